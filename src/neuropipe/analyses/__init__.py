@@ -1,0 +1,1 @@
+"""Analyses: pure functions from one input dataset and settings to one result dataset."""

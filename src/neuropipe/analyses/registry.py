@@ -1,0 +1,177 @@
+"""The `Analysis` object and the discovery of analyses through entry points."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import BaseModel
+
+from neuropipe.errors import ConfigError
+
+__all__ = ["Analysis", "Resources", "analyses", "get_analysis", "load_object"]
+
+GROUP = "neuropipe.analyses"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job asks of the machine.
+
+    Attributes
+    ----------
+    cpus : int
+        Threads.
+    mem_mb : int
+        Memory in MB at the first attempt.
+    minutes : int
+        Wall time at the first attempt.
+    gpu : int
+        GPUs; declared to the scheduler only when not 0.
+    """
+
+    cpus: int = 1
+    mem_mb: int = 2000
+    minutes: int = 30
+    gpu: int = 0
+
+
+def _no_scatter(settings: Any) -> dict[str, list[dict[str, int]]]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that the rest of neuropipe needs to know of one analysis.
+
+    References to code are strings ``"module:object"``, so that listing analyses imports no
+    numerical library.
+
+    Attributes
+    ----------
+    name : str
+        Config key, rule prefix, folder and report anchor.
+    title : str
+        Heading in the report.
+    scopes : tuple of str
+        What one job may get, out of recording, session, subject, cohort; the first is the default.
+    assemble : str
+        ``stores -> input dataset``; the module also holds the model ``Input`` of the ``input:``
+        block.
+    accepts : mapping
+        Modality -> variable of the input dataset.
+    settings : type
+        Pydantic model of the settings.
+    fit : str
+        ``fit(data, settings, seed) -> Dataset``; the chain of all stages in one process.
+    figures : str
+        ``figures(result) -> {slug: Figure}``; each figure carries title, caption and table.
+    figure_slugs : tuple of str
+        The slugs that ``figures`` returns, in report order.
+    methods : str
+        ``text(settings, result) -> str``, the methods paragraph with references.
+    summary : str
+        ``summary(result) -> pandas.DataFrame``, the tidy table ``summary.tsv``.
+    headline : str
+        ``headline(result) -> str``, one claim-free sentence with numbers.
+    metrics : str
+        ``metrics(result) -> list of dict`` with ``metric value unit low high n``.
+    stages : tuple of str
+        Stage functions of the module of ``fit``, in order; () means one job.
+    scatter : callable
+        ``settings -> {stage: [{key: integer}, ...]}`` for stages that run once per key. A stage
+        mapped to an empty list does not run.
+    part_suffix : mapping
+        Stage -> file suffix of its part, ``.nc`` unless given.
+    stage_settings : mapping
+        Stage -> settings keys that it uses; absent stages use all. A changed key reruns the
+        stages that use it, and those after.
+    kernels : tuple of str
+        Modules outside the analysis' package whose code also counts for its fingerprint.
+    resources : callable
+        ``(settings, sizes) -> Resources``; ``sizes`` holds ``input_mb`` when it is known.
+    """
+
+    name: str
+    title: str
+    scopes: tuple[str, ...]
+    assemble: str
+    accepts: Mapping[str, str]
+    settings: type[BaseModel]
+    fit: str
+    figures: str
+    figure_slugs: tuple[str, ...]
+    methods: str
+    summary: str
+    headline: str
+    metrics: str
+    stages: tuple[str, ...] = ()
+    scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
+    part_suffix: Mapping[str, str] = field(default_factory=dict)
+    stage_settings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    kernels: tuple[str, ...] = ()
+    resources: Callable[[Any, Mapping[str, float]], Resources] = lambda settings, sizes: Resources()
+
+    @property
+    def package(self) -> str:
+        """Package that holds the analysis' code."""
+        return self.fit.partition(":")[0].rpartition(".")[0]
+
+    @property
+    def code_modules(self) -> tuple[str, ...]:
+        """Packages and modules whose code decides the result."""
+        return (self.package, *self.kernels)
+
+    @property
+    def input_model(self) -> type[BaseModel]:
+        """Model of the ``input:`` block: ``Input`` of the assembler's module."""
+        module = self.assemble.partition(":")[0]
+        return load_object(f"{module}:Input")
+
+    def for_stage(self, settings: BaseModel, stage: str) -> dict[str, Any]:
+        """Return the part of the settings that a stage uses, as plain JSON values."""
+        values = settings.model_dump(mode="json")
+        keys = self.stage_settings.get(stage)
+        return values if keys is None else {key: values[key] for key in keys}
+
+
+def load_object(reference: str) -> Any:
+    """Import ``"module:object"``."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@functools.cache
+def analyses() -> dict[str, Analysis]:
+    """Return every installed analysis by name, in name order.
+
+    Raises
+    ------
+    ConfigError
+        If two packages offer the same name, or an entry point does not hold an `Analysis`.
+    """
+    found: dict[str, Analysis] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        analysis = entry.load()
+        if not isinstance(analysis, Analysis):
+            raise ConfigError(f"entry point {entry.name!r} of {GROUP}: {entry.value} is no Analysis")
+        if analysis.name in found:
+            raise ConfigError(f"two installed packages offer the analysis {analysis.name!r}")
+        found[analysis.name] = analysis
+    return found
+
+
+def get_analysis(name: str) -> Analysis:
+    """Return one analysis, or raise `ConfigError` with the closest name."""
+    import difflib
+
+    known = analyses()
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
+    raise ConfigError(f"{name}: no such analysis. {hint}")

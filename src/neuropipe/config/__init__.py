@@ -1,0 +1,1 @@
+"""The study's configuration: models, loading, recordings table, schema and template."""

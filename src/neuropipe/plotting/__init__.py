@@ -1,0 +1,1 @@
+"""One style, one palette, shared panels."""
