@@ -81,7 +81,7 @@ class Analysis:
     metrics : str
         ``metrics(result) -> list of dict`` with ``metric value unit low high n``.
     stages : tuple of str
-        Stage functions of the module of ``fit``, in order; () means one job.
+        Stages in order, each a function of the package's module ``stages``; () means one job.
     scatter : callable
         ``settings -> {stage: [{key: integer}, ...]}`` for stages that run once per key. A stage
         mapped to an empty list does not run.
