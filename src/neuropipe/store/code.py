@@ -1,0 +1,80 @@
+"""Fingerprints of code: what a module computes, without its comments and docstrings."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["code_fingerprint", "module_fingerprints"]
+
+
+def _strip_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        body = node.body
+        if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            if isinstance(body[0].value.value, str):
+                node.body = body[1:]
+    return tree
+
+
+def source_fingerprint(source: str) -> str:
+    """Return the hash of Python source without comments, docstrings, layout and positions.
+
+    Examples
+    --------
+    >>> source_fingerprint("x = 1  # one") == source_fingerprint("x=1")
+    True
+    """
+    tree = _strip_docstrings(ast.parse(source))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def _module_files(name: str) -> list[tuple[str, Path]]:
+    """Return (module name, file) of a module, or of every module of a package."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{name}: no such module")
+    origin = Path(spec.origin)
+    if origin.name != "__init__.py":
+        return [(name, origin)]
+    files = sorted(origin.parent.rglob("*.py"))
+    return [(_dotted(name, origin.parent, file), file) for file in files]
+
+
+def _dotted(package: str, folder: Path, file: Path) -> str:
+    parts = file.relative_to(folder).with_suffix("").parts
+    return ".".join([package, *parts]).removesuffix(".__init__")
+
+
+@functools.lru_cache(maxsize=4096)
+def _fingerprint_file(file: str, size: int, modified_ns: int) -> str:
+    path = Path(file)
+    return source_fingerprint(path.read_text(encoding="utf-8"))
+
+
+def module_fingerprints(names: Sequence[str]) -> dict[str, str]:
+    """Return module name -> fingerprint, for modules and for all modules of packages.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Dotted names. A package stands for all its modules.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        for module, file in _module_files(name):
+            facts = file.stat()
+            found[module] = _fingerprint_file(str(file), facts.st_size, facts.st_mtime_ns)
+    return dict(sorted(found.items()))
+
+
+def code_fingerprint(names: Sequence[str]) -> str:
+    """Return one hash over `module_fingerprints`."""
+    parts = "\n".join(f"{name} {digest}" for name, digest in module_fingerprints(names).items())
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
