@@ -201,7 +201,7 @@ class InputConfig(StrictModel):
     scope: Literal["recording", "session", "subject", "cohort"] | None = Field(
         None, description="What one job gets; null: the first scope of the analysis."
     )
-    recordings: dict[str, str | list[str]] = Field(
+    recordings: dict[str, str | int | list[str | int]] = Field(
         default_factory=dict,
         description="Rows of the recordings table to use: column -> value or list of values.",
     )

@@ -1,0 +1,414 @@
+"""The plan of a study: every job with its inputs, outputs, settings and code.
+
+The Snakefile asks the plan for params, inputs and resources; `status` compares it with what lies in
+the study folder; ``run --here`` walks through it without Snakemake.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.config.recordings import Recording
+from neuropipe.store import layout
+from neuropipe.store.code import code_fingerprint, module_fingerprints
+from neuropipe.study import Collection, Run, Study
+
+__all__ = ["Job", "make_plan"]
+
+_STORE_MODULES = tuple(
+    f"neuropipe.store.{name}"
+    for name in ("atlas", "chunks", "clock", "hashing", "labels", "nwb", "schema", "series", "zarr")
+)
+_FIGURE_MODULES = ("neuropipe.plotting",)
+_MAX_FOLDER_FILES = 2000
+_BASE_MB, _MB = 1000, 1_000_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the workflow.
+
+    Attributes
+    ----------
+    rule : str
+        Name of the Snakemake rule.
+    wildcards : mapping
+        Values of its wildcards, in the order of the log file's name.
+    inputs, outputs : tuple of str
+        Paths in the study folder (sources may lie outside).
+    settings : mapping
+        Everything configured that decides the output, JSON values.
+    code : tuple of str
+        Modules and packages whose code decides the output.
+    step : tuple of str
+        Arguments of ``neuropipe step`` but the settings.
+    record : str
+        File that holds the provenance of the output; ``""`` when the output needs none.
+    resources : Resources
+        What the job asks for.
+    """
+
+    rule: str
+    wildcards: Mapping[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    settings: Mapping[str, Any]
+    code: tuple[str, ...]
+    step: tuple[str, ...]
+    record: str = ""
+    resources: Resources = field(default_factory=Resources)
+
+    @property
+    def name(self) -> str:
+        """``<rule>/<wildcards>``: the log without its suffix."""
+        return self.log.removeprefix("logs/").removesuffix(".log")
+
+    @property
+    def log(self) -> str:
+        """Log file of the job."""
+        parts = [
+            f"{key}-{value}" if value.isdigit() else value for key, value in self.wildcards.items()
+        ]
+        return layout.log_file(self.rule, *(parts or ["all"]))
+
+    @property
+    def settings_json(self) -> str:
+        """The settings as one line of JSON, keys sorted."""
+        return json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the code that decides the output."""
+        return code_fingerprint(self.code)
+
+    @property
+    def modules(self) -> dict[str, str]:
+        """Module -> fingerprint of the code that decides the output."""
+        return module_fingerprints(self.code)
+
+    @property
+    def arguments(self) -> list[str]:
+        """All arguments of ``neuropipe step``."""
+        return [*self.step, "--settings", self.settings_json]
+
+
+def make_plan(study: Study) -> dict[str, Job]:
+    """Return every job of a study by name, producers before consumers."""
+    return {job.name: job for job in _jobs(study)}
+
+
+def _jobs(study: Study) -> Iterator[Job]:
+    for recording in study.recordings:
+        yield _ingest(study, recording)
+    yield _index(study)
+    for recording in study.recordings:
+        if has_steps(recording.modality):
+            yield _preprocess(study, recording)
+            yield _recording_figures(study, recording)
+    for run in study.runs:
+        for collection in run.collections:
+            yield _assemble(study, run, collection)
+            yield from _stages(study, run, collection)
+            yield _figures(study, run, collection)
+        if run.collections:
+            yield _table(study, run)
+    yield _report(study)
+
+
+def has_steps(modality: str) -> bool:
+    """Tell whether a modality has preprocessing; spikes have none."""
+    return modality != "spikes"
+
+
+def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
+    """Return the source files of a recording that exist; a folder stands for its files.
+
+    A missing source is not an input: its own job then fails with a clear message, and the jobs of
+    the other recordings run.
+    """
+    source = recording.source(study.root)
+    if source.is_dir():
+        files = sorted(p for p in source.rglob("*") if p.is_file() and p.name[0] != ".")
+        found = [str(Path(recording.path) / p.relative_to(source)) for p in files]
+        return tuple(found[:_MAX_FOLDER_FILES])
+    found = [recording.path] if source.exists() else []
+    for value in _reader_settings(study, recording).values():
+        if isinstance(value, str) and "." in value:
+            beside = Path(recording.path).parent / value
+            if (study.root / beside).is_file() and str(beside) not in found:
+                found.append(str(beside))
+    return tuple(found)
+
+
+def _reader_settings(study: Study, recording: Recording) -> dict[str, Any]:
+    ingest = study.config.ingest
+    shared = ingest.readers.get(recording.reader, {})
+    return {**shared, **ingest.overrides.get(recording.name, {})}
+
+
+def _megabytes(root: Path, paths: Sequence[str]) -> float:
+    return sum((root / p).stat().st_size for p in paths if (root / p).is_file()) / _MB
+
+
+def _ingest(study: Study, recording: Recording) -> Job:
+    ingest = study.config.ingest.model_dump(mode="json")
+    readers, overrides = ingest.pop("readers"), ingest.pop("overrides")
+    if recording.reader:
+        readers = {name: readers[name] for name in readers if name == recording.reader}
+    override = {name: overrides[name] for name in overrides if name == recording.name}
+    row = {k: v for k, v in recording.to_dict().items() if k not in ("cohort", "exclude")}
+    settings = {
+        "recording": row,
+        "ingest": {**ingest, "readers": readers, "overrides": override},
+    }
+    store = layout.store_file(recording)
+    files = source_files(study, recording)
+    outputs = tuple(layout.store_file(recording, s) for s in (".zarr", ".nwb", ".report.json"))
+    return Job(
+        rule="ingest_recording",
+        wildcards={"recording": recording.name},
+        inputs=files,
+        outputs=outputs,
+        settings=settings,
+        code=(*_io_modules(recording.modality), *_STORE_MODULES),
+        step=("ingest", "--source", recording.path, "--output", store),
+        record=layout.report_marker(recording),
+        resources=Resources(mem_mb=_BASE_MB + math.ceil(_megabytes(study.root, files[:50])) // 4),
+    )
+
+
+def _io_modules(modality: str) -> tuple[str, ...]:
+    """Return the readers of a modality and what they share; installed packages' readers too."""
+    from neuropipe.io.registry import readers
+
+    modules = {"neuropipe.io.ingest", "neuropipe.io.registry"}
+    for reader in readers().values():
+        if modality in reader.modalities:
+            module = reader.open.partition(":")[0]
+            own = module.startswith("neuropipe.")
+            modules.add(module.rpartition(".")[0] if own else module)
+    return tuple(sorted(modules))
+
+
+def _index(study: Study) -> Job:
+    reports = tuple(layout.report_marker(recording) for recording in study.recordings)
+    return Job(
+        rule="ingest_index",
+        wildcards={},
+        inputs=reports,
+        outputs=(layout.INDEX,),
+        settings={"study": study.config.study},
+        code=("neuropipe.cli.step_stores",),
+        step=("index", "--inputs", *reports, "--output", layout.INDEX),
+    )
+
+
+def _preprocess(study: Study, recording: Recording) -> Job:
+    config = study.config.preprocess.model_dump(mode="json")
+    shared = {key: config[key] for key in ("keep_steps", "write_nwb", "steps")}
+    settings = {"preprocess": {**shared, recording.modality: config.get(recording.modality)}}
+    store, out = layout.store_file(recording), layout.preprocessed_store(recording)
+    return Job(
+        rule="preprocess_recording",
+        wildcards={"recording": recording.name},
+        inputs=(store, layout.report_marker(recording)),
+        outputs=(out, layout.preprocessed_marker(recording)),
+        settings=settings,
+        code=("neuropipe.preprocess", "neuropipe.store.zarr"),
+        step=("preprocess", "--input", store, "--output", out),
+        record=layout.preprocessed_marker(recording),
+    )
+
+
+def _recording_figures(study: Study, recording: Recording) -> Job:
+    store, processed = layout.store_file(recording), layout.preprocessed_store(recording)
+    out = layout.figures_folder(recording)
+    marker = layout.preprocessed_marker(recording)
+    return Job(
+        rule="recording_figures",
+        wildcards={"recording": recording.name},
+        inputs=(store, layout.report_marker(recording), processed, marker),
+        outputs=(out,),
+        settings={},
+        code=("neuropipe.report.quality", *_FIGURE_MODULES),
+        step=("quality", "--raw", store, "--processed", processed, "--output", out),
+        record=f"{out}/figures.json",
+    )
+
+
+def _member_inputs(collection: Collection) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the stores of the members and their completion markers."""
+    stores, markers = [], []
+    for recording in collection.recordings:
+        steps = has_steps(recording.modality)
+        stores.append(
+            layout.preprocessed_store(recording) if steps else layout.store_file(recording)
+        )
+        markers.append(
+            layout.preprocessed_marker(recording) if steps else layout.report_marker(recording)
+        )
+    return tuple(stores), tuple(markers)
+
+
+def _assemble(study: Study, run: Run, collection: Collection) -> Job:
+    stores, markers = _member_inputs(collection)
+    out = layout.input_file(collection.name, run.label)
+    module = run.analysis.assemble.partition(":")[0]
+    own = module.startswith("neuropipe.assemble.")
+    return Job(
+        rule="analysis_assemble",
+        wildcards={"collection": collection.name, "analysis": run.label},
+        inputs=(*stores, *markers),
+        outputs=(out,),
+        settings={"input": run.input.model_dump(mode="json")},
+        code=("neuropipe.assemble" if own else module, "neuropipe.store.atlas"),
+        step=("assemble", run.analysis.name, "--inputs", *stores, "--output", out),
+        record=out,
+    )
+
+
+def stage_list(analysis: Analysis) -> tuple[str, ...]:
+    """Return the stages of an analysis; the generic one-job form has the stage ``fit``."""
+    return analysis.stages or ("fit",)
+
+
+def stage_rule(analysis: Analysis, stage: str) -> str:
+    """Return the rule that runs a stage."""
+    return f"{analysis.name}_{stage}" if analysis.stages else "analysis_fit"
+
+
+def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
+    analysis, made = run.analysis, []
+    source = layout.input_file(collection.name, run.label)
+    scatter = analysis.scatter(run.settings)
+    stages = stage_list(analysis)
+    sizes = {"input_mb": _megabytes(study.root, [source])}
+    for stage in stages:
+        last = stage == stages[-1]
+        parts = tuple(made)
+        for key in scatter.get(stage, [{}]):
+            out = _stage_output(run, collection, stage, key, last)
+            made.append(out)
+            words = [f"{k}={v}" for k, v in key.items()]
+            options = ["--key", *words] if words else []
+            options += ["--parts", *parts] if parts else []
+            yield Job(
+                rule=stage_rule(analysis, stage),
+                wildcards={
+                    "collection": collection.name,
+                    "analysis": run.label,
+                    **{k: str(v) for k, v in key.items()},
+                },
+                inputs=(source, *parts),
+                outputs=(out, *(_provenance_of(out) if last else ())),
+                settings={
+                    "settings": analysis.for_stage(run.settings, stage),
+                    "seed": study.seed(collection.name, run),
+                },
+                code=analysis.code_modules,
+                step=(analysis.name, stage, "--input", source, *options, "--output", out),
+                record=_provenance_of(out)[0] if last else out,
+                resources=analysis.resources(run.settings, sizes),
+            )
+
+
+def _stage_output(
+    run: Run, collection: Collection, stage: str, key: Mapping[str, int], last: bool
+) -> str:
+    if last:
+        return layout.result_file(collection.name, run.label)
+    suffix = run.analysis.part_suffix.get(stage, ".nc")
+    return layout.part_file(collection.name, run.label, stage, key, suffix)
+
+
+def _provenance_of(result: str) -> tuple[str]:
+    return (str(Path(result).with_name("provenance.json")),)
+
+
+def figure_files(analysis: Analysis, collection: str, label: str) -> tuple[str, ...]:
+    """Return every file of ``analysis_figures``, the record first."""
+    names = ["figures.json", "summary.tsv", "methods.md"]
+    names += [
+        f"fig-{slug}.{suffix}"
+        for slug in analysis.figure_slugs
+        for suffix in ("svg", "pdf", "tsv")
+    ]
+    return tuple(layout.result_file(collection, label, name) for name in names)
+
+
+def _figures(study: Study, run: Run, collection: Collection) -> Job:
+    result = layout.result_file(collection.name, run.label)
+    folder = layout.result_folder(collection.name, run.label)
+    outputs = figure_files(run.analysis, collection.name, run.label)
+    return Job(
+        rule=f"analysis_figures_{run.analysis.name}",
+        wildcards={"collection": collection.name, "analysis": run.label},
+        inputs=(result,),
+        outputs=outputs,
+        settings={"settings": run.settings.model_dump(mode="json")},
+        code=(*run.analysis.code_modules, *_FIGURE_MODULES),
+        step=("figures", run.analysis.name, "--input", result, "--output", folder),
+        record=outputs[0],
+    )
+
+
+def table_rows(run: Run) -> list[dict[str, str]]:
+    """Return one row of identifiers per collection, for ``table.tsv``."""
+    rows = []
+    for collection in run.collections:
+        first = collection.recordings[0]
+        modalities = sorted({recording.modality for recording in collection.recordings})
+        alone = collection.scope != "cohort"
+        rows.append(
+            {
+                "collection": collection.name,
+                "subject": first.subject if alone else "",
+                "session": first.session if collection.scope in ("recording", "session") else "",
+                "cohort": first.cohort or "all",
+                "modality": "+".join(modalities),
+                "result": layout.result_file(collection.name, run.label),
+            }
+        )
+    return rows
+
+
+def _table(study: Study, run: Run) -> Job:
+    rows, out = table_rows(run), layout.table_file(run.label)
+    return Job(
+        rule="analysis_table",
+        wildcards={"analysis": run.label},
+        inputs=tuple(row["result"] for row in rows),
+        outputs=(out,),
+        settings={"rows": rows},
+        code=(*run.analysis.code_modules, "neuropipe.cli.step_results"),
+        step=("table", run.analysis.name, "--output", out),
+    )
+
+
+def _report(study: Study) -> Job:
+    inputs: list[str] = [layout.INDEX]
+    for recording in study.recordings:
+        if has_steps(recording.modality):
+            inputs += [layout.preprocessed_marker(recording), layout.figures_folder(recording)]
+    for run in study.runs:
+        for collection in run.collections:
+            inputs += figure_files(run.analysis, collection.name, run.label)
+            inputs.append(layout.result_file(collection.name, run.label, "provenance.json"))
+        if run.collections:
+            inputs.append(layout.table_file(run.label))
+    config = {key: value for key, value in study.raw.items() if key != "execution"}
+    return Job(
+        rule="report_page",
+        wildcards={},
+        inputs=tuple(inputs),
+        outputs=(layout.REPORT,),
+        settings={"config": config},
+        code=("neuropipe.report", "neuropipe.status", *_FIGURE_MODULES),
+        step=("report", "--output", layout.REPORT),
+    )

@@ -1,0 +1,194 @@
+"""Provenance: settings, seed, versions, hashes and times of every product. Nothing else writes it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuropipe.store.atomic import atomic_path, write_json
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "Stopwatch",
+    "git_commit",
+    "read_dataset",
+    "read_provenance",
+    "versions",
+    "write_dataset",
+    "write_provenance",
+]
+
+PACKAGES = (
+    "neuropipe", "numpy", "scipy", "pandas", "xarray", "zarr", "h5netcdf", "h5py", "pynwb",
+    "matplotlib", "scikit-learn", "numba", "snakemake",
+)  # fmt: skip
+PROVENANCE_ATTRIBUTE = "provenance"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide results."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_commit() -> str:
+    """Return the commit of the checkout that neuropipe runs from, ``""`` when installed."""
+    folder = Path(__file__).resolve().parents[3]
+    if not (folder / ".git").exists():
+        return ""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+class Stopwatch:
+    """Wall time, CPU time and peak memory since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds of wall time."""
+        return round(time.monotonic() - self._wall, 3)
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of CPU time of this process."""
+        return round(time.process_time() - self._cpu, 3)
+
+    @property
+    def peak_mb(self) -> float:
+        """Peak resident memory of this process in MB."""
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that a netCDF attribute can hold."""
+    if isinstance(value, bool):
+        return int(value)
+    if value is None:
+        return ""
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return value
+
+
+def write_dataset(
+    dataset: xr.Dataset, path: Path | str, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a dataset as netCDF-4 or Zarr with its provenance, atomically.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        What a stage or an assembler returned.
+    path : Path or str
+        ``.nc`` (netCDF-4 through h5netcdf) or ``.zarr``.
+    provenance : mapping
+        ``settings``, ``seed``, ``inputs``, ``code`` and so on, JSON values.
+
+    Returns
+    -------
+    dict
+        The provenance as written, ``content_sha256`` and ``versions`` added. It stands in the
+        attribute ``provenance`` of the file; the keys of architecture section 8 stand beside it.
+    """
+    from neuropipe.store.hashing import content_sha256
+
+    path = Path(path)
+    record = dict(provenance)
+    record["content_sha256"] = content_sha256(dataset)
+    record["versions"] = versions()
+    flat = {key: record[key] for key in ("settings", "seed", "versions", "wall_s", "cpu_s")
+            if key in record}  # fmt: skip
+    flat |= {"input_sha256": record.get("inputs", {}), "code_fingerprint": record.get("code", {})}
+    attrs = {str(key): _plain(value) for key, value in dataset.attrs.items()}
+    attrs |= {key: _plain(value) for key, value in flat.items()}
+    attrs[PROVENANCE_ATTRIBUTE] = json.dumps(record, sort_keys=True, ensure_ascii=False)
+    dataset = dataset.copy(deep=False)
+    dataset.attrs = attrs
+    with atomic_path(path) as partial:
+        if path.suffix == ".zarr":
+            dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=True)
+        else:
+            dataset.to_netcdf(partial, engine="h5netcdf", encoding=_encoding(dataset))
+    return record
+
+
+def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    large = 100_000
+    return {
+        str(name): {"zlib": True, "complevel": 4, "shuffle": True}
+        for name, variable in dataset.variables.items()
+        if variable.size > large and variable.dtype.kind in "fiu"
+    }
+
+
+def read_dataset(path: Path | str) -> xr.Dataset:
+    """Open a dataset that `write_dataset` wrote, values in memory.
+
+    Raises
+    ------
+    MissingInput
+        If the file does not exist.
+    DataError
+        If it cannot be read, naming the file.
+    """
+    import xarray as xr
+
+    from neuropipe.errors import DataError, MissingInput
+
+    path = Path(path)
+    if not path.exists():
+        raise MissingInput(f"{path}: no such file; run the step that writes it")
+    try:
+        if path.suffix == ".zarr":
+            return xr.open_zarr(path, chunks=None).load()
+        return xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); remove it and run again") from error
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
+    """Return the provenance of a product without loading it; {} when there is none.
+
+    `path` is a ``.json`` record, or a ``.nc`` file with the attribute ``provenance``.
+    """
+    import h5py
+
+    path = Path(path)
+    try:
+        if path.suffix == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
+        with h5py.File(path, "r") as file:
+            return json.loads(file.attrs.get(PROVENANCE_ATTRIBUTE, "{}"))
+    except (OSError, ValueError):
+        return {}
+
+
+def write_provenance(path: Path | str, record: Mapping[str, Any]) -> None:
+    """Write ``provenance.json`` beside a result, or the completion marker of a store."""
+    write_json(path, {"versions": versions(), "git_commit": git_commit(), **record})
+
+
+def input_hashes(paths: Sequence[Path | str]) -> dict[str, str]:
+    """Return path -> content hash, from the provenance of each product."""
+    return {str(path): read_provenance(path).get("content_sha256", "") for path in paths}

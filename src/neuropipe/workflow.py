@@ -1,0 +1,160 @@
+"""What the rule files ask: inputs, params and resources of a job, and the targets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from neuropipe.errors import NeuropipeError
+from neuropipe.plan import Job, figure_files, has_steps, make_plan, stage_list
+from neuropipe.store import layout
+from neuropipe.study import Run, load_study
+
+__all__ = ["Workflow"]
+
+_GROWTH = (1.0, 1.5, 2.0)
+Wildcards = Any
+
+
+def _digits(values: set[str]) -> str:
+    return "|".join(sorted(values)) if values else "none"
+
+
+class Workflow:
+    """The plan of a study in the form that rules need.
+
+    Parameters
+    ----------
+    config : mapping
+        The configuration as Snakemake merged it.
+    root : Path or str
+        The study folder.
+    """
+
+    def __init__(self, config: Mapping[str, Any], root: Path | str = ".") -> None:
+        self.study = load_study(root, config)
+        self.plan = make_plan(self.study)
+        self.jobs: dict[tuple[str, tuple[str, ...]], Job] = {
+            (job.rule, tuple(sorted(job.wildcards.values()))): job for job in self.plan.values()
+        }
+
+    def job(self, rule: str, wildcards: Wildcards) -> Job:
+        """Return the job of a rule for the wildcards that Snakemake found.
+
+        Raises
+        ------
+        NeuropipeError
+            If the table and the configuration know no such job.
+        """
+        named = {k: v for k, v in dict(wildcards).items() if k != "folder"}
+        key = (rule, tuple(sorted(str(value) for value in named.values())))
+        if key not in self.jobs:
+            given = ", ".join(f"{k}={v}" for k, v in named.items())
+            raise NeuropipeError(f"{rule}: the study has no recording or analysis for {given}")
+        return self.jobs[key]
+
+    def inputs(self, rule: str) -> Callable[[Wildcards], list[str]]:
+        """Return an input function: the files that a job reads."""
+        return lambda wildcards: list(self.job(rule, wildcards).inputs)
+
+    def option(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
+        """Return a params function: the values after one option of the step (``--parts``)."""
+
+        def values(wildcards: Wildcards) -> list[str]:
+            words = list(self.job(rule, wildcards).step)
+            if f"--{name}" not in words:
+                return []
+            rest = words[words.index(f"--{name}") + 1 :]
+            end = next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))
+            return rest[:end]
+
+        return values
+
+    def settings(self, rule: str) -> Callable[[Wildcards], str]:
+        """Return a params function: the resolved settings as JSON."""
+        return lambda wildcards: self.job(rule, wildcards).settings_json
+
+    def code(self, rule: str) -> Callable[[Wildcards], str]:
+        """Return a params function: the fingerprint of the code, so that an edit reruns the job."""
+        return lambda wildcards: self.job(rule, wildcards).fingerprint
+
+    def threads(self, rule: str) -> Callable[[Wildcards], int]:
+        """Return a function for ``threads``."""
+        return lambda wildcards: self.job(rule, wildcards).resources.cpus
+
+    def mem_mb(self, rule: str) -> Callable[[Wildcards, int], int]:
+        """Return a function for ``mem_mb``, growing with the attempt."""
+        return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "mem_mb")
+
+    def minutes(self, rule: str) -> Callable[[Wildcards, int], int]:
+        """Return a function for ``runtime``, growing with the attempt."""
+        return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "minutes")
+
+    def _grown(self, rule: str, wildcards: Wildcards, attempt: int, what: str) -> int:
+        value = getattr(self.job(rule, wildcards).resources, what)
+        return int(value * _GROWTH[min(attempt, len(_GROWTH)) - 1])
+
+    def analysis_names(self) -> list[str]:
+        """Return the names of the enabled analyses, once each, in order."""
+        return list(dict.fromkeys(run.analysis.name for run in self.study.runs))
+
+    def staged_names(self) -> list[str]:
+        """Return the enabled analyses that bring rules of their own."""
+        return [
+            name
+            for name in self.analysis_names()
+            if any(run.analysis.name == name and run.analysis.stages for run in self.study.runs)
+        ]
+
+    def labels(self, name: str) -> str:
+        """Return a wildcard constraint: the labels of one analysis."""
+        return _digits({run.label for run in self.study.runs if run.analysis.name == name})
+
+    def single_labels(self) -> str:
+        """Return a wildcard constraint: the labels of analyses that are one job."""
+        return _digits({run.label for run in self.study.runs if not run.analysis.stages})
+
+    def figure_patterns(self, name: str) -> list[str]:
+        """Return the output patterns of the figures of one analysis."""
+        analysis = next(r.analysis for r in self.study.runs if r.analysis.name == name)
+        return list(figure_files(analysis, "{collection}", "{analysis}"))
+
+    def titles(self, name: str) -> str:
+        """Return the title of an analysis, the category of its figures."""
+        return next(r.analysis.title for r in self.study.runs if r.analysis.name == name)
+
+    def stores(self) -> list[str]:
+        """Return the completion markers of all stores."""
+        found = [layout.INDEX]
+        for recording in self.study.recordings:
+            found.append(layout.report_marker(recording))
+            if has_steps(recording.modality):
+                found.append(layout.preprocessed_marker(recording))
+        return found
+
+    def results(self, name: str | None = None) -> list[str]:
+        """Return all results, or those of one analysis, with figures and tables."""
+        return [
+            path
+            for run in self.study.runs
+            if name in (None, run.analysis.name)
+            for path in self._results_of(run)
+        ]
+
+    def _results_of(self, run: Run) -> list[str]:
+        found = []
+        for collection in run.collections:
+            found.append(layout.result_file(collection.name, run.label))
+            found += figure_files(run.analysis, collection.name, run.label)
+        return [*found, layout.table_file(run.label)] if run.collections else []
+
+    def stages(self, name: str) -> tuple[str, ...]:
+        """Return the stages of an analysis."""
+        return stage_list(next(r.analysis for r in self.study.runs if r.analysis.name == name))
+
+
+def interpreter() -> str:
+    """Return the Python that runs the steps: the one that runs Snakemake."""
+    return sys.executable

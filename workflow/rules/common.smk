@@ -1,0 +1,26 @@
+# Helpers, wildcards and what happens after a failure; the logic is in neuropipe.workflow.
+from neuropipe.workflow import Workflow, interpreter
+
+PYTHON = interpreter()
+flow = Workflow(config)
+
+
+wildcard_constraints:
+    folder=r"sub-[A-Za-z0-9]+(/ses-[A-Za-z0-9]+)?/(calcium|spikes|eeg|meg|ieeg|fmri)",
+    recording=r"sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*_(calcium|spikes|eeg|meg|ieeg|fmri)",
+    collection=r"(sub|cohort)-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*(_(calcium|spikes|eeg|meg|ieeg|fmri))?",
+    analysis=r"[a-z][a-z0-9_]*",
+
+
+rule validate:
+    localrule: True
+    conda:
+        "../../envs/neuropipe.yaml"
+    log:
+        "logs/validate/all.log",
+    shell:
+        "{PYTHON:q} -m neuropipe validate > {log} 2>&1"
+
+
+onerror:
+    shell("{PYTHON:q} -m neuropipe report --after-failure")
