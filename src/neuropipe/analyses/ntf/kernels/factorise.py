@@ -1,0 +1,439 @@
+"""Masked non-negative tensor factorisation by HALS: stage 2 of the NTF connectomes.
+
+Model ``X[p,t,a] ~ sum_r lam_r U[p,r] B[t,r] G[a,r]``, all factors non-negative with columns of
+unit length; loss ``1/2 sum W[p,a] V[t,a] (X - Xhat)^2`` with a ridge on U. Updates follow
+hierarchical alternating least squares (Cichocki & Phan 2009, Gillis & Glineur 2012).
+
+The rows of U are independent given B and G. A block of rows is therefore updated and at once
+contracted for the other two modes while its part of X is in the cache: one pass over X per
+iteration, which also lets X lie in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Factors",
+    "NTFResult",
+    "Problem",
+    "TensorLike",
+    "factorise",
+    "fit_pairs",
+    "hals",
+    "update_rows",
+]
+
+Float = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+Factors = tuple[Float, Float, Float]
+
+DEAD = 1e-8
+BLOCK_BYTES = 2 << 20
+
+
+class TensorLike(Protocol):
+    """What the factorisation needs of X: a NumPy array, a memory map, a zarr array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n_pairs, n_bins, n_subjects)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+
+    def __getitem__(self, rows: slice) -> Any:
+        """Return a block of pairs."""
+
+
+@dataclass(frozen=True)
+class NTFResult:
+    """Result of a factorisation.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (n_components,)
+        Scale ``lam`` of each component, descending.
+    factors : tuple of ndarray
+        U (n_pairs, R), B (n_bins, R), G (n_subjects, R); columns of unit length. Rows of U of
+        pairs that were never observed are NaN.
+    loss_history : ndarray, shape (n_iterations,)
+        Loss after each iteration, ridge included, as a share of ``1/2 ||X||^2``.
+    relative_error : float
+        ``||X - Xhat|| / ||X||`` over the observed cells at the end.
+    converged : bool
+        The relative error changed by less than ``tol`` at the end.
+    dead_components : int
+        Components that are zero at the end.
+    revived : int
+        Times that a component became zero and was restarted from a small constant.
+    restarts : tuple of NTFResult
+        Every restart in order of its index; empty within a restart.
+    """
+
+    weights: Float
+    factors: Factors
+    loss_history: NDArray[np.float64]
+    relative_error: float
+    converged: bool
+    dead_components: int
+    revived: int = 0
+    restarts: tuple[NTFResult, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The tensor, its masks, and what every restart needs of it.
+
+    Attributes
+    ----------
+    X : TensorLike, shape (P, T, A)
+        Tensor, 0 in missing cells.
+    W : ndarray, shape (P, A), or None
+        Pair observed in subject, in the dtype of X; None: all.
+    V : ndarray, shape (T, A), or None
+        Bin observed in subject; None: all.
+    rows : int
+        Pairs per block.
+    norm2 : float
+        Squared norm of X.
+    subject_norm2 : ndarray, shape (A,)
+        Squared norm by subject.
+    column_sum : ndarray, shape (T * A,)
+        Sum over pairs.
+    """
+
+    X: TensorLike
+    W: Float | None
+    V: Float | None
+    rows: int
+    norm2: float
+    subject_norm2: NDArray[np.float64]
+    column_sum: NDArray[np.float64]
+
+    @classmethod
+    def build(cls, X: TensorLike, W: Mask | None = None, V: Mask | None = None) -> Problem:
+        """Check X in one pass and collect its sums.
+
+        Raises
+        ------
+        ValueError
+            If X holds negative or missing values, or values outside its masks.
+        """
+        n_pairs, n_bins, n_subjects = X.shape
+        W = None if W is None or bool(np.all(W)) else np.asarray(W).astype(X.dtype)
+        V = None if V is None or bool(np.all(V)) else np.asarray(V).astype(np.float64)
+        rows = int(np.clip(BLOCK_BYTES // (n_bins * n_subjects * X.dtype.itemsize), 64, 4096))
+        squares, column_sum = np.zeros(n_subjects), np.zeros(n_bins * n_subjects)
+        for start in range(0, n_pairs, rows):
+            block = np.asarray(X[start : start + rows])
+            _check_block(block, None if W is None else W[start : start + rows], V)
+            squares += np.einsum("pta,pta->a", block, block, dtype=np.float64)
+            column_sum += block.reshape(len(block), -1).sum(axis=0, dtype=np.float64)
+        return cls(X, W, V, rows, float(squares.sum()), squares, column_sum)
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is missing."""
+        return self.W is None and self.V is None
+
+
+def _check_block(block: Float, W: Float | None, V: Float | None) -> None:
+    lowest = block.min(initial=0.0)
+    if not (lowest >= 0 and np.isfinite(block.max(initial=0.0))):
+        raise ValueError(
+            f"the tensor holds negative or missing values (lowest {lowest}); it must be "
+            "non-negative, and 0 in the cells that the masks W and V leave out"
+        )
+    outside = W is not None and bool(block.max(axis=1)[W == 0].any())
+    if outside or (V is not None and bool(block.max(axis=0)[V == 0].any())):
+        raise ValueError("the tensor must be 0 in the cells that the masks W and V leave out")
+
+
+def update_rows(F: Float, M: Float, H: Float, sweeps: int) -> None:
+    """Minimise ``sum_n f_n^T H_n f_n - 2 m_n f_n`` over ``f_n >= 0`` by coordinates, in place.
+
+    Parameters
+    ----------
+    F : ndarray, shape (R, n)
+        Rows of a factor, one column each; changed.
+    M : ndarray, shape (R, n)
+        Right-hand sides.
+    H : ndarray, shape (R, R) or (R, R, n)
+        Gram matrix, shared or one per column.
+    sweeps : int
+        Passes over the R coordinates.
+    """
+    shared = H.ndim == 2
+    diagonal = np.diagonal(H) if shared else np.einsum("rrn->rn", H)
+    step = 1.0 / np.maximum(diagonal, np.finfo(H.dtype).tiny * 1e8)
+    for _ in range(sweeps):
+        for r in range(F.shape[0]):
+            current = H[r] @ F if shared else np.einsum("kn,kn->n", H[r], F)
+            np.subtract(M[r], current, out=current)
+            current *= step[r]
+            current += F[r]
+            np.maximum(current, 0.0, out=F[r])
+
+
+def _time_gram(B: Float, V: Float | None, n_subjects: int) -> NDArray[np.float64]:
+    """Return ``Q_a = sum_t V[t,a] b_t b_t^T``, shape (A, R, R); one for all without V."""
+    if V is None:
+        return np.broadcast_to(B.T @ B, (n_subjects, B.shape[1], B.shape[1]))
+    return np.einsum("ta,tr,ts->ars", V, B, B, optimize=True)
+
+
+def _pair_gram(problem: Problem, U: Float) -> NDArray[np.float64]:
+    """Return ``C_a = sum_p W[p,a] u_p u_p^T``, shape (A, R, R); U is (R, P)."""
+    n_components, n_subjects = U.shape[0], problem.X.shape[2]
+    shape = (n_subjects, n_components, n_components)
+    if problem.W is None:
+        return np.broadcast_to((U @ U.T).astype(np.float64), shape)
+    result = np.zeros(shape)
+    for start in range(0, U.shape[1], problem.rows):
+        part = U[:, start : start + problem.rows]
+        weights = problem.W[start : start + problem.rows].T
+        result += (part[None] * weights[:, None, :]) @ part.T
+    return result
+
+
+def _update_pairs(
+    problem: Problem, U: Float, B: Float, G: Float, *, ridge: float, sweeps: int
+) -> NDArray[np.float64]:
+    """Update U (R, P) block by block and return ``Y = U X``, shape (R, T * A)."""
+    dtype, n_components = U.dtype, U.shape[0]
+    n_subjects = G.shape[0]
+    K = (B[:, None, :] * G[None, :, :]).reshape(-1, n_components).astype(dtype)
+    gram = _time_gram(B, problem.V, n_subjects) * (G[:, :, None] * G[:, None, :])
+    rho = np.zeros((n_components, n_components))
+    if not problem.complete:
+        np.fill_diagonal(rho, ridge * np.einsum("tr,tr->r", B, B) * np.einsum("ar,ar->r", G, G))
+    shared = (gram.sum(axis=0) + rho).astype(dtype)
+    by_subject = gram.reshape(n_subjects, -1).T.astype(dtype)
+    Y = np.zeros((n_components, K.shape[0]))
+    for start in range(0, U.shape[1], problem.rows):
+        rows = slice(start, start + problem.rows)
+        block = np.asarray(problem.X[rows]).reshape(-1, K.shape[0])
+        H = shared
+        if problem.W is not None:
+            H = (by_subject @ problem.W[rows].T).reshape(n_components, n_components, -1)
+            H = H + rho.astype(dtype)[:, :, None]
+        part = np.ascontiguousarray(U[:, rows])
+        update_rows(part, (block @ K).T, H, sweeps)
+        U[:, rows] = part
+        Y += part @ block
+    return Y
+
+
+def _revive(problem: Problem, U: Float, Y: NDArray[np.float64]) -> int:
+    """Restart components of U that became zero from a small constant; return how many."""
+    dead = np.flatnonzero(~U.any(axis=1))
+    U[dead] = DEAD
+    Y[dead] = DEAD * problem.column_sum
+    return int(dead.size)
+
+
+def _revive_small(F: NDArray[np.float64]) -> int:
+    dead = np.flatnonzero(~F.any(axis=0))
+    F[:, dead] = DEAD
+    return int(dead.size)
+
+
+def _update_small(
+    problem: Problem, U: Float, B: Float, G: Float, Y: NDArray[np.float64], sweeps: int
+) -> tuple[Float, Float, float, int]:
+    """Update B and G from the contraction Y; return them, the squared error, the revived."""
+    n_bins, n_subjects = B.shape[0], G.shape[0]
+    Y = Y.reshape(-1, n_bins, n_subjects)
+    C = _pair_gram(problem, U)
+    outer = C * (G[:, :, None] * G[:, None, :])
+    if problem.V is None:
+        H = outer.sum(axis=0)
+    else:
+        H = np.einsum("ars,ta->rst", outer, problem.V, optimize=True)
+    Bt = np.ascontiguousarray(B.T)
+    update_rows(Bt, np.einsum("rta,ar->rt", Y, G, optimize=True), H, sweeps)
+    B = np.ascontiguousarray(Bt.T)
+    revived = _revive_small(B)
+    H_a = C * _time_gram(B, problem.V, n_subjects)
+    M = np.einsum("rta,tr->ra", Y, B, optimize=True)
+    Gt = np.ascontiguousarray(G.T)
+    update_rows(Gt, M, np.ascontiguousarray(H_a.transpose(1, 2, 0)), sweeps)
+    G = np.ascontiguousarray(Gt.T)
+    revived += _revive_small(G)
+    cross = float(np.sum(M * G.T))
+    square = float(np.einsum("ar,ars,as->", G, H_a, G, optimize=True))
+    return B, G, max(problem.norm2 - 2 * cross + square, 0.0), revived
+
+
+def _unit(B: Float, G: Float, U: Float) -> tuple[Float, Float]:
+    """Move the scale of B and G into U (R, P), in place; return B and G with unit columns."""
+    b = np.maximum(np.linalg.norm(B, axis=0), np.finfo(np.float64).tiny)
+    g = np.maximum(np.linalg.norm(G, axis=0), np.finfo(np.float64).tiny)
+    U *= (b * g).astype(U.dtype)[:, None]
+    return B / b, G / g
+
+
+def _start(problem: Problem, rank: int, rng: np.random.Generator) -> Factors:
+    """Return uniform random factors whose model has the norm of X on the observed cells."""
+    n_pairs, n_bins, n_subjects = problem.X.shape
+    U = rng.random((rank, n_pairs)).astype(problem.X.dtype)
+    B, G = rng.random((n_bins, rank)), rng.random((n_subjects, rank))
+    gram = _pair_gram(problem, U) * _time_gram(B, problem.V, n_subjects)
+    norm2 = float(np.einsum("ar,ars,as->", G, gram, G, optimize=True))
+    scale = (problem.norm2 / max(norm2, np.finfo(np.float64).tiny)) ** (1 / 6)
+    return U * problem.X.dtype.type(scale), B * scale, G * scale
+
+
+def hals(
+    problem: Problem,
+    rank: int,
+    *,
+    rng: np.random.Generator | None = None,
+    start: Factors | None = None,
+    ridge: float = 0.01,
+    tol: float = 1e-5,
+    max_iter: int = 300,
+    inner: int = 3,
+) -> NTFResult:
+    """Run one restart of masked HALS.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tensor and masks.
+    rank : int
+        Number of components.
+    rng : numpy.random.Generator, optional
+        Draws the start; needed unless ``start`` is given.
+    start : tuple of ndarray, optional
+        U (P, R), B (T, R), G (A, R) to start from.
+    ridge, tol, max_iter, inner
+        As in `factorise`.
+
+    Returns
+    -------
+    NTFResult
+        Components by descending weight.
+    """
+    if start is not None:
+        U = np.ascontiguousarray(np.nan_to_num(start[0]).T).astype(problem.X.dtype)
+        B, G = (np.array(factor, dtype=np.float64) for factor in start[1:])
+    elif rng is not None:
+        U, B, G = _start(problem, rank, rng)
+    else:
+        raise ValueError("hals needs a generator or a start")
+    norm2 = max(problem.norm2, np.finfo(np.float64).tiny)
+    errors, losses = [np.inf], []
+    revived, converged = 0, False
+    while len(losses) < max_iter and not converged:
+        B, G = _unit(B, G, U)
+        Y = _update_pairs(problem, U, B, G, ridge=ridge, sweeps=inner)
+        revived += _revive(problem, U, Y)
+        B, G, error2, more = _update_small(problem, U, B, G, Y, inner)
+        revived += more
+        errors.append(float(np.sqrt(error2 / norm2)))
+        losses.append((error2 + _penalty(problem, U, B, G, ridge)) / norm2)
+        converged = abs(errors[-2] - errors[-1]) < tol
+    result = _ordered(problem, U, B, G)
+    return replace(
+        result,
+        loss_history=np.array(losses),
+        relative_error=errors[-1],
+        converged=converged,
+        revived=revived,
+    )
+
+
+def _penalty(problem: Problem, U: Float, B: Float, G: Float, ridge: float) -> float:
+    """Return twice the ridge term of the loss."""
+    if problem.complete:
+        return 0.0
+    lengths = [np.einsum("ij,ij->j", F, F, dtype=np.float64) for F in (U.T, B, G)]
+    return ridge * float(np.prod(lengths, axis=0).sum())
+
+
+def _ordered(problem: Problem, U: Float, B: Float, G: Float) -> NTFResult:
+    """Normalise columns and order components by weight, ties by the centre of mass in time."""
+    B, G = _unit(B, G, U)
+    weights = np.linalg.norm(U.astype(np.float64), axis=1)
+    dead = weights <= 10 * DEAD * np.sqrt(U.shape[1])
+    centre = np.arange(B.shape[0]) @ B / np.maximum(B.sum(axis=0), np.finfo(np.float64).tiny)
+    order = np.lexsort((centre, -weights))
+    pairs = (U / np.maximum(weights, np.finfo(np.float64).tiny)[:, None]).T[:, order]
+    pairs = pairs.astype(U.dtype)
+    if problem.W is not None:
+        pairs[~problem.W.any(axis=1)] = np.nan
+    factors = (pairs, B[:, order].astype(U.dtype), G[:, order].astype(U.dtype))
+    return NTFResult(weights[order], factors, np.empty(0), np.nan, False, int(dead.sum()))
+
+
+def fit_pairs(
+    problem: Problem, B: Float, G: Float, *, ridge: float = 0.01, sweeps: int = 50
+) -> Float:
+    """Return the pair factor (P, R) that fits X best with B and G held fixed."""
+    U = np.zeros((B.shape[1], problem.X.shape[0]), dtype=problem.X.dtype)
+    B64, G64 = B.astype(np.float64), G.astype(np.float64)
+    _update_pairs(problem, U, B64, G64, ridge=ridge, sweeps=sweeps)
+    return U.T
+
+
+def factorise(
+    problem: Problem,
+    rank: int,
+    rngs: Sequence[np.random.Generator],
+    *,
+    ridge: float = 0.01,
+    tol: float = 1e-5,
+    max_iter: int = 300,
+    inner: int = 3,
+) -> NTFResult:
+    """Run one restart per generator and return the best.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tensor and masks.
+    rank : int
+        Number of components.
+    rngs : sequence of numpy.random.Generator
+        One stream per restart.
+    ridge : float
+        Penalty on U relative to its Gram matrix, used only when something is missing. Without
+        it the coefficient of a pair that was seen only in animals of near zero loading is
+        almost free and explodes.
+    tol : float
+        Stop when the relative error changes by less.
+    max_iter : int
+        Iterations at most.
+    inner : int
+        Sweeps per mode and iteration.
+
+    Returns
+    -------
+    NTFResult
+        The restart of lowest final error, with all of them under ``restarts``.
+
+    Raises
+    ------
+    ValueError
+        If the rank is too large for the tensor.
+    """
+    limit = min(problem.X.shape[0], problem.X.shape[1], 50)
+    if not 1 <= rank <= limit:
+        raise ValueError(
+            f"rank {rank} is out of range: 1 to {limit} for {problem.X.shape[0]} pairs and "
+            f"{problem.X.shape[1]} time bins (50 at most)"
+        )
+    runs = tuple(
+        hals(problem, rank, rng=rng, ridge=ridge, tol=tol, max_iter=max_iter, inner=inner)
+        for rng in rngs
+    )
+    best = min(runs, key=lambda run: run.relative_error)
+    return replace(best, restarts=runs)
