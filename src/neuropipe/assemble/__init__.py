@@ -1,1 +1,1 @@
-"""."""
+"""Preprocessed stores to the input dataset of an analysis."""
