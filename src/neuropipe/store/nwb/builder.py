@@ -1,0 +1,241 @@
+"""What every modality needs to build an NWB file: data, clocks, tables and the record of places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hdmf.backends.hdf5 import H5DataIO
+from hdmf.common import DynamicTable, ElementIdentifiers, VectorData
+from hdmf.data_utils import AbstractDataChunkIterator, DataChunk
+from pynwb import ProcessingModule, TimeSeries
+from pynwb.core import ScratchData
+from pynwb.epoch import TimeIntervals
+
+from neuropipe.store.chunks import SMALL_BYTES, chunk_shape
+from neuropipe.store.nwb.clock import rate_form
+from neuropipe.store.nwb.manifest import Manifest
+from neuropipe.store.variables import is_text
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from pynwb import NWBFile
+
+__all__ = ["NwbBuilder"]
+
+RESERVED_COLUMNS = {
+    "colnames",
+    "description",
+    "has_mask",
+    "id",
+    "image_mask",
+    "pixel_mask",
+    "start_time",
+    "stop_time",
+    "tags",
+    "timeseries",
+    "voxel_mask",
+}
+GZIP_LEVEL = 4
+MODULE_TEXT = {
+    "ophys": "Optical physiology",
+    "behavior": "Behaviour, each stream on its own clock",
+    "fmri": "Functional magnetic resonance imaging",
+}
+
+
+class _Blocks(AbstractDataChunkIterator):
+    """Hand a lazily loaded variable to hdmf in whole chunks along its first dim."""
+
+    def __init__(self, variable: xr.Variable, dtype: np.dtype, step: int) -> None:
+        self._variable, self._dtype, self._step = variable, dtype, step
+        self._start = 0
+
+    def __iter__(self) -> Iterator[DataChunk]:
+        return self
+
+    def __next__(self) -> DataChunk:
+        length = self._variable.shape[0]
+        if self._start >= length:
+            raise StopIteration
+        here = slice(self._start, min(self._start + self._step, length))
+        self._start = here.stop
+        values = np.asarray(self._variable[here].values, dtype=self._dtype)
+        return DataChunk(data=values, selection=(here, *[slice(None)] * (values.ndim - 1)))
+
+    def recommended_chunk_shape(self) -> tuple[int, ...]:
+        return chunk_shape(self._variable.shape, self._dtype.itemsize)
+
+    def recommended_data_shape(self) -> tuple[int, ...]:
+        return tuple(self._variable.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._dtype
+
+    @property
+    def maxshape(self) -> tuple[int, ...]:
+        return tuple(self._variable.shape)
+
+
+class NwbBuilder:
+    """An NWB file in the making.
+
+    Parameters
+    ----------
+    nwbfile : pynwb.NWBFile
+        File that gets the data.
+    compression : str or None
+        HDF5 filter of large arrays.
+    force_timestamps : bool
+        Write timestamps also for regular clocks.
+    t0 : float
+        Time on the source's clock that was subtracted, seconds.
+    """
+
+    def __init__(
+        self, nwbfile: NWBFile, *, compression: str | None, force_timestamps: bool, t0: float
+    ) -> None:
+        self.nwbfile, self.manifest = nwbfile, Manifest()
+        self._compression, self._force_timestamps, self._t0 = compression, force_timestamps, t0
+        self._clocks: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def module(self, name: str) -> ProcessingModule:
+        """Return a processing module, made on first use."""
+        if name not in self.nwbfile.processing:
+            module = ProcessingModule(name=name, description=MODULE_TEXT.get(name, name))
+            self.nwbfile.add_processing_module(module)
+        return self.nwbfile.processing[name]
+
+    def data(self, variable: xr.Variable) -> Any:
+        """Return the values in the form that hdmf writes: streamed in chunks when large.
+
+        Bool becomes uint8 in series, text a list.
+        """
+        if is_text(variable.dtype):
+            return np.asarray(variable.values, dtype=object).tolist()
+        dtype = np.dtype(np.uint8) if variable.dtype == bool else np.dtype(variable.dtype)
+        if variable.size * dtype.itemsize <= SMALL_BYTES:
+            return self._filtered(np.asarray(variable.values, dtype=dtype), variable.shape)
+        step = chunk_shape(variable.shape, dtype.itemsize)[0]
+        return self._filtered(_Blocks(variable, dtype, step), variable.shape)
+
+    def _filtered(self, data: Any, shape: Sequence[int]) -> Any:
+        if self._compression is None or not all(shape):
+            return data
+        level = GZIP_LEVEL if self._compression == "gzip" else None
+        return H5DataIO(
+            data,
+            compression=self._compression,
+            compression_opts=level,
+            shuffle=bool(data.dtype.kind in "iu" or len(shape) == 1),
+            chunks=chunk_shape(shape, data.dtype.itemsize),
+        )
+
+    def time(self, group: str, name: str, time: xr.Variable, path: str) -> dict[str, Any]:
+        """Return the arguments of a `TimeSeries` that set its clock.
+
+        The first series on a clock holds the timestamps, the others link to it.
+
+        Parameters
+        ----------
+        group, name : str
+            Time coordinate in the store.
+        time : xarray.Variable
+            Its values, seconds.
+        path : str
+            Path of the series in the file.
+        """
+        clock = self._clocks.get((group, name))
+        if clock is not None:
+            return clock
+        values = np.asarray(time.values)
+        form = None if self._force_timestamps else rate_form(values, self._t0)
+        if form is None:
+            self.manifest.place(group, name, {"path": f"{path}/timestamps"})
+            return {"timestamps": self.data(time)}
+        if form["formula"]:
+            self.manifest.place(group, name, {"clock": form})
+        clock = {"starting_time": form["start"], "rate": form["rate"]}
+        self._clocks[group, name] = clock
+        return clock
+
+    def clocked_by(self, group: str, name: str, series: TimeSeries) -> None:
+        """Let the next series on this clock link to the timestamps of `series`."""
+        self._clocks.setdefault((group, name), {"timestamps": series})
+
+    def series(
+        self, parent: Any, group: str, name: str, ds: xr.Dataset, path: str, title: str
+    ) -> None:
+        """Add a plain `TimeSeries` that holds one variable; `path` is that of its parent."""
+        variable, clock = ds[name].variable, str(ds[name].dims[0])
+        here = f"{path}/{title}"
+        series = TimeSeries(
+            name=title,
+            data=self.data(variable),
+            unit=str(variable.attrs.get("units", "n.a.")) or "n.a.",
+            description=describe(variable, name),
+            **self.time(group, clock, ds[clock].variable, here),
+        )
+        parent(series)
+        self.clocked_by(group, clock, series)
+        self.manifest.place(group, name, {"path": f"{here}/data"})
+
+    def columns(
+        self, group: str, ds: xr.Dataset, names: Sequence[str], path: str
+    ) -> list[VectorData]:
+        """Return table columns of variables along the rows of a table at `path`."""
+        columns = []
+        for name in names:
+            title = f"{name}_" if name in RESERVED_COLUMNS else name
+            variable = ds[name].variable
+            data = self.data(variable) if is_text(variable.dtype) else np.asarray(variable.values)
+            text = describe(variable, name)
+            columns.append(VectorData(name=title, description=text, data=data))
+            self.manifest.place(group, name, {"path": f"{path}/{title}"})
+        return columns
+
+    def intervals(
+        self, name: str, columns: Sequence[VectorData], edges: np.ndarray, description: str
+    ) -> TimeIntervals:
+        """Return a table of intervals, edges of shape ``(n, 2)`` in seconds."""
+        start = VectorData(name="start_time", description="Start, s", data=edges[:, 0])
+        stop = VectorData(name="stop_time", description="Stop, s", data=edges[:, 1])
+        return TimeIntervals(
+            name=name,
+            description=description,
+            id=ElementIdentifiers(name="id", data=np.arange(len(edges))),
+            columns=[start, stop, *columns],
+        )
+
+    def scratch(self, group: str, ds: xr.Dataset) -> None:
+        """Keep what has no home in NWB: small values in the record, arrays as `ScratchData`."""
+        for name in self.manifest.homeless(group):
+            variable = ds[name].variable
+            if variable.size == 0:
+                self.manifest.place(group, name, {"value": []})
+            elif not variable.dims and not is_text(variable.dtype):
+                self.manifest.place(group, name, {"value": [variable.values.item()]})
+            else:
+                self._scratch_array(group, name, variable)
+
+    def _scratch_array(self, group: str, name: str, variable: xr.Variable) -> None:
+        title = re.sub(r"[/:\s]+", "_", f"neuropipe{group}_{name}")
+        data = self.data(variable)
+        text = describe(variable, name)
+        self.nwbfile.add_scratch(ScratchData(name=title, data=data, description=text))
+        self.manifest.place(group, name, {"path": f"/scratch/{title}"})
+
+
+def describe(variable: xr.Variable, name: str) -> str:
+    """Return the description of a variable, its name when it has none."""
+    text = str(variable.attrs.get("description", "") or variable.attrs.get("long_name", "") or name)
+    units = str(variable.attrs.get("units", ""))
+    return f"{text} [{units}]" if units else text
+
+
+def table_rows(table: DynamicTable) -> list[int]:
+    """Return the row numbers of a table."""
+    return list(range(len(table)))

@@ -1,0 +1,161 @@
+"""Read an NWB file that we wrote back into the tree of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from neuropipe.errors import DataError, IngestError, MissingInput
+from neuropipe.store.nwb.clock import expand_clock
+from neuropipe.store.nwb.manifest import MANIFEST_NAME, Manifest
+
+__all__ = ["from_nwb", "open_hdf5"]
+
+LAZY_BYTES = 1 << 20
+
+
+def open_hdf5(path: Path | str) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    IngestError
+        ``NOT_THIS_FORMAT`` when it is something else, ``TRUNCATED`` when it is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInput(f"{path}: no such file; expected an NWB file")
+    if not h5py.is_hdf5(path):
+        with path.open("rb") as stream:
+            start = stream.read(16)
+        text = f"begins with {start!r}, expected the signature of HDF5"
+        raise IngestError("NOT_THIS_FORMAT", path, text, "give the NWB file itself")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise IngestError("TRUNCATED", path, str(error), "copy or download it again") from error
+
+
+def from_nwb(path: Path | str) -> xr.DataTree:
+    """Return the tree that `to_nwb` wrote; arrays above 1 MB are loaded lazily.
+
+    Parameters
+    ----------
+    path : path
+        An ``.nwb`` file written by `to_nwb`.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    IngestError
+        ``NOT_THIS_FORMAT`` for a file that is not HDF5, ``TRUNCATED`` for a damaged one.
+    DataError
+        If the file was not written by `to_nwb`, or misses what its record names.
+    """
+    path = Path(path)
+    with open_hdf5(path) as file:
+        manifest = _manifest(file, path)
+        try:
+            groups = {
+                group: _dataset(file, path, manifest, group) for group in manifest.groups
+            }
+        except (KeyError, OSError, ValueError, RuntimeError, TypeError) as error:
+            kind = type(error).__name__
+            raise DataError(
+                f"{path}: does not hold what its record in /scratch/{MANIFEST_NAME} names "
+                f"({kind}: {error}); write it again"
+            ) from error
+    return xr.DataTree.from_dict(groups)
+
+
+def _manifest(file: h5py.File, path: Path) -> Manifest:
+    where = f"scratch/{MANIFEST_NAME}"
+    if where not in file:
+        raise DataError(
+            f"{path}: has no /{where}, so it was not written by neuropipe; "
+            "ingest it through the reader `nwb`"
+        )
+    try:
+        return Manifest.from_json(file[where].asstr()[()])
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise DataError(f"{path}: /{where} is damaged ({error}); write it again") from error
+
+
+def _dataset(file: h5py.File, path: Path, manifest: Manifest, group: str) -> xr.Dataset:
+    variables, coords = {}, []
+    for name, entry in manifest.groups[group]["variables"].items():
+        variables[name] = _variable(file, path, entry)
+        if entry["coord"]:
+            coords.append(name)
+    attrs = manifest.attrs(group)
+    data = {name: value for name, value in variables.items() if name not in coords}
+    return xr.Dataset(data, {name: variables[name] for name in coords}, attrs)
+
+
+def _variable(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> xr.Variable:
+    place = entry["place"]
+    kind = next(key for key in PLACES if key in place)
+    values = PLACES[kind](file, path, entry)
+    if tuple(values.shape) != tuple(entry["shape"]):
+        raise ValueError(f"{place}: shape {tuple(values.shape)}, expected {entry['shape']}")
+    attrs = Manifest({"": {"attrs": entry["attrs"]}}).attrs("")
+    return xr.Variable(entry["dims"], values, attrs)
+
+
+def _from_path(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
+    dataset = file[entry["place"]["path"]]
+    if entry["dtype"] == "text":
+        return np.asarray(dataset.asstr()[...], dtype=object)
+    dtype = np.dtype(entry["dtype"])
+    if dataset.size * dtype.itemsize <= LAZY_BYTES:
+        return dataset[...].astype(dtype, copy=False)
+    return indexing.LazilyIndexedArray(_LazyDataset(path, dataset, dtype))
+
+
+def _from_columns(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    columns = [file[column][...] for column in entry["place"]["columns"]]
+    return np.stack(columns, axis=-1).astype(entry["dtype"], copy=False)
+
+
+def _from_value(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    dtype = object if entry["dtype"] == "text" else np.dtype(entry["dtype"])
+    return np.array(entry["place"]["value"], dtype=dtype).reshape(entry["shape"])
+
+
+def _from_clock(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    return expand_clock(entry["place"]["clock"], entry["shape"][0])
+
+
+PLACES: dict[str, Callable[[h5py.File, Path, Mapping[str, Any]], Any]] = {
+    "path": _from_path,
+    "columns": _from_columns,
+    "value": _from_value,
+    "clock": _from_clock,
+}
+
+
+class _LazyDataset(BackendArray):
+    """A dataset that is read when indexed; the file is open only while it is read."""
+
+    def __init__(self, path: Path, dataset: h5py.Dataset, dtype: np.dtype) -> None:
+        self._path, self._name = path, dataset.name
+        self.shape, self.dtype = dataset.shape, dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        with h5py.File(self._path, "r") as file:
+            return np.asarray(file[self._name][key]).astype(self.dtype, copy=False)

@@ -1,0 +1,73 @@
+"""Groups that every modality has: observed time, events, trials, behaviour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pynwb.behavior import BehavioralTimeSeries
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from neuropipe.store.nwb.builder import NwbBuilder
+
+__all__ = ["add_behavior", "add_events", "add_observed", "add_trials"]
+
+BEHAVIOR = "/processing/behavior/BehavioralTimeSeries"
+
+
+def add_observed(builder: NwbBuilder, ds: xr.Dataset) -> None:
+    """Add ``observed(interval, edge)`` of ``/raw`` as intervals."""
+    if "observed" not in ds.variables or not ds["observed"].size:
+        return
+    edges = np.asarray(ds["observed"].values)
+    table = builder.intervals("observed", [], edges, "Time that was recorded")
+    builder.nwbfile.add_time_intervals(table)
+    path = "/intervals/observed"
+    columns = [f"{path}/start_time", f"{path}/stop_time"]
+    builder.manifest.place("/raw", "observed", {"columns": columns})
+
+
+def _columns_along(ds: xr.Dataset, dim: str, leave: tuple[str, ...]) -> list[str]:
+    along = (str(name) for name, variable in ds.variables.items() if variable.dims[:1] == (dim,))
+    return [name for name in along if name not in leave and ds[name].size]
+
+
+def add_events(builder: NwbBuilder, ds: xr.Dataset) -> None:
+    """Add events as intervals: stop = onset + duration, which is NaN where it is unknown."""
+    if not ds.sizes.get("event"):
+        return
+    onset = np.asarray(ds["onset"].values, dtype=np.float64)
+    edges = np.stack([onset, onset + np.asarray(ds["duration"].values)], axis=1)
+    path = "/intervals/events"
+    leave = ("onset",) if ds["onset"].dtype == np.float64 else ()
+    columns = builder.columns("/events", ds, _columns_along(ds, "event", leave), path)
+    builder.nwbfile.add_time_intervals(builder.intervals("events", columns, edges, "Events"))
+    builder.manifest.place("/events", "onset", {"path": f"{path}/start_time"})
+
+
+def add_trials(builder: NwbBuilder, ds: xr.Dataset) -> None:
+    """Add the table of trials."""
+    if not ds.sizes.get("trial"):
+        return
+    edges = np.stack([np.asarray(ds[name].values, np.float64) for name in ("start", "stop")], 1)
+    path = "/intervals/trials"
+    columns = builder.columns("/trials", ds, _columns_along(ds, "trial", ()), path)
+    builder.nwbfile.trials = builder.intervals("trials", columns, edges, "Trials")
+
+
+def add_behavior(builder: NwbBuilder, ds: xr.Dataset) -> None:
+    """Add each variable that has its own clock as a series; others have no home here."""
+    names = [
+        str(name)
+        for name, variable in ds.data_vars.items()
+        if variable.dims and variable.dims[0] in ds.coords and variable.size
+        and str(variable.dims[0]).startswith("time") and variable.dtype.kind in "biuf"
+    ]
+    if not names:
+        return
+    container = BehavioralTimeSeries(name="BehavioralTimeSeries")
+    builder.module("behavior").add(container)
+    for name in names:
+        builder.series(container.add_timeseries, "/behavior", name, ds, BEHAVIOR, name)
