@@ -71,6 +71,6 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     for index, item in enumerate(items, start=1):
         yield item
         reached = 10 * index // max(total, 1)
-        if reached > tenth and time.monotonic() - last > 1.0 or time.monotonic() - last > 30.0:
+        if (reached > tenth and time.monotonic() - last > 1.0) or time.monotonic() - last > 30.0:
             logger.info("%d of %d %s", index, total, what)
             tenth, last = reached, time.monotonic()

@@ -26,6 +26,8 @@ _STORE_MODULES = tuple(
     for name in ("atlas", "chunks", "clock", "hashing", "labels", "nwb", "schema", "series", "zarr")
 )
 _FIGURE_MODULES = ("neuropipe.plotting",)
+PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
+QUALITY_CODE = ("neuropipe.report.quality", *_FIGURE_MODULES)
 _MAX_FOLDER_FILES = 2000
 _BASE_MB, _MB = 1000, 1_000_000
 
@@ -176,15 +178,15 @@ def _ingest(study: Study, recording: Recording) -> Job:
         inputs=files,
         outputs=outputs,
         settings=settings,
-        code=(*_io_modules(recording.modality), *_STORE_MODULES),
+        code=ingest_code(recording.modality),
         step=("ingest", "--source", recording.path, "--output", store),
         record=layout.report_marker(recording),
         resources=Resources(mem_mb=_BASE_MB + math.ceil(_megabytes(study.root, files[:50])) // 4),
     )
 
 
-def _io_modules(modality: str) -> tuple[str, ...]:
-    """Return the readers of a modality and what they share; installed packages' readers too."""
+def ingest_code(modality: str) -> tuple[str, ...]:
+    """Return the modules that decide a store: readers, installed ones too, and the store layer."""
     from neuropipe.io.registry import readers
 
     modules = {"neuropipe.io.ingest", "neuropipe.io.registry"}
@@ -193,7 +195,7 @@ def _io_modules(modality: str) -> tuple[str, ...]:
             module = reader.open.partition(":")[0]
             own = module.startswith("neuropipe.")
             modules.add(module.rpartition(".")[0] if own else module)
-    return tuple(sorted(modules))
+    return (*sorted(modules), *_STORE_MODULES)
 
 
 def _index(study: Study) -> Job:
@@ -220,7 +222,7 @@ def _preprocess(study: Study, recording: Recording) -> Job:
         inputs=(store, layout.report_marker(recording)),
         outputs=(out, layout.preprocessed_marker(recording)),
         settings=settings,
-        code=("neuropipe.preprocess", "neuropipe.store.zarr"),
+        code=PREPROCESS_CODE,
         step=("preprocess", "--input", store, "--output", out),
         record=layout.preprocessed_marker(recording),
     )
@@ -236,7 +238,7 @@ def _recording_figures(study: Study, recording: Recording) -> Job:
         inputs=(store, layout.report_marker(recording), processed, marker),
         outputs=(out,),
         settings={},
-        code=("neuropipe.report.quality", *_FIGURE_MODULES),
+        code=QUALITY_CODE,
         step=("quality", "--raw", store, "--processed", processed, "--output", out),
         record=f"{out}/figures.json",
     )
@@ -256,18 +258,28 @@ def _member_inputs(collection: Collection) -> tuple[tuple[str, ...], tuple[str, 
     return tuple(stores), tuple(markers)
 
 
+def assemble_code(analysis: Analysis) -> tuple[str, ...]:
+    """Return the modules that decide an input dataset."""
+    module = analysis.assemble.partition(":")[0]
+    own = module.startswith("neuropipe.assemble.")
+    return ("neuropipe.assemble" if own else module, "neuropipe.store.atlas")
+
+
+def figure_code(analysis: Analysis) -> tuple[str, ...]:
+    """Return the modules that decide the figures of an analysis."""
+    return (*analysis.code_modules, *_FIGURE_MODULES)
+
+
 def _assemble(study: Study, run: Run, collection: Collection) -> Job:
     stores, markers = _member_inputs(collection)
     out = layout.input_file(collection.name, run.label)
-    module = run.analysis.assemble.partition(":")[0]
-    own = module.startswith("neuropipe.assemble.")
     return Job(
         rule="analysis_assemble",
         wildcards={"collection": collection.name, "analysis": run.label},
         inputs=(*stores, *markers),
         outputs=(out,),
         settings={"input": run.input.model_dump(mode="json")},
-        code=("neuropipe.assemble" if own else module, "neuropipe.store.atlas"),
+        code=assemble_code(run.analysis),
         step=("assemble", run.analysis.name, "--inputs", *stores, "--output", out),
         record=out,
     )
@@ -335,9 +347,7 @@ def figure_files(analysis: Analysis, collection: str, label: str) -> tuple[str, 
     """Return every file of ``analysis_figures``, the record first."""
     names = ["figures.json", "summary.tsv", "methods.md"]
     names += [
-        f"fig-{slug}.{suffix}"
-        for slug in analysis.figure_slugs
-        for suffix in ("svg", "pdf", "tsv")
+        f"fig-{slug}.{suffix}" for slug in analysis.figure_slugs for suffix in ("svg", "pdf", "tsv")
     ]
     return tuple(layout.result_file(collection, label, name) for name in names)
 
@@ -352,7 +362,7 @@ def _figures(study: Study, run: Run, collection: Collection) -> Job:
         inputs=(result,),
         outputs=outputs,
         settings={"settings": run.settings.model_dump(mode="json")},
-        code=(*run.analysis.code_modules, *_FIGURE_MODULES),
+        code=figure_code(run.analysis),
         step=("figures", run.analysis.name, "--input", result, "--output", folder),
         record=outputs[0],
     )

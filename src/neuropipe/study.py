@@ -12,7 +12,7 @@ from pydantic import BaseModel, create_model
 
 from neuropipe.analyses.registry import Analysis, analyses
 from neuropipe.config.load import check_model, read_yaml, validate_study, with_preset
-from neuropipe.config.models import InputConfig, StrictModel, StudyConfig
+from neuropipe.config.models import InputConfig, StudyConfig
 from neuropipe.config.recordings import Recording, read_recordings
 from neuropipe.errors import ConfigError, NeuropipeError
 from neuropipe.seeds import job_seed
@@ -150,7 +150,9 @@ def _resolve_run(label: str, given: Any, where: str) -> tuple[Run | None, list[s
     inputs = cast("InputConfig", getattr(model, "input"))  # noqa: B009 - a dynamic field
     scope = inputs.scope or analysis.scopes[0]
     if scope not in analysis.scopes:
-        text = f"{where}: {prefix}.input.scope: {scope!r} is not one of {', '.join(analysis.scopes)}"
+        text = (
+            f"{where}: {prefix}.input.scope: {scope!r} is not one of {', '.join(analysis.scopes)}"
+        )
         return None, [text]
     values = {key: getattr(model, key) for key in analysis.settings.model_fields}
     settings = analysis.settings.model_construct(**values)
@@ -217,8 +219,6 @@ def _with_collections(
     return Run(**values, collections=collections), problems
 
 
-
-
 def load_study(
     root: Path | str = ".",
     raw: Mapping[str, Any] | None = None,
@@ -276,9 +276,7 @@ def load_study(
     return Study(root, config, recordings, tuple(resolved), raw)
 
 
-def _check_readers(
-    config: StudyConfig, recordings: Sequence[Recording], where: str
-) -> list[str]:
+def _check_readers(config: StudyConfig, recordings: Sequence[Recording], where: str) -> list[str]:
     """Check names of readers and of overridden recordings; the readers check their own keys."""
     from neuropipe.io.registry import readers
 

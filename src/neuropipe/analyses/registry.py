@@ -158,7 +158,9 @@ def analyses() -> dict[str, Analysis]:
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         analysis = entry.load()
         if not isinstance(analysis, Analysis):
-            raise ConfigError(f"entry point {entry.name!r} of {GROUP}: {entry.value} is no Analysis")
+            raise ConfigError(
+                f"entry point {entry.name!r} of {GROUP}: {entry.value} is no Analysis"
+            )
         if analysis.name in found:
             raise ConfigError(f"two installed packages offer the analysis {analysis.name!r}")
         found[analysis.name] = analysis

@@ -157,20 +157,21 @@ def _known_keys(model: type[BaseModel], location: Sequence[str | int]) -> list[s
     return [key for candidate in candidates for key in candidate.model_fields]
 
 
+def _holds(value: Any, step: str | int) -> bool:
+    if isinstance(value, Mapping):
+        return step in value
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)
+
+
 def _in_value(location: Sequence[str | int], value: Any) -> list[str | int]:
     """Drop the parts of a pydantic location that name union members, not keys of the value."""
     kept: list[str | int] = []
     for step in location:
-        if isinstance(value, Mapping) and step in value:
+        if _holds(value, step):
             value = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        elif isinstance(value, Mapping) and not _is_type_tag(step):
             kept.append(step)
-            break
-        else:
-            continue
-        kept.append(step)
+        elif isinstance(value, Mapping) and not _is_type_tag(step):
+            return [*kept, step]
     return kept
 
 

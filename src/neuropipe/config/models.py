@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 __all__ = [
     "CalciumPreprocess",
     "ExecutionConfig",
-    "InputConfig",
     "IngestConfig",
+    "InputConfig",
     "PreprocessConfig",
     "ReportConfig",
     "StrictModel",
@@ -238,9 +238,7 @@ class StudyConfig(StrictModel):
     recordings: str = Field(
         "config/recordings.tsv", description="Recordings table, relative to the study folder."
     )
-    seed: Annotated[int, Field(ge=0)] = Field(
-        0, description="Every random number derives from it."
-    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Every random number derives from it.")
     preset: str | None = Field(
         None, description="Partial configuration merged under this one; null: none."
     )

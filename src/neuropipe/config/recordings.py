@@ -127,7 +127,9 @@ def _check_session_start(text: str, where: str) -> list[str]:
     except ValueError:
         return [f"{where}: session_start: {text!r} is not ISO 8601, such as 2024-05-01T09:30+02:00"]
     if moment.tzinfo is None:
-        return [f"{where}: session_start: {text!r} has no UTC offset; write it, such as {text}+00:00"]
+        return [
+            f"{where}: session_start: {text!r} has no UTC offset; write it, such as {text}+00:00"
+        ]
     return []
 
 

@@ -1,4 +1,4 @@
-"""Files that come with the package: the workflow, profiles, presets and the demo's configuration."""
+"""Files that come with the package: workflow, profiles, presets, the demo's configuration."""
 
 from __future__ import annotations
 

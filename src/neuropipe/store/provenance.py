@@ -1,4 +1,4 @@
-"""Provenance: settings, seed, versions, hashes and times of every product. Nothing else writes it."""
+"""Provenance: settings, seed, versions, hashes and times of every product."""
 
 from __future__ import annotations
 

@@ -1,0 +1,126 @@
+"""Run the workflow: prints, then executes, the plain snakemake command.
+
+Arguments after -- go to snakemake. With --only NAME: what belongs to one recording or collection;
+--here runs its steps one after the other in this process, log on the terminal, and prints the
+equivalent `neuropipe step` lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuropipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from neuropipe.plan import Job
+    from neuropipe.study import Study
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("target", nargs="?", help="all, stores, analyses, report or an analysis")
+    parser.add_argument("--directory", default=".", help="study folder")
+    parser.add_argument("--profile", help="default, slurm or a folder")
+    parser.add_argument("--cores", help="cores to use (default: all)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="a setting for this run, such as analyses.ntf.rank=5")  # fmt: skip
+    parser.add_argument("-n", "--dry-run", action="store_true", help="say what would run, and why")
+    parser.add_argument("--only", metavar="NAME", help="one recording or collection")
+    parser.add_argument("--here", action="store_true", help="with --only: run in this process")
+    parser.add_argument("--pdb", action="store_true", help="with --here: debugger on an error")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the study, then hand over to Snakemake or run the steps here."""
+    from neuropipe.cli.overrides import load_with, write_override
+    from neuropipe.plan import make_plan
+
+    rest, target = list(arguments.rest), arguments.target
+    if target == "--":
+        target = None
+    rest = rest[1:] if rest[:1] == ["--"] else rest
+    root = Path(arguments.directory)
+    study = load_with(root, arguments.set)
+    plan = make_plan(study)
+    wanted = _only(study, plan, arguments.only) if arguments.only else None
+    if arguments.here:
+        if wanted is None:
+            raise ConfigError("--here needs --only NAME: one recording or collection")
+        from neuropipe.cli.run_here import run_here
+
+        return run_here(study, plan, wanted, debugger=arguments.pdb)
+    command = _command(arguments, target, wanted, write_override(root, arguments.set), plan)
+    command += rest
+    print(shlex.join(command), flush=True)
+    if arguments.dry_run:
+        return _dry_run(study, plan, wanted, command)
+    from neuropipe.cli.run_live import run_live
+
+    return run_live(study, plan, command)
+
+
+def _only(study: Study, plan: Mapping[str, Job], name: str) -> list[str]:
+    """Return the names of the jobs that belong to one recording or collection."""
+    wanted = [
+        job.name
+        for job in plan.values()
+        if name in (job.wildcards.get("recording"), job.wildcards.get("collection"))
+    ]
+    if not wanted:
+        import difflib
+
+        known = sorted(
+            {w for j in plan.values() for k, w in j.wildcards.items()
+             if k in ("recording", "collection")}
+        )  # fmt: skip
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+        raise ConfigError(f"--only {name}: no such recording or collection. {hint}")
+    return wanted
+
+
+def _command(
+    arguments: argparse.Namespace,
+    target: str | None,
+    wanted: list[str] | None,
+    override: Path | None,
+    plan: Mapping[str, Job],
+) -> list[str]:
+    from neuropipe.cli.snakemake_command import snakemake_command
+
+    command = snakemake_command(arguments.directory, arguments.profile)
+    if arguments.cores:
+        command += ["--cores", str(arguments.cores)]
+    if override is not None:
+        command += ["--configfile", str(override.resolve())]
+    if arguments.dry_run:
+        command += ["--dry-run", "--quiet", "rules"]
+    if target:
+        command.append(target)
+    if wanted:
+        final = [plan[name] for name in wanted]
+        command += [path for job in final for path in job.outputs if not path.startswith("work/")]
+    return command
+
+
+def _dry_run(
+    study: Study, plan: Mapping[str, Job], wanted: list[str] | None, command: list[str]
+) -> int:
+    import subprocess
+
+    from neuropipe.cli.status_command import print_reasons
+    from neuropipe.status import job_cells
+
+    cells = job_cells(study, plan)
+    names = list(plan)
+    chosen = [c for n, c in zip(names, cells, strict=True) if wanted is None or n in wanted]
+    print_reasons(chosen)
+    return int(subprocess.run(command, check=False).returncode != 0)

@@ -1,0 +1,168 @@
+"""Run snakemake and show, from the steps' own logs, what is pending, running, done and failed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuropipe.plan import Job
+from neuropipe.status import job_cells, log_state
+from neuropipe.study import Study
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["run_live"]
+
+_POLL_S = 0.5
+_INTERRUPTED = 130
+_TAIL = 30
+SNAKEMAKE_LOG = "logs/snakemake.log"
+STATES = ("pending", "running", "done", "failed")
+
+
+@dataclass
+class _Watch:
+    """State of each job of this run, from the logs that its steps write."""
+
+    study: Study
+    plan: Mapping[str, Job]
+    started: float
+    waiting: set[str] = field(default_factory=set)
+    states: dict[str, str] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+
+    def poll(self) -> list[str]:
+        """Read the logs written since the start; return the jobs that ended since the last look."""
+        ended = []
+        for name, job in self.plan.items():
+            if self.states.get(name) in ("done", "failed"):
+                continue
+            log = self.study.root / job.log
+            if not log.exists() or log.stat().st_mtime < self.started:
+                continue
+            state, message = log_state(self.study.root, job.log)
+            now = {"finished": "done", "failed": "failed", "open": "running"}[state]
+            self.states[name], self.messages[name] = now, message
+            if now in ("done", "failed"):
+                ended.append(name)
+        return ended
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """Return rule -> number of jobs in each state."""
+        table: dict[str, Counter[str]] = {}
+        for name, job in self.plan.items():
+            state = self.states.get(name, "pending" if name in self.waiting else "")
+            if state:
+                table.setdefault(job.rule, Counter())[state] += 1
+        return table
+
+    def failures(self) -> list[str]:
+        """Return one line per failed job: name, message, log."""
+        return [
+            f"failed: {name}: {self.messages[name]} (log: {self.plan[name].log})"
+            for name, state in self.states.items()
+            if state == "failed"
+        ]
+
+
+def _table(watch: _Watch) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, caption_justify="left")
+    table.add_column("rule", no_wrap=True)
+    for state in STATES:
+        table.add_column(state, justify="right")
+    for rule, counts in watch.counts().items():
+        table.add_row(rule, *[str(counts[state] or "") for state in STATES])
+    failures = watch.failures()
+    table.caption = failures[-1] if failures else f"{time.time() - watch.started:.0f} s"
+    return table
+
+
+def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> int:
+    """Run a snakemake command; on a terminal one refreshed table, elsewhere a line per ended job.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    plan : mapping
+        Job name -> job.
+    command : sequence of str
+        What to run; its output goes to ``logs/snakemake.log``.
+
+    Returns
+    -------
+    int
+        0, 1 when a job or Snakemake failed, 130 when interrupted.
+    """
+    log = study.root / SNAKEMAKE_LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    cells = job_cells(study, plan)
+    waiting = {n for n, c in zip(plan, cells, strict=True) if c.state != "done"}
+    watch = _Watch(study, plan, time.time() - 0.01, waiting)
+    with log.open("w", encoding="utf-8") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+        code = _follow(process, watch)
+    return _conclude(watch, code, log)
+
+
+def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
+    from rich.console import Console
+    from rich.live import Live
+
+    console, interrupted = Console(highlight=False), False
+    live = Live(console=console, refresh_per_second=4) if sys.stdout.isatty() else None
+    if live:
+        live.start()
+    try:
+        while process.poll() is None:
+            try:
+                time.sleep(_POLL_S)
+                _show(watch, live)
+            except KeyboardInterrupt:
+                interrupted = True
+                process.send_signal(signal.SIGINT)
+        _show(watch, live)
+    finally:
+        if live:
+            live.stop()
+    return _INTERRUPTED if interrupted else process.returncode
+
+
+def _show(watch: _Watch, live: object) -> None:
+    for name in watch.poll():
+        if live is None:
+            ended = sum(state in ("done", "failed") for state in watch.states.values())
+            print(f"{watch.states[name]}: {name} ({ended} of {len(watch.waiting)})", flush=True)
+    if live is not None:
+        live.update(_table(watch))  # type: ignore[attr-defined]
+
+
+def _conclude(watch: _Watch, code: int, log: Path) -> int:
+    failures = watch.failures()
+    for line in failures:
+        print(line, file=sys.stderr)
+    if code == _INTERRUPTED:
+        print("interrupted; run again to resume", file=sys.stderr)
+        return _INTERRUPTED
+    if code and not failures:
+        print("\n".join(log.read_text(errors="replace").splitlines()[-_TAIL:]), file=sys.stderr)
+        print(f"snakemake failed (log: {log}); a lock left by a kill goes with `neuropipe unlock`",
+              file=sys.stderr)  # fmt: skip
+    elif code:
+        print(f"{len(failures)} jobs failed; `neuropipe status` shows why", file=sys.stderr)
+    elif not watch.states:
+        print("Nothing to be done")
+    if not code:
+        page = watch.study.root / "report" / "index.html"
+        print(f"report: {page}" if page.exists() else "done")
+    return int(code != 0)

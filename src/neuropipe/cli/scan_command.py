@@ -1,0 +1,46 @@
+"""Find recordings in files and folders and write rows of the recordings table.
+
+Reads headers only, never signals. Rows go to standard output, or into --output when it is new.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from neuropipe.errors import ConfigError, MissingInput
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
+    parser.add_argument(
+        "--output", type=Path, help="table to write, such as config/recordings.tsv; refuses rows"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Scan, print matches and issues, write the rows."""
+    from neuropipe.config.recordings import COLUMNS, write_recordings
+    from neuropipe.io.scan import scan
+
+    missing = [str(path) for path in arguments.paths if not path.exists()]
+    if missing:
+        raise MissingInput(f"{', '.join(missing)}: no such file or folder")
+    found = scan(arguments.paths)
+    for issue in found.issues:
+        print(f"{issue.severity}: {issue.path}: {issue.message} {issue.hint}", file=sys.stderr)
+    if arguments.output is not None:
+        if arguments.output.exists() and len(arguments.output.read_text().splitlines()) > 1:
+            raise ConfigError(f"{arguments.output}: holds rows already; choose another --output")
+        write_recordings(arguments.output, found.rows)
+        print(f"{len(found.rows)} rows written to {arguments.output}")
+        return 0
+    used = [c for c in COLUMNS if any(row.get(c) for row in found.rows)] or list(COLUMNS)
+    print("\t".join(used))
+    for row in found.rows:
+        print("\t".join(str(row.get(column, "")) for column in used))
+    return 0

@@ -1,0 +1,85 @@
+"""Run one step by hand, exactly as the rules do.
+
+Common steps: ingest, index, preprocess, quality, assemble, figures, table, report.
+Analyses: `neuropipe step ANALYSIS STAGE --input my.nc --settings my.yaml --output result.nc`;
+without --parts the first stage `fit` runs the whole chain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from neuropipe.errors import ConfigError
+
+__all__ = ["add_arguments", "run"]
+
+STEPS = {
+    "ingest": "neuropipe.cli.step_stores:ingest",
+    "index": "neuropipe.cli.step_stores:index",
+    "preprocess": "neuropipe.cli.step_stores:preprocess",
+    "quality": "neuropipe.cli.step_stores:quality",
+    "assemble": "neuropipe.cli.step_results:assemble",
+    "figures": "neuropipe.cli.step_results:figures",
+    "table": "neuropipe.cli.step_results:table",
+    "report": "neuropipe.cli.step_results:report",
+}
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLOSC_NTHREADS",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("step", metavar="STEP", help=f"{', '.join(STEPS)}, or an analysis")
+    parser.add_argument("name", nargs="?", default="", help="stage, or name of the analysis")
+    parser.add_argument("--input", help="input dataset or store")
+    parser.add_argument("--inputs", nargs="+", default=[], help="input stores")
+    parser.add_argument("--parts", nargs="*", default=[], help="parts of earlier stages")
+    parser.add_argument("--key", nargs="*", default=[], help="scatter keys, such as rank=3")
+    parser.add_argument("--source", help="raw file or folder (ingest)")
+    parser.add_argument("--raw", help="ingested store (quality)")
+    parser.add_argument("--processed", help="preprocessed store (quality)")
+    parser.add_argument("--output", required=True, help="file, store or folder to write")
+    parser.add_argument("--settings", default="{}", help="JSON text, or a YAML or JSON file")
+    parser.add_argument("--seed", type=int, help="seed, unless the settings hold one")
+    parser.add_argument("--threads", type=int, default=1, help="threads to use")
+    parser.add_argument("--overwrite", action="store_true", help="replace another store (ingest)")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning"))
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """Return settings given as JSON text or as a YAML or JSON file.
+
+    Raises
+    ------
+    ConfigError
+        If the text is neither.
+    """
+    from neuropipe.config.load import read_yaml
+
+    if not text.lstrip().startswith("{"):
+        return read_yaml(Path(text))
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--settings: neither JSON text nor a file: {error}") from error
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the step; log its beginning and its end."""
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(arguments.threads)
+    from neuropipe.cli.step_log import logged
+
+    target = STEPS.get(arguments.step, "neuropipe.cli.step_results:stage")
+    module, _, function = target.partition(":")
+    settings = read_settings(arguments.settings)
+    with logged(arguments, settings):
+        getattr(importlib.import_module(module), function)(arguments, settings)
+    return 0

@@ -1,0 +1,218 @@
+"""Steps from stores to the report: assemble, the stages, figures, table, report."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from neuropipe import logs
+from neuropipe.analyses.registry import Analysis, get_analysis, load_object
+from neuropipe.cli.step_stores import checked
+from neuropipe.errors import ConfigError, NeuropipeError
+from neuropipe.plan import assemble_code, figure_code
+from neuropipe.store.atomic import write_json, write_text
+from neuropipe.store.code import module_fingerprints
+from neuropipe.store.provenance import (
+    Stopwatch,
+    input_hashes,
+    read_dataset,
+    read_provenance,
+    write_dataset,
+    write_provenance,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["assemble", "figures", "report", "stage", "table"]
+
+TABLE_COLUMNS = (
+    "collection", "subject", "session", "cohort", "modality",
+    "metric", "value", "unit", "low", "high", "n", "input_sha256",
+)  # fmt: skip
+
+
+def _log_issues(dataset: xr.Dataset) -> None:
+    for issue in json.loads(str(dataset.attrs.get("issues", "[]"))):
+        logs.get_logger(__name__).warning("%s %s", issue["code"], issue["message"])
+
+
+def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Turn the stores of a collection into the input dataset of an analysis."""
+    from neuropipe.store.zarr import open_store
+
+    watch, analysis = Stopwatch(), get_analysis(arguments.name)
+    inputs = checked(analysis.input_model, settings.get("input", {}), "input")
+    trees = [open_store(Path(path)) for path in arguments.inputs]
+    dataset = load_object(analysis.assemble)(trees, inputs)
+    _log_issues(dataset)
+    write_dataset(
+        dataset,
+        arguments.output,
+        {
+            "settings": dict(settings),
+            "code": module_fingerprints(assemble_code(analysis)),
+            "inputs": input_hashes([_marker(Path(path)) for path in arguments.inputs]),
+            "wall_s": watch.wall_s,
+            "cpu_s": watch.cpu_s,
+        },
+    )
+
+
+def _marker(store: Path) -> Path:
+    """Return the completion marker beside a store."""
+    beside = store.with_suffix(".json")
+    return beside if beside.exists() else store.with_suffix(".report.json")
+
+
+def _settings_of(analysis: Analysis, settings: Mapping[str, Any]) -> BaseModel:
+    values = settings.get("settings", settings if "seed" not in settings else {})
+    return checked(analysis.settings, values, "settings")
+
+
+def _keys(words: list[str]) -> dict[str, int]:
+    try:
+        return {key: int(value) for key, value in (word.split("=") for word in words)}
+    except ValueError as error:
+        raise ConfigError(f"--key {' '.join(words)}: expected NAME=INTEGER") from error
+
+
+def _load_parts(paths: list[str]) -> dict[str, list[xr.Dataset]]:
+    """Return stage -> parts, from ``work/<collection>/<label>/<stage>/<part>``."""
+    parts: dict[str, list[xr.Dataset]] = {}
+    for path in paths:
+        parts.setdefault(Path(path).parent.name, []).append(read_dataset(path))
+    return parts
+
+
+def _compute(
+    analysis: Analysis, arguments: argparse.Namespace, settings: Mapping[str, Any]
+) -> tuple[xr.Dataset, int]:
+    data, seed = read_dataset(arguments.input), settings.get("seed", arguments.seed)
+    seed = 0 if seed is None else int(seed)
+    model, keys = _settings_of(analysis, settings), _keys(arguments.key)
+    name = arguments.name or "fit"
+    first = bool(analysis.stages) and name == analysis.stages[0]
+    if not analysis.stages or (name == "fit" and not arguments.parts and not first):
+        return load_object(analysis.fit)(data, model, seed), seed
+    if name not in analysis.stages:
+        raise ConfigError(
+            f"{analysis.name} has no stage {name!r}; it has {', '.join(analysis.stages)}"
+        )
+    module = importlib.import_module(f"{analysis.package}.stages")
+    parts = _load_parts(arguments.parts)
+    return getattr(module, name)(data, model, seed, parts, **keys), seed
+
+
+def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Run one stage of an analysis, or the whole chain on a dataset made elsewhere."""
+    watch, analysis = Stopwatch(), get_analysis(arguments.step)
+    if arguments.input is None:
+        raise ConfigError("--input is missing: the input dataset (.nc)")
+    result, seed = _compute(analysis, arguments, settings)
+    _log_issues(result)
+    inputs = [arguments.input, *arguments.parts]
+    record: dict[str, Any] = {
+        "analysis": analysis.name,
+        "settings": dict(settings),
+        "seed": seed,
+        "code": module_fingerprints(analysis.code_modules),
+        "inputs": input_hashes(inputs),
+        "wall_s": watch.wall_s,
+        "cpu_s": watch.cpu_s,
+    }
+    output = Path(arguments.output)
+    record = write_dataset(result, output, record)
+    if output.name == "result.nc":
+        label, collection = output.parent.name, output.parent.parent.name
+        assembled = read_provenance(arguments.input)
+        write_provenance(
+            output.with_name("provenance.json"),
+            record
+            | {
+                "collection": collection,
+                "label": label,
+                "input": assembled.get("settings", {}).get("input", {}),
+                "assembled_from": assembled.get("inputs", {}),
+                "converged": int(result.attrs.get("converged", 1)),
+                "issues": json.loads(str(result.attrs.get("issues", "[]"))),
+                "wall_s": watch.wall_s,
+                "parts_wall_s": {p: read_provenance(p).get("wall_s") for p in arguments.parts},
+            },
+        )
+
+
+def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Draw the figures of one result and write its summary and methods text."""
+    from neuropipe.plotting.save import save_figure
+
+    analysis, folder = get_analysis(arguments.name), Path(arguments.output)
+    result = read_dataset(arguments.input)
+    drawn = load_object(analysis.figures)(result)
+    if tuple(drawn) != analysis.figure_slugs:
+        raise NeuropipeError(
+            f"{analysis.name}: figures returned {', '.join(drawn)}, "
+            f"declared are {', '.join(analysis.figure_slugs)}"
+        )
+    cards = []
+    for slug, figure in drawn.items():
+        save_figure(figure, folder, slug)
+        cards.append({"slug": slug, "title": figure.title, "caption": figure.caption})
+    summary = load_object(analysis.summary)(result)
+    write_text(folder / "summary.tsv", summary.to_csv(sep="\t", index=False, na_rep="n/a"))
+    text = load_object(analysis.methods)(_settings_of(analysis, settings), result)
+    write_text(folder / "methods.md", text.rstrip() + "\n")
+    write_json(
+        folder / "figures.json",
+        {
+            "headline": load_object(analysis.headline)(result),
+            "figures": cards,
+            "settings": dict(settings),
+            "code": module_fingerprints(figure_code(analysis)),
+            "inputs": {arguments.input: read_provenance(arguments.input).get("content_sha256")},
+        },
+    )
+
+
+def _error_code(row: Mapping[str, str]) -> str:
+    """Return why a collection has no result: the code of the first failed job of its log."""
+    from neuropipe.status import failure_of
+
+    return failure_of(Path(), row["collection"]) or "MISSING"
+
+
+def table(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Write the metrics of all collections of one label; a failed one stays, without a value."""
+    import pandas as pd
+
+    analysis, rows = get_analysis(arguments.name), []
+    for row in settings.get("rows", []):
+        identity = {key: row[key] for key in TABLE_COLUMNS[:5]}
+        if not Path(row["result"]).exists():
+            rows.append(identity | {"metric": "", "unit": _error_code(row)})
+            continue
+        provenance = read_provenance(row["result"])
+        sha = "+".join(sorted(provenance.get("inputs", {}).values()))[:16]
+        for metric in load_object(analysis.metrics)(read_dataset(row["result"])):
+            rows.append(identity | metric | {"input_sha256": sha})
+    frame = pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
+    write_text(arguments.output, frame.to_csv(sep="\t", index=False, na_rep=""))
+
+
+def report(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Build the HTML page of the study in the current folder."""
+    from neuropipe.report.page import build_pages
+    from neuropipe.status import study_cells
+    from neuropipe.study import load_study
+
+    study = load_study(Path(), settings["config"]) if "config" in settings else load_study()
+    output = Path(arguments.output)
+    for name, html in build_pages(study, study_cells(study)).items():
+        write_text(output.parent / name, html)
+    logs.get_logger(__name__).info("page written to %s", output)

@@ -1,0 +1,22 @@
+"""Remove the lock that a killed run left in the study folder."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--directory", default=".", help="study folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Call ``snakemake --unlock`` with the right Snakefile."""
+    from neuropipe.cli.snakemake_command import snakemake_command
+
+    command = [*snakemake_command(arguments.directory), "--unlock", "--cores", "1"]
+    answer = subprocess.run(command, check=False)
+    return int(answer.returncode != 0)

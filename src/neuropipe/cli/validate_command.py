@@ -1,0 +1,79 @@
+"""Check a study (configuration, table, files, readers), or a store or NWB file given by path."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuropipe.errors import DataError, Issue, MissingInput, NeuropipeError
+
+if TYPE_CHECKING:
+    from neuropipe.study import Study
+
+__all__ = ["add_arguments", "run", "study_issues"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("store", nargs="?", type=Path, help="a .zarr store or an .nwb file")
+    parser.add_argument("--directory", default=".", help="study folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print issues; errors end with exit code 2."""
+    if arguments.store is not None:
+        issues = _store_issues(arguments.store)
+        what = str(arguments.store)
+    else:
+        from neuropipe.study import load_study
+
+        study = load_study(arguments.directory)
+        issues = study_issues(study)
+        jobs = sum(len(run.collections) for run in study.runs)
+        what = f"{study.config.study}: {len(study.recordings)} recordings, {jobs} analysis jobs"
+    for issue in issues:
+        print(
+            f"{issue.severity}: {issue.code}: {issue.path}: {issue.message} {issue.hint}".rstrip()
+        )
+    errors = [issue for issue in issues if issue.severity == "error"]
+    if errors:
+        raise DataError(f"{what}: {len(errors)} of {len(issues)} issues are errors")
+    print(f"{what}: valid" + (f", {len(issues)} issues" if issues else ""))
+    return 0
+
+
+def _store_issues(path: Path) -> list[Issue]:
+    from neuropipe.store.validate import validate_store
+
+    if not path.exists():
+        raise MissingInput(f"{path}: no such store")
+    return validate_store(path)
+
+
+def study_issues(study: Study) -> list[Issue]:
+    """Return what is wrong with the files of a study: missing sources, no reader, empty inputs.
+
+    These concern single recordings or analyses; the others still run.
+    """
+    from neuropipe.io.registry import match
+
+    issues = []
+    for recording in study.recordings:
+        source = recording.source(study.root)
+        if not source.exists():
+            text = f"{recording.name}: {recording.path} does not exist"
+            hint = "correct the column path of the recordings table"
+            issues.append(Issue("MISSING_FILE", study.config.recordings, text, hint, "error"))
+            continue
+        try:
+            match(source, modality=recording.modality, name=recording.reader or None)
+        except NeuropipeError as error:
+            code = getattr(error, "code", "NO_READER")
+            issues.append(Issue(code, recording.name, str(error), severity="error"))
+    for run in study.runs:
+        if not run.collections:
+            text = f"analyses.{run.label}: no recording matches its input"
+            hint = "check input.recordings and the column exclude"
+            issues.append(Issue("NO_RECORDINGS", study.config.recordings, text, hint, "warning"))
+    return issues

@@ -1,0 +1,138 @@
+"""A commented configuration, written from the models: every key, default, unit and meaning."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from neuropipe.config.models import StudyConfig
+
+__all__ = ["config_template", "settings_rows"]
+
+_WIDTH = 96
+_TOP = (
+    "# yaml-language-server: $schema=schema/config.schema.json\n"
+    "# Keys that are left out take the defaults shown; lines that start with # are defaults.\n"
+)
+
+
+def _nested(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of a field that holds keys by default."""
+    default = field.get_default(call_default_factory=True)
+    return type(default) if isinstance(default, BaseModel) else None
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
+    return text.removesuffix("...").strip()
+
+
+def _choices(annotation: Any) -> list[str]:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return [str(value) for value in typing.get_args(annotation)]
+    if origin in (typing.Union, types.UnionType, typing.Annotated):
+        return [text for part in typing.get_args(annotation) for text in _choices(part)]
+    return []
+
+
+def _comment(field: FieldInfo, indent: str) -> Iterator[str]:
+    text = field.description or ""
+    choices = _choices(field.annotation)
+    if len(choices) > 1:
+        text += f" One of {', '.join(choices)}."
+    for line in textwrap.wrap(text, _WIDTH - len(indent)):
+        yield f"{indent}# {line}"
+
+
+def _model_lines(
+    model: type[BaseModel], given: Mapping[str, Any], indent: str, active: bool
+) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        nested, value = _nested(field), given.get(name)
+        on = active and name in given
+        mark = "" if on else "# "
+        yield from _comment(field, indent)
+        if nested is not None and (value is None or isinstance(value, Mapping)):
+            yield f"{indent}{mark}{name}:"
+            yield from _model_lines(nested, value or {}, f"{indent}  " if on else f"{indent}#   ",
+                                    on)  # fmt: skip
+        elif on:
+            yield f"{indent}{name}: {_yaml_value(value)}"
+        elif not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            yield f"{indent}{mark}{name}: {_yaml_value(default)}"
+
+
+def config_template(given: Mapping[str, Any]) -> str:
+    """Return ``config.yaml`` with the given keys set and every other key as a comment.
+
+    Parameters
+    ----------
+    given : mapping
+        Keys to write as active lines, such as ``{"study": "pilot", "analyses": {"ntf": {}}}``.
+    """
+    from neuropipe.analyses.registry import analyses
+    from neuropipe.study import section_model
+
+    lines = [_TOP]
+    for name, field in StudyConfig.model_fields.items():
+        if name == "analyses":
+            lines.append("# Analyses to run, by label; `{}` = all defaults.")
+            lines.append("analyses:" if given.get("analyses") else "analyses: {}")
+            for label, block in (given.get("analyses") or {}).items():
+                analysis = analyses()[(block or {}).get("use") or label]
+                lines.append(f"  # {analysis.title}")
+                lines.append(f"  {label}:")
+                lines += _model_lines(section_model(analysis), block or {}, "    ", True)
+            continue
+        lines += _field_lines(name, field, given)
+    return "\n".join(lines) + "\n"
+
+
+def _field_lines(name: str, field: FieldInfo, given: Mapping[str, Any]) -> Iterator[str]:
+    """Return the lines of one top-level key."""
+    nested, value = _nested(field), given.get(name)
+    yield from _comment(field, "")
+    if nested is None:
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        yield (
+            f"{name}: {_yaml_value(value)}"
+            if name in given
+            else f"# {name}: {_yaml_value(default)}"
+        )
+    else:
+        yield f"{name}:" if name in given else f"# {name}:"
+        on = name in given
+        yield from _model_lines(nested, value or {}, "  " if on else "#   ", on)
+    yield ""
+
+
+def settings_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield ``(key, default, description)`` of every setting, for the documentation.
+
+    Parameters
+    ----------
+    model : type
+        Pydantic model.
+    prefix : str
+        Dotted key of the model.
+    """
+    for name, field in model.model_fields.items():
+        key, nested = f"{prefix}{name}", _nested(field)
+        if nested is not None:
+            yield from settings_rows(nested, f"{key}.")
+        else:
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            text = "required" if field.is_required() else json.dumps(default, default=str)
+            yield key, text, field.description or ""

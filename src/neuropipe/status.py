@@ -1,0 +1,279 @@
+"""What is done, stale, failed, running or missing, and why; from files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuropipe.plan import Job, make_plan
+from neuropipe.store.provenance import read_provenance
+from neuropipe.study import Study
+
+__all__ = ["Cell", "failure_of", "job_cells", "study_cells"]
+
+_REASONS = 4
+_TAIL_BYTES = 20_000
+# End markers of a step's log, written by cli.step_log.
+_FINISHED, _FAILED = " finished ", " failed: "
+_ORDER = ("failed", "running", "missing", "stale", "done")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """State of one job, or of one analysis of one collection.
+
+    Attributes
+    ----------
+    stage : str
+        Rule of the job, or ``result`` for an analysis of a collection as a whole.
+    collection : str
+        Recording or collection; ``""`` for the study.
+    label : str
+        Label of the analysis; ``""`` for stores.
+    state : str
+        ``done``, ``stale``, ``failed``, ``running`` or ``missing``.
+    reasons : tuple of str
+        Why it is not done: changed keys, inputs or modules.
+    error : str
+        Message of the failed job.
+    log : str
+        Its log file.
+    """
+
+    stage: str
+    collection: str
+    label: str
+    state: str
+    reasons: tuple[str, ...] = ()
+    error: str = ""
+    log: str = ""
+
+
+def _last_line(path: Path) -> str:
+    """Return the last line that the step logged; what it started wrote comes later, if at all."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    marked = [line for line in lines if _FINISHED in line or _FAILED in line]
+    if marked:
+        return marked[-1]
+    return lines[-1] if lines else ""
+
+
+def log_state(root: Path, log: str) -> tuple[str, str]:
+    """Return ``("finished" | "failed" | "open" | "", message)`` of a step's log."""
+    line = _last_line(root / log)
+    if _FAILED in line:
+        return "failed", line.partition(_FAILED)[2].strip()
+    if _FINISHED in line:
+        return "finished", ""
+    return ("open", line) if (root / log).exists() else ("", "")
+
+
+def is_running(root: Path) -> bool:
+    """Tell whether Snakemake holds the lock of the study folder."""
+    locks = root / ".snakemake" / "locks"
+    return locks.is_dir() and any(locks.iterdir())
+
+
+def failure_of(root: Path, name: str) -> str:
+    """Return the code (first word) of the newest failure in the logs that concern a name."""
+    for log in sorted((root / "logs").glob(f"*/{name}*.log")):
+        state, message = log_state(root, str(log.relative_to(root)))
+        if state == "failed":
+            return message.split(":")[0]
+    return ""
+
+
+def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, Mapping) and values:
+        for key, value in values.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, values
+
+
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return ``key: old -> new`` for every changed key, outer names that say nothing left out."""
+    before, after = dict(_flat(old)), dict(_flat(json.loads(json.dumps(new))))
+    texts = []
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            name = key.removeprefix("settings.").removeprefix("preprocess.")
+            shown = [json.dumps(values.get(key)) for values in (before, after)]
+            texts.append(f"{name}: {shown[0]} -> {shown[1]}")
+    return texts
+
+
+def changed_code(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Return ``code of <module> changed`` for every module that differs."""
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return [f"code of {name} changed" for name in names]
+
+
+class _Inspector:
+    """Compares the plan with the study folder, each producer before its consumers."""
+
+    def __init__(self, study: Study, plan: Mapping[str, Job]) -> None:
+        self.root, self.plan = study.root, plan
+        self.locked = is_running(study.root)
+        self.producer = {path: job for job in plan.values() for path in job.outputs}
+        self.records: dict[str, dict[str, Any]] = {}
+        self.states: dict[str, tuple[str, tuple[str, ...]]] = {}
+
+    def record(self, path: str) -> dict[str, Any]:
+        if path not in self.records:
+            self.records[path] = read_provenance(self.root / path) if path else {}
+        return self.records[path]
+
+    def _source_changes(self, job: Job) -> list[str]:
+        """Compare the sources of an ingest by size, then by time, then by hash."""
+        from neuropipe.store.hashing import file_sha256
+
+        record = self.record(job.record)
+        written = (self.root / job.record).stat().st_mtime
+        texts = []
+        for entry in record.get("source", []):
+            path = self.root / entry["path"]
+            if not path.is_file():
+                continue
+            facts = path.stat()
+            same = facts.st_size == entry["bytes"] and (
+                facts.st_mtime <= written or file_sha256(path) == entry["sha256"]
+            )
+            texts += [] if same else [f"source {entry['path']} changed"]
+        return texts
+
+    def _input_changes(self, job: Job) -> list[str]:
+        texts = []
+        for path, digest in self.record(job.record).get("inputs", {}).items():
+            producer = self.producer.get(path)
+            if producer is None or not producer.record:
+                continue
+            now = self.record(producer.record).get("content_sha256")
+            if now and digest and now != digest:
+                texts.append(f"input {path} changed")
+        return texts
+
+    def _upstream(self, job: Job) -> list[str]:
+        """Return the producers of this job's inputs that are not done."""
+        texts = []
+        for path in job.inputs:
+            producer = self.producer.get(path)
+            if producer is None or producer.name == job.name:
+                continue
+            state = self.states[producer.name][0]
+            if state in ("stale", "missing", "failed", "running") and not _is_temporary(path):
+                texts.append(f"follows from {producer.name}")
+        return list(dict.fromkeys(texts))
+
+    def _differences(self, job: Job) -> list[str]:
+        record = self.record(job.record)
+        if not job.record:
+            return []
+        texts = changed_settings(record.get("settings", {}), job.settings)
+        texts += changed_code(record.get("code", {}), job.modules)
+        if job.rule == "ingest_recording":
+            texts += self._source_changes(job)
+        return texts + self._input_changes(job)
+
+    def state(self, job: Job) -> tuple[str, tuple[str, ...]]:
+        """Return state and reasons; the producers' states must be known."""
+        logged, message = log_state(self.root, job.log)
+        missing = [path for path in job.outputs if not (self.root / path).exists()]
+        upstream = self._upstream(job)
+        if logged == "open" and self.locked:
+            return "running", ()
+        if missing and logged == "failed":
+            return "failed", (message,)
+        if missing and logged == "open":
+            return "failed", ("interrupted before its end",)
+        if missing:
+            return "missing", tuple(upstream[:_REASONS] or ("not run",))
+        reasons = [*self._differences(job), *upstream]
+        return ("stale", tuple(reasons[:_REASONS])) if reasons else ("done", ())
+
+    def inspect(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Return job name -> (state, reasons)."""
+        for name, job in self.plan.items():
+            self.states[name] = self.state(job)
+        self._settle_parts()
+        return self.states
+
+    def _settle_parts(self) -> None:
+        """Give removed parts of finished stages the state of the result that they fed."""
+        for name, job in self.plan.items():
+            final = self._final(job)
+            if final and self.states[name][0] == "missing" and self.states[final.name][0] == "done":
+                self.states[name] = ("done", ())
+
+    def _final(self, job: Job) -> Job | None:
+        if not all(_is_temporary(path) for path in job.outputs):
+            return None
+        where = {key: job.wildcards.get(key) for key in ("collection", "analysis")}
+        for other in self.plan.values():
+            same = all(other.wildcards.get(key) == value for key, value in where.items())
+            if same and any(path.endswith("/result.nc") for path in other.outputs):
+                return other
+        return None
+
+
+def _is_temporary(path: str) -> bool:
+    return path.startswith("work/")
+
+
+def job_cells(study: Study, plan: Mapping[str, Job] | None = None) -> list[Cell]:
+    """Return one cell per job of the study, producers before consumers."""
+    plan = make_plan(study) if plan is None else plan
+    states = _Inspector(study, plan).inspect()
+    cells = []
+    for name, job in plan.items():
+        state, reasons = states[name]
+        cells.append(
+            Cell(
+                stage=job.rule,
+                collection=job.wildcards.get("recording", job.wildcards.get("collection", "")),
+                label=job.wildcards.get("analysis", ""),
+                state=state,
+                reasons=() if state == "failed" else reasons,
+                error=reasons[0] if state == "failed" and reasons else "",
+                log=job.log if (study.root / job.log).exists() else "",
+            )
+        )
+    return cells
+
+
+def _combine(cells: Sequence[Cell], stage: str, collection: str, label: str) -> Cell:
+    """Return the worst of several cells as one, with the reasons of the first of that state."""
+    worst = min(cells, key=lambda cell: _ORDER.index(cell.state))
+    own = [r for c in cells if c.state == worst.state for r in c.reasons]
+    plain = [reason for reason in own if not reason.startswith("follows from")]
+    reasons = tuple(dict.fromkeys(plain or own))[:_REASONS]
+    return Cell(stage, collection, label, worst.state, reasons, worst.error, worst.log)
+
+
+def study_cells(study: Study, cells: Sequence[Cell] | None = None) -> list[Cell]:
+    """Return the cells of the matrix *what ran*: ingest and preprocess per recording, result per
+    analysis and collection, followed by every single job.
+    """  # noqa: D205 - one sentence
+    cells = job_cells(study) if cells is None else cells
+    found = []
+    steps = {"ingest": ("ingest_recording",),
+             "preprocess": ("preprocess_recording", "recording_figures")}  # fmt: skip
+    for recording in study.recordings:
+        for stage, rules in steps.items():
+            own = [c for c in cells if c.stage in rules and c.collection == recording.name]
+            if own:
+                found.append(_combine(own, stage, recording.name, ""))
+    for run in study.runs:
+        for collection in run.collections:
+            own = [c for c in cells if c.label == run.label and c.collection == collection.name]
+            found.append(_combine(own, "result", collection.name, run.label))
+    return [*found, *cells]
