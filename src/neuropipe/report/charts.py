@@ -15,9 +15,9 @@ from neuropipe.report.markup import format_number
 
 __all__ = ["Dot", "Panel", "marker", "nice_ticks", "panel_svg"]
 
-WIDTH, LEFT, RIGHT, TOP, AXIS = 420, 134, 66, 6, 26
+WIDTH, LEFT, RIGHT, TOP, AXIS = 330, 118, 54, 6, 26
 LINE, GAP = 17, 9
-NAME_LENGTH = 20
+NAME_LENGTH = 17
 VARIANT_SHAPES = 4
 
 
@@ -57,8 +57,13 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     """
     raw = (high - low) / max(count, 1)
     magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(f * magnitude for f in (1, 2, 5, 10) if f * magnitude >= raw * 0.8)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    steps = [f * magnitude for f in (10, 5, 2, 1, 0.5, 0.2, 0.1)]
+    fitting = [step for step in steps if step >= raw * 0.8][-1:]
+    # Two ticks at least: one alone gives no scale.
+    for step in fitting + [step for step in steps if step < raw * 0.8]:
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last > first:
+            break
     return [float(f"{n * step:.12g}") for n in range(first, last + 1)]
 
 

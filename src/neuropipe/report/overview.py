@@ -171,7 +171,7 @@ def study_card(study: Study) -> tuple[tuple[str, str], ...]:
         ("Modalities", ", ".join(dict.fromkeys(r.modality for r in recordings))),
         ("Cohorts", ", ".join(cohorts)),
         ("Recorded", total),
-        ("Analyses", ", ".join(run.label for run in study.runs)),
+        ("Analyses", len(study.runs)),
     ]
     return tuple((key, str(value)) for key, value in pairs if value not in ("", 0))
 
