@@ -26,6 +26,8 @@ __all__ = [
 READ_BYTES = 1 << 20
 BLOCK_BYTES = 8 << 20
 TEXT_KINDS = "OUTS"
+# Snakemake leaves this file in the folders that it made; it is no content.
+WORKFLOW_FILE = ".snakemake_timestamp"
 
 
 def file_sha256(path: Path | str) -> str:
@@ -48,7 +50,7 @@ def file_sha256(path: Path | str) -> str:
 
 def _files_of(path: Path) -> list[tuple[str, Path]]:
     if path.is_dir():
-        files = (file for file in path.rglob("*") if file.is_file())
+        files = (file for file in path.rglob("*") if file.is_file() and file.name != WORKFLOW_FILE)
         return [(f"{path.name}/{file.relative_to(path).as_posix()}", file) for file in files]
     return [(path.name, path)]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hdmf.backends.hdf5 import H5DataIO
-from hdmf.common import DynamicTable, ElementIdentifiers, VectorData
+from hdmf.common import ElementIdentifiers, VectorData
 from hdmf.data_utils import AbstractDataChunkIterator, DataChunk
 from pynwb import ProcessingModule, TimeSeries
 from pynwb.core import ScratchData
@@ -42,6 +42,7 @@ GZIP_LEVEL = 4
 MODULE_TEXT = {
     "ophys": "Optical physiology",
     "behavior": "Behaviour, each stream on its own clock",
+    "preprocessed": "Result of the preprocessing chain",
     "fmri": "Functional magnetic resonance imaging",
 }
 
@@ -234,8 +235,3 @@ def describe(variable: xr.Variable, name: str) -> str:
     text = str(variable.attrs.get("description", "") or variable.attrs.get("long_name", "") or name)
     units = str(variable.attrs.get("units", ""))
     return f"{text} [{units}]" if units else text
-
-
-def table_rows(table: DynamicTable) -> list[int]:
-    """Return the row numbers of a table."""
-    return list(range(len(table)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hdmf.common import ElementIdentifiers, VectorData
+from hdmf.common import ElementIdentifiers, VectorData, VectorIndex
 from pynwb.device import Device
 from pynwb.ophys import (
     DfOverF,
@@ -21,7 +21,6 @@ from neuropipe.store.nwb.builder import describe
 
 if TYPE_CHECKING:
     import xarray as xr
-    from hdmf.common import DynamicTableRegion
 
     from neuropipe.store.nwb.builder import NwbBuilder
 
@@ -49,7 +48,7 @@ def add_raw(builder: NwbBuilder, ds: xr.Dataset) -> None:
     ds : xarray.Dataset
         ``/raw`` of the store.
     """
-    region = _add_rois(builder, ds)
+    rois = _add_rois(builder, ds)
     containers: dict[type, Fluorescence | DfOverF] = {}
     present = [name for name in CONTAINERS if name in ds.data_vars]
     for name in present:
@@ -57,7 +56,7 @@ def add_raw(builder: NwbBuilder, ds: xr.Dataset) -> None:
         if kind not in containers:
             containers[kind] = kind(name=kind.__name__)
             builder.module("ophys").add(containers[kind])
-        _add_series(builder, ds, name, containers[kind], region(name))
+        _add_series(builder, ds, name, containers[kind], rois)
     if "valid" in ds.variables and present:
         title = f"{present[0]}_valid"
         builder.series(builder.module("ophys").add, GROUP, "valid", ds, OPHYS, title)
@@ -86,7 +85,7 @@ def _imaging_plane(builder: NwbBuilder, ds: xr.Dataset) -> ImagingPlane:
     return plane
 
 
-def _add_rois(builder: NwbBuilder, ds: xr.Dataset):  # noqa: ANN202
+def _add_rois(builder: NwbBuilder, ds: xr.Dataset) -> PlaneSegmentation:
     n_rois = ds.sizes["roi"]
     rois = ds["roi"].variable
     names = [
@@ -120,17 +119,10 @@ def _add_rois(builder: NwbBuilder, ds: xr.Dataset):  # noqa: ANN202
     builder.module("ophys").add(
         ImageSegmentation(name="ImageSegmentation", plane_segmentations=[table])
     )
-
-    def region(series: str) -> DynamicTableRegion:
-        text = f"Rois of {series}"
-        return table.create_roi_table_region(region=list(range(n_rois)), description=text)
-
-    return region
+    return table
 
 
 def _mask_columns(n_rois: int, pixel: np.ndarray) -> list[VectorData]:
-    from hdmf.common import VectorIndex
-
     column = VectorData(
         name="pixel_mask", description="Pixel masks for each ROI", data=np.repeat(pixel, n_rois)
     )
@@ -143,14 +135,17 @@ def _add_series(
     ds: xr.Dataset,
     name: str,
     container: Fluorescence | DfOverF,
-    region: DynamicTableRegion,
+    rois: PlaneSegmentation,
 ) -> None:
     path = f"{OPHYS}/{container.name}/{name}"
     variable = ds[name].variable
+    rows = rois.create_roi_table_region(
+        region=list(range(len(rois))), description=f"Rois of {name}"
+    )
     series = RoiResponseSeries(
         name=name,
         data=builder.data(variable),
-        rois=region,
+        rois=rows,
         unit=str(variable.attrs.get("units", "")) or "a.u.",
         description=describe(variable, name),
         conversion=float(variable.attrs.get("scale_factor", 1.0)),

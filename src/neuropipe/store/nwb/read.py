@@ -66,9 +66,7 @@ def from_nwb(path: Path | str) -> xr.DataTree:
     with open_hdf5(path) as file:
         manifest = _manifest(file, path)
         try:
-            groups = {
-                group: _dataset(file, path, manifest, group) for group in manifest.groups
-            }
+            groups = {group: _dataset(file, path, manifest, group) for group in manifest.groups}
         except (KeyError, OSError, ValueError, RuntimeError, TypeError) as error:
             kind = type(error).__name__
             raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from hdmf.common import DynamicTable, ElementIdentifiers
 from pynwb.behavior import BehavioralTimeSeries
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from neuropipe.store.nwb.builder import NwbBuilder
 
-__all__ = ["add_behavior", "add_events", "add_observed", "add_trials"]
+__all__ = ["add_behavior", "add_events", "add_observed", "add_row_series", "add_trials"]
 
 BEHAVIOR = "/processing/behavior/BehavioralTimeSeries"
 
@@ -62,8 +63,11 @@ def add_behavior(builder: NwbBuilder, ds: xr.Dataset) -> None:
     names = [
         str(name)
         for name, variable in ds.data_vars.items()
-        if variable.dims and variable.dims[0] in ds.coords and variable.size
-        and str(variable.dims[0]).startswith("time") and variable.dtype.kind in "biuf"
+        if variable.dims
+        and variable.dims[0] in ds.coords
+        and variable.size
+        and str(variable.dims[0]).startswith("time")
+        and variable.dtype.kind in "biuf"
     ]
     if not names:
         return
@@ -71,3 +75,40 @@ def add_behavior(builder: NwbBuilder, ds: xr.Dataset) -> None:
     builder.module("behavior").add(container)
     for name in names:
         builder.series(container.add_timeseries, "/behavior", name, ds, BEHAVIOR, name)
+
+
+def add_row_series(builder: NwbBuilder, group: str, ds: xr.Dataset, main: str) -> None:
+    """Add series without an NWB type of their own: `TimeSeries`, and a table of their rows.
+
+    Parameters
+    ----------
+    builder : NwbBuilder
+        File in the making.
+    group : str
+        Group of the store; the module has its last name.
+    ds : xarray.Dataset
+        Its content.
+    main : str
+        Variable ``(time, row)`` that names the mask ``<main>_valid`` and the table
+        ``<main>_columns``, which has exactly one row per column of the series.
+    """
+    name = group.rsplit("/", 1)[-1]
+    module, path, row = builder.module(name), f"/processing/{name}", str(ds[main].dims[1])
+    series = [
+        str(key)
+        for key, variable in ds.data_vars.items()
+        if variable.dims[:1] == ("time",) and variable.dtype.kind in "biuf" and variable.size
+    ]
+    for key in sorted(series, key=lambda key: key != main):
+        title = f"{main}_valid" if key == "valid" else key
+        builder.series(module.add, group, key, ds, path, title)
+    title = f"{main}_columns"
+    columns = builder.columns(group, ds, _columns_along(ds, row, ()), f"{path}/{title}")
+    module.add(
+        DynamicTable(
+            name=title,
+            description=f"One row per column of {main}",
+            id=ElementIdentifiers(name="id", data=np.arange(ds.sizes[row])),
+            columns=columns,
+        )
+    )
