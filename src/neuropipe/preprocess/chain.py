@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CALCIUM_STEPS", "preprocess"]
 
 Run = Callable[["xr.Dataset", Any], "xr.Dataset"]
+ORIGIN = ("source_series", "raw_samples", "min_samples")
 GROUPS = ("events", "trials", "behavior")
 
 
@@ -139,11 +140,11 @@ def _modality(tree: xr.DataTree) -> str:
 
 def _start(tree: xr.DataTree, settings: PreprocessConfig, modality: str) -> xr.Dataset:
     """Return ``/raw``, loaded, with the root attributes, as the first step gets it."""
-    raw = tree["raw"].to_dataset().load()
+    raw = tree["raw"].to_dataset(inherit=False).load()
     least = getattr(getattr(settings, modality, None), "min_samples", 1)
     count = int(raw.sizes["time"])
-    attrs = {**tree.attrs, "raw_samples": count, "min_samples": int(least)}
-    ds = raw.assign_attrs(attrs)
+    ds = raw.copy()
+    ds.attrs = {**tree.attrs, "raw_samples": count, "min_samples": int(least)}
     if count < least:
         name = tree.attrs.get("recording", "")
         ds = add_issue(
@@ -157,11 +158,15 @@ def _start(tree: xr.DataTree, settings: PreprocessConfig, modality: str) -> xr.D
 
 
 def _finish(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
-    """Cast to the precision of the source and store a mask only where something is missing."""
+    """Cast to the precision of the source; keep a mask only where something is missing.
+
+    The root attributes are those of every store; what belongs to the trace moves to ``activity``.
+    """
     import numpy as np
 
     precision = np.float64 if dtype == np.float64 else np.float32
-    ds = ds.assign(activity=ds["activity"].astype(precision))
+    origin = {key: ds.attrs.pop(key) for key in ORIGIN if key in ds.attrs}
+    ds = ds.assign(activity=ds["activity"].astype(precision).assign_attrs(origin))
     # A float64 value can overflow float32; what is not finite is not valid.
     valid = ds["valid"].values & np.isfinite(ds["activity"].values)
     ds.attrs.pop("all_valid", None)
@@ -199,8 +204,9 @@ def preprocess(tree: xr.DataTree, settings: PreprocessConfig) -> xr.DataTree:
     xarray.DataTree
         Root: ``activity (time, <row>)`` in the precision of the source (float32 or float64),
         ``valid`` (or attribute ``all_valid``), ``<row>_ok``, per-row coordinates, ``observed``,
-        attributes of the store plus ``pipeline`` (JSON list of steps) and ``issues`` (JSON).
-        Groups events, trials and behavior as they are. With ``keep_steps``, ``/proc/<step>``
+        on ``activity`` the attributes ``units``, ``source_series``, ``raw_samples`` and
+        ``min_samples``; attributes of the store, ``pipeline`` (JSON list of steps) and ``issues``
+        (JSON) extended. Groups events, trials and behavior as they are. With ``keep_steps``, ``/proc/<step>``
         holds ``activity`` and ``valid`` after each step that did something.
 
     Raises
@@ -224,6 +230,8 @@ def preprocess(tree: xr.DataTree, settings: PreprocessConfig) -> xr.DataTree:
         if settings.keep_steps and ds.attrs.get("pipeline") != before:
             kept[f"/proc/{name}"] = ds[["activity", "valid"]].copy()
     kept = {path: _own_clock(step, ds) for path, step in kept.items()}
-    ds = _finish(ds, dtypes.get(ds.attrs["source_series"]))
-    groups = {f"/{name}": tree[name].to_dataset() for name in GROUPS if name in tree.children}
+    ds = _finish(ds.copy(), dtypes.get(ds.attrs["source_series"]))
+    groups = {
+        f"/{name}": tree[name].to_dataset(inherit=False) for name in GROUPS if name in tree.children
+    }
     return xr.DataTree.from_dict({"/": ds, **groups, **kept})

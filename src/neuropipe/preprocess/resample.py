@@ -276,13 +276,13 @@ def resample(
     gap = max_gap_steps * median_step(time)
     values, whole = _resampled(source, time, grid, dt_s, gap, method)
     row = row_dim(ds)
-    kept = ds.drop_dims("time")
+    kept = ds.drop_dims(["time", "segment"], errors="ignore")
     coords = {"time": ("time", grid, ds["time"].attrs)}
     activity = (("time", row), values, ds["activity"].attrs)
     valid = (("time", row), np.isfinite(values) & whole[:, None])
     result = xr.Dataset({"activity": activity, "valid": valid}, coords=coords)
     return result.merge(kept).assign_attrs(
-        {**ds.attrs, "sampling": "regular", "rate": 1.0 / dt_s, "resampled_dt_s": float(dt_s)}
+        {**ds.attrs, "sampling": "regular", "rate": 1.0 / dt_s, "grid_rate": 1.0 / dt_s}
     )
 
 

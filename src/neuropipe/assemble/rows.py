@@ -1,0 +1,233 @@
+"""Rows of one preprocessed recording under the names that a cohort shares."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuropipe.assemble.selection import select_rows, select_span
+from neuropipe.errors import ConfigError, DataError
+from neuropipe.preprocess.steps import row_dim
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from neuropipe.config.models import InputConfig
+
+__all__ = ["Member", "read_member", "refuse_unnamed"]
+
+ATLAS = "celegans-300"
+NAMES = {"calcium": "label", "eeg": "channel", "meg": "channel", "fmri": "parcel"}
+UNNAMED = {
+    "spikes": "spike units have no names that mean the same in every subject",
+    "ieeg": "intracranial contacts sit elsewhere in every subject, so their names are not shared",
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One recording as it enters a cohort.
+
+    Attributes
+    ----------
+    recording, subject, modality, row : str
+        Names of the recording, its subject, its modality and its row dim.
+    names : tuple of str
+        Name per row; unique.
+    labelled : numpy.ndarray
+        Bool, shape ``(n_rows,)``: the row has a name that other subjects share.
+    neuron_class, region : tuple of str
+        Per row, empty where unknown.
+    time : numpy.ndarray
+        Shape ``(n_times,)``, seconds.
+    values : numpy.ndarray
+        Shape ``(n_times, n_rows)``, NaN where not valid.
+    units : str
+        Of the values.
+    events : tuple of (str, float, float)
+        Label, onset and duration in seconds; in order of onset.
+    dropped : tuple of dict
+        Rows left out, and why.
+    short : str
+        Why the recording is too short, empty if it is not.
+    """
+
+    recording: str
+    subject: str
+    modality: str
+    row: str
+    names: tuple[str, ...]
+    labelled: np.ndarray
+    neuron_class: tuple[str, ...]
+    region: tuple[str, ...]
+    time: np.ndarray
+    values: np.ndarray
+    units: str
+    events: tuple[tuple[str, float, float], ...]
+    dropped: tuple[dict[str, Any], ...]
+    short: str
+
+
+def modality_of(tree: xr.DataTree) -> str:
+    """Return the modality that the root attribute ``schema`` names."""
+    return str(tree.attrs.get("schema", "")).removeprefix("neuropipe.")
+
+
+def refuse_unnamed(modality: str, row: str, analysis: str = "a cohort") -> None:
+    """Raise `ConfigError` for rows without shared names: spike units, sEEG contacts, voxels."""
+    reason = UNNAMED.get(modality, "")
+    if not reason and NAMES.get(modality) != row and modality != "calcium":
+        reason = f"rows of dim {row!r} have no names that mean the same in every subject"
+    if reason:
+        raise ConfigError(
+            f"input.scope: {analysis} of {modality or 'unknown'} recordings is not possible: "
+            f"{reason}; use `scope: recording` with `align: single`"
+        )
+
+
+def _texts(ds: xr.Dataset, name: str, size: int) -> list[str]:
+    if name not in ds.variables:
+        return [""] * size
+    return ["" if value is None else str(value) for value in ds[name].values.tolist()]
+
+
+@functools.cache
+def _types() -> dict[str, str]:
+    from neuropipe.store.atlas import load_atlas
+
+    atlas = load_atlas(ATLAS, include_can=True)
+    return dict(zip(atlas.names, atlas.types, strict=True))
+
+
+def _neuron_classes(ds: xr.Dataset, labels: Sequence[str], species: str) -> list[str]:
+    """Return sensory, inter or motor for names of the atlas, else what the store says.
+
+    The store may hold the anatomical class (``AVA``) under this name.
+    """
+    stored = _texts(ds, "neuron_class", len(labels))
+    if species and "elegans" not in species:
+        return stored
+    types = _types()
+    return [types.get(label, old) for label, old in zip(labels, stored, strict=True)]
+
+
+def _masked(ds: xr.Dataset, row: str) -> np.ndarray:
+    values = ds["activity"].transpose("time", row).values
+    if "valid" in ds:
+        values = np.where(ds["valid"].transpose("time", row).values, values, np.nan)
+    return np.asarray(values)
+
+
+def _events(tree: xr.DataTree) -> tuple[tuple[str, float, float], ...]:
+    if "events" not in tree.children or "onset" not in tree["events"].to_dataset():
+        return ()
+    table = tree["events"].to_dataset(inherit=False)
+    size = table.sizes["event"]
+    onset = np.asarray(table["onset"].values, dtype=np.float64)
+    duration = np.full(size, np.nan)
+    if "duration" in table:
+        duration = np.asarray(table["duration"].values, dtype=np.float64)
+    order = np.argsort(onset, kind="stable")
+    label = _texts(table, "label", size)
+    return tuple((label[i], float(onset[i]), float(duration[i])) for i in order)
+
+
+def _row_names(ds: xr.Dataset, row: str, modality: str) -> tuple[list[str], np.ndarray]:
+    ids = [str(value) for value in ds[row].values.tolist()]
+    if modality == "calcium":
+        labels = _texts(ds, "label", len(ids))
+    else:
+        labels = ids if NAMES.get(modality) == row else [""] * len(ids)
+    return ids, np.array(labels, dtype=object)
+
+
+def _check_unique(names: Sequence[str], recording: str) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise DataError(
+            f"{recording}: the name {twice[0]!r} stands for {Counter(names)[twice[0]]} rows, "
+            "expected one; correct the labels and ingest again"
+        )
+
+
+def _too_short(ds: xr.Dataset, used: int) -> str:
+    attrs = ds["activity"].attrs
+    raw, least = int(attrs.get("raw_samples", used)), int(attrs.get("min_samples", 1))
+    if raw < least:
+        return f"too short: {raw} raw samples, preprocess.*.min_samples is {least}"
+    return f"too short: {used} samples within input.span_s" if used < 2 else ""
+
+
+def _drop(kind: str, recording: str, names: Sequence[str], reason: str) -> list[dict[str, Any]]:
+    if not names:
+        return []
+    return [{"kind": kind, "recording": recording, "names": list(names), "reason": reason}]
+
+
+def read_member(tree: xr.DataTree, settings: InputConfig, *, named: bool) -> Member:
+    """Read one preprocessed store: its usable rows, named, and its samples within the span.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Preprocessed store.
+    settings : InputConfig
+        ``units.where`` and ``span_s`` are used.
+    named : bool
+        Only rows with a shared name enter; else every row does, those without one under its id.
+
+    Raises
+    ------
+    ConfigError
+        If ``units`` asks for spike rates.
+    DataError
+        If two rows have one name, or the store holds no ``activity``.
+    """
+    ds = tree.to_dataset()
+    recording = str(tree.attrs.get("recording", ""))
+    if "activity" not in ds:
+        raise DataError(f"{recording}: the store holds no `activity`; preprocess the recording")
+    if settings.units.min_rate_hz is not None or settings.units.min_spikes is not None:
+        raise ConfigError("input.units: min_rate_hz and min_spikes count spikes; use `where`")
+    modality, row = modality_of(tree), row_dim(ds)
+    ids, labels = _row_names(ds, row, modality)
+    classes = np.array(
+        _neuron_classes(ds, labels.tolist(), str(tree.attrs.get("species", ""))), dtype=object
+    )
+    named_row = labels != ""
+    ds = ds.assign_coords(neuron_class=(row, classes))
+    names = np.where(named_row, labels, np.array(ids, dtype=object))
+    chosen = select_rows(ds, row, settings.units.where)
+    ok_name = f"{row}_ok"
+    ok = np.asarray(ds[ok_name].values, dtype=bool) if ok_name in ds else np.ones(len(ids), bool)
+    enters = named_row if named else np.ones(len(ids), dtype=bool)
+    where = f"units.where: {settings.units.where}"
+    dropped = _drop("rows", recording, names[enters & ~chosen].tolist(), where)
+    dropped += _drop(
+        "rows", recording, names[enters & chosen & ~ok].tolist(), f"{ok_name} is False"
+    )
+    keep = np.flatnonzero(enters & chosen & ok)
+    _check_unique(names[keep].tolist(), recording)
+    cut = select_span(ds, settings.span_s).isel({row: keep})
+    region = np.array(_texts(ds, "region", len(ids)), dtype=object)
+    return Member(
+        recording=recording,
+        subject=str(tree.attrs.get("subject_id", "")),
+        modality=modality,
+        row=row,
+        names=tuple(names[keep].tolist()),
+        labelled=named_row[keep],
+        neuron_class=tuple(classes[keep].tolist()),
+        region=tuple(region[keep].tolist()),
+        time=np.asarray(cut["time"].values, dtype=np.float64),
+        values=_masked(cut, row),
+        units=str(ds["activity"].attrs.get("units", "")),
+        events=_events(tree),
+        dropped=tuple(dropped),
+        short=_too_short(ds, cut.sizes["time"]),
+    )
