@@ -1,0 +1,332 @@
+"""Wide tables (CSV, TSV, parquet): first column time, one column per trace."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from neuropipe.config.models import StrictModel
+from neuropipe.errors import ConfigError, IngestError, Issue
+from neuropipe.io.calcium.handle import CalciumHandle, behavior_dataset, object_array
+from neuropipe.io.calcium.names import NamesColumns, TraceNames, read_names
+from neuropipe.io.checks import head, inside, refuse_pointers
+from neuropipe.io.entities import entities_of
+from neuropipe.io.registry import Reader, ReaderMatch
+from neuropipe.store.series import Block
+
+if TYPE_CHECKING:
+    from neuropipe.config.models import IngestOverride
+
+__all__ = ["READER", "TableSettings", "open_recording", "probe"]
+
+TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+MISSING = {"", "n/a", "na", "nan", "null", "none"}
+DELIMITERS = {".tsv": "\t", ".csv": ","}
+PARQUET_MAGIC = b"PAR1"
+
+
+class TableSettings(StrictModel):
+    """Reading of wide tables."""
+
+    kind: Literal["fluorescence", "dff", "deconvolved"] | None = Field(
+        None, description="What the traces are; null: taken as fluorescence, with an issue."
+    )
+    unit: str | None = Field(None, description="Unit of the traces; null: that of the kind.")
+    time_column: str | None = Field(None, description="Column of times; null: the first.")
+    time_unit: Literal["s", "ms", "us"] = Field("s", description="Unit of the times.")
+    behavior_columns: list[str] = Field(
+        default_factory=list, description="Columns that hold behaviour, not traces."
+    )
+    ignore_columns: list[str] = Field(default_factory=list, description="Columns to leave out.")
+    delimiter: str | None = Field(None, description="Separator; null: by the extension.")
+    names_table: str | None = Field(
+        None, description="CSV or JSON of names; null: the column names are the labels."
+    )
+    index_base: Literal[0, 1] | None = Field(
+        None, description="Number of the first trace in the names table."
+    )
+    names_columns: NamesColumns = Field(
+        default_factory=NamesColumns, description="Columns of the names table."
+    )
+
+
+def probe(path: Path) -> ReaderMatch | None:
+    """Return a match for a parquet file, or for text whose first line names two columns."""
+    if path.suffix.lower() == ".parquet":
+        found = head(path, 4) == PARQUET_MAGIC
+        return ReaderMatch("table", "calcium", path, entities_of(path)) if found else None
+    try:
+        first = head(path).decode("utf-8-sig", errors="strict").split("\n", 1)[0]
+    except UnicodeDecodeError as error:
+        if error.end < error.start + 4 and error.start > len(error.object) - 4:
+            first = error.object[: error.start].decode("utf-8-sig").split("\n", 1)[0]
+        else:
+            return None
+    if first.lstrip().startswith("<") or max(map(first.count, ",\t;")) < 1:
+        return None
+    return ReaderMatch("table", "calcium", path, entities_of(path))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Positions of the columns of a table."""
+
+    names: tuple[str, ...]
+    time: int
+    traces: tuple[int, ...]
+    behavior: tuple[int, ...]
+
+
+def _sort_columns(names: list[str], settings: TableSettings, path: Path) -> _Columns:
+    special = [*settings.behavior_columns, *settings.ignore_columns]
+    special += [settings.time_column] if settings.time_column is not None else []
+    for name in special:
+        if name not in names:
+            raise ConfigError(
+                f"{path}: there is no column {name!r}; it has {', '.join(names[:30])}"
+            )
+    time = names.index(settings.time_column) if settings.time_column is not None else 0
+    behavior = tuple(names.index(name) for name in settings.behavior_columns)
+    left_out = {time, *behavior, *(names.index(name) for name in settings.ignore_columns)}
+    traces = tuple(i for i in range(len(names)) if i not in left_out)
+    return _Columns(tuple(names), time, traces, behavior)
+
+
+def _number(cell: str, where: str) -> float:
+    if cell.strip().lower() in MISSING:
+        return math.nan
+    try:
+        return float(cell)
+    except ValueError as error:
+        raise IngestError(
+            "NOT_THIS_FORMAT", where, f"{cell!r} is not a number", "correct the table"
+        ) from error
+
+
+class _CsvTable:
+    """Rows of a delimited text file."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, path: Path, delimiter: str, allow_truncated: bool) -> None:
+        self.path, self.delimiter = path, delimiter
+        self.issues: list[Issue] = []
+        rows = self._rows()
+        self.names = next(rows, [])
+        self.length, last_bad = 0, None
+        for number, row in enumerate(rows, start=2):
+            if last_bad is not None or len(row) > len(self.names):
+                where = number if last_bad is None else last_bad
+                raise IngestError(
+                    "LENGTH_MISMATCH",
+                    f"{path}: line {where}",
+                    f"another number of cells than the {len(self.names)} columns of line 1",
+                    "correct the table",
+                )
+            if len(row) < len(self.names):
+                last_bad = number
+            else:
+                self.length += 1
+        if last_bad is not None:
+            self._refuse_truncated(last_bad, allow_truncated)
+
+    def _refuse_truncated(self, line: int, allowed: bool) -> None:
+        message = f"line {line}, the last, has fewer cells than line 1"
+        if not allowed:
+            raise IngestError(
+                "TRUNCATED",
+                self.path,
+                message,
+                "copy the file again, or keep the whole lines with `allow_truncated: true`",
+            )
+        self.issues.append(Issue("TRUNCATED", str(self.path), f"{message}; left out", ""))
+
+    def _rows(self) -> Iterator[list[str]]:
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as stream:
+                for row in csv.reader(stream, delimiter=self.delimiter):
+                    if row:
+                        yield row
+        except UnicodeDecodeError as error:
+            raise IngestError(
+                "ENCODING", self.path, f"not UTF-8 text: {error}", "save the table as UTF-8"
+            ) from error
+
+    def chunks(self, columns: tuple[int, ...], step: int) -> Iterator[np.ndarray]:
+        """Yield ``(n_samples, n_columns)`` of at most `step` samples."""
+        rows = self._rows()
+        next(rows)
+        held: list[list[float]] = []
+        for order, row in zip(range(self.length), rows, strict=False):
+            where = f"{self.path}: line {order + 2}"
+            held.append([_number(row[c], where) for c in columns])
+            if len(held) == step:
+                yield np.array(held, np.float64)
+                held = []
+        if held:
+            yield np.array(held, np.float64).reshape(len(held), len(columns))
+
+
+class _ParquetTable:
+    """Rows of a parquet file."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self.path, self.issues = path, []
+        try:
+            self._file = pq.ParquetFile(path)
+        except Exception as error:
+            with path.open("rb") as stream:
+                stream.seek(-4, 2)
+                whole = stream.read() == PARQUET_MAGIC
+            code = "NOT_THIS_FORMAT" if whole else "TRUNCATED"
+            raise IngestError(code, path, str(error), "copy the file again") from error
+        schema = self._file.schema_arrow
+        self.names = list(schema.names)
+        self.length = self._file.metadata.num_rows
+        self._types = [_parquet_dtype(field.type, path, field.name) for field in schema]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype that holds every column but the first without loss."""
+        return np.result_type(*(self._types[1:] or [np.float64]))
+
+    def chunks(self, columns: tuple[int, ...], step: int) -> Iterator[np.ndarray]:
+        """Yield ``(n_samples, n_columns)`` of at most `step` samples."""
+        names = [self.names[c] for c in columns]
+        dtype = np.result_type(*(self._types[c] for c in columns))
+        for batch in self._file.iter_batches(batch_size=step, columns=names):
+            held = [batch.column(batch.schema.get_field_index(n)) for n in names]
+            yield np.stack([_values(column, dtype) for column in held], axis=1)
+
+
+def _parquet_dtype(kind: Any, path: Path, name: str) -> np.dtype:
+    import pyarrow as pa
+
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise IngestError(
+            "NOT_THIS_FORMAT",
+            f"{path}: column {name}",
+            f"holds {kind}, numbers expected",
+            "leave it out with `ignore_columns`",
+        )
+    return np.dtype(kind.to_pandas_dtype())
+
+
+def _values(column: Any, dtype: np.dtype) -> np.ndarray:
+    values = column.to_numpy(zero_copy_only=False)
+    return values.astype(np.float64 if column.null_count else dtype)
+
+
+@dataclass
+class TableHandle(CalciumHandle):
+    """A wide table, read row by row."""
+
+    table: Any = None
+    columns: Any = None
+
+    def blocks(self, max_bytes: int) -> Iterator[Block]:
+        """Yield the samples in time order, at most `max_bytes` each (one sample at least)."""
+        name, dtype = self.sources[0].name, self.sources[0].dtype
+        step = max(1, max_bytes // max(1, len(self.columns.traces) * dtype.itemsize))
+        start = 0
+        for values in self.table.chunks(self.columns.traces, step):
+            yield Block(name, start, np.ascontiguousarray(values, dtype=dtype))
+            start += len(values)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """Name and dtype of the series of a table, in the place of an array."""
+
+    name: str
+    dtype: np.dtype
+    attrs: dict[str, Any]
+
+
+def _open_table(path: Path, settings: TableSettings, override: IngestOverride) -> Any:
+    refuse_pointers(path)
+    if path.suffix.lower() == ".parquet":
+        return _ParquetTable(path)
+    delimiter = settings.delimiter or DELIMITERS.get(path.suffix.lower(), ",")
+    return _CsvTable(path, delimiter, override.allow_truncated)
+
+
+def _read_columns(table: Any, columns: tuple[int, ...]) -> np.ndarray:
+    parts = list(table.chunks(columns, 65_536)) if columns else []
+    return np.concatenate(parts) if parts else np.zeros((0, len(columns)))
+
+
+def _trace_names(
+    path: Path, settings: TableSettings, columns: _Columns, files: list[str]
+) -> TraceNames:
+    if settings.names_table is None:
+        return TraceNames(tuple(columns.names[i] for i in columns.traces), None)
+    table = inside(Path(settings.names_table), path.parent, path)
+    files.append(str(table))
+    base, named = settings.index_base, settings.names_columns
+    return read_names(table, len(columns.traces), index_base=base, columns=named)
+
+
+def open_recording(path: Path, settings: TableSettings, override: IngestOverride) -> TableHandle:
+    """Open a wide table; the samples are read when blocks are asked for.
+
+    Raises
+    ------
+    IngestError
+        ``TRUNCATED``, ``LENGTH_MISMATCH``, ``ENCODING``, or ``NOT_THIS_FORMAT`` for cells that
+        are no numbers.
+    ConfigError
+        A column named in the settings does not exist.
+    """
+    import xarray as xr
+
+    table = _open_table(path, settings, override)
+    columns = _sort_columns(table.names, settings, path)
+    issues, files = list(table.issues), [str(path)]
+    kind = settings.kind or "fluorescence"
+    if settings.kind is None:
+        message = "the settings do not say what the traces are; taken as raw fluorescence"
+        hint = "set `kind: fluorescence` or `kind: dff`"
+        issues.append(Issue("KIND_ASSUMED", str(path), message, hint))
+    scale = TIME_UNITS[settings.time_unit]
+    time = _read_columns(table, (columns.time,)).astype(np.float64).ravel() * scale
+    moved = _read_columns(table, columns.behavior)
+    variables = {n: ("behavior", moved[:, k]) for k, n in enumerate(settings.behavior_columns)}
+    names = _trace_names(path, settings, columns, files)
+    coords: dict[str, Any] = {
+        "time": ("time", time),
+        "roi": ("roi", np.arange(len(columns.traces), dtype=np.int64)),
+        "label_source": ("roi", object_array(names.labels)),
+    }
+    if names.confidence is not None:
+        coords["label_confidence"] = ("roi", np.array(names.confidence, np.float64))
+    attrs = {"units": settings.unit} if settings.unit else {}
+    return TableHandle(
+        raw=xr.Dataset(coords=coords),
+        sources=[_Described(kind, table.dtype, attrs)],
+        attrs={},
+        source_files=files,
+        issues=issues,
+        behavior=behavior_dataset({"behavior": time}, variables),
+        table=table,
+        columns=columns,
+    )
+
+
+READER = Reader(
+    name="table",
+    modalities=("calcium",),
+    extensions=(".csv", ".tsv", ".parquet"),
+    settings=TableSettings,
+    probe="neuropipe.io.calcium.table:probe",
+    open="neuropipe.io.calcium.table:open_recording",
+)

@@ -1,0 +1,424 @@
+"""From a source file to the stores of one recording: all three files, or none."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time as clock
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuropipe.errors import IngestError, Issue
+from neuropipe.io.checks import check_behavior_clocks, check_not_empty, check_session_start
+from neuropipe.io.checks import check_times as _check_times
+from neuropipe.io.registry import match, reader_settings
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from neuropipe.config.models import IngestConfig
+    from neuropipe.config.recordings import Recording
+    from neuropipe.store.series import RecordingHandle, RecordingSchema
+
+__all__ = ["ingest_recording"]
+
+logger = logging.getLogger(__name__)
+
+BLOCK_BYTES = 8 << 20
+PACKAGES = ("neuropipe", "numpy", "h5py", "xarray", "zarr", "pynwb", "pandas")
+ENTITIES = {
+    "subject_id": "subject",
+    "session_id": "session",
+    "task": "task",
+    "acq": "acq",
+    "run": "run",
+}
+METADATA = ("species", "sex", "age", "session_start")
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A recording on the session clock, ready to be written."""
+
+    attrs: dict[str, Any]
+    raw: xr.Dataset
+    schema: RecordingSchema
+    groups: dict[str, xr.Dataset | None]
+    issues: list[Issue]
+
+
+def ingest_recording(
+    recording: Recording,
+    source: Path,
+    settings: IngestConfig,
+    output: Path,
+    *,
+    code: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Read one source and write its Zarr store, its NWB file and its report.
+
+    Parameters
+    ----------
+    recording : Recording
+        Row of the recordings table.
+    source : Path
+        File or folder to read.
+    settings : IngestConfig
+        The block ``ingest`` of the configuration.
+    output : Path
+        The final ``.zarr`` path; ``.nwb`` and ``.report.json`` are its siblings, and the report,
+        written last, marks completion.
+    code : mapping of str to str, optional
+        Module -> hash, kept in the report.
+    overwrite : bool
+        Replace an existing store of other content.
+
+    Returns
+    -------
+    dict
+        The report.
+
+    Raises
+    ------
+    IngestError
+        A fault of the source; nothing is left under the final names that was not there before.
+    ConfigError
+        Unknown keys or wrong values in the settings.
+    MissingInput
+        The source does not exist.
+    """
+    started = clock.perf_counter()
+    source, output = Path(source), Path(output)
+    reader, _ = match(source, recording.modality, recording.reader or None)
+    reader_keys, override = reader_settings(reader, settings, recording.name)
+    handle = reader.open_recording(source, reader_keys, override)
+    try:
+        used = {"reader": reader.name, "settings": reader_keys.model_dump(mode="json")}
+        used |= {"override": override.model_dump(mode="json")}
+        prepared = _prepare(recording, source, settings, handle, used)
+        with _staging(output, source) as folder:
+            content = _write(folder / output.name, handle, prepared, recording.modality)
+            _refuse_other_content(output, content, overwrite)
+            _write_nwb(folder / output.name, settings)
+            report = _report(recording, source, prepared, content, settings)
+            report["reader"], report["code"] = used, dict(code or {})
+            report["issues"] = _stored_issues(folder / output.name, settings, source)
+            report["wall_s"] = round(clock.perf_counter() - started, 3)
+            _publish(folder, output, report)
+    finally:
+        close = getattr(handle, "close", None)
+        if close is not None:
+            close()
+    logger.info("%s: %s", recording.name, _summary(report))
+    return report
+
+
+def _summary(report: Mapping[str, Any]) -> str:
+    sizes = ", ".join(f"{dim} {n}" for dim, n in report["sizes"].items())
+    return f"{sizes}; {len(report['issues'])} issues; {report['content_sha256'][:12]}"
+
+
+def _prepare(
+    recording: Recording,
+    source: Path,
+    settings: IngestConfig,
+    handle: RecordingHandle,
+    used: Mapping[str, Any],
+) -> _Prepared:
+    schema = handle.schema()
+    raw = schema.raw
+    time = np.asarray(raw["time"].values, dtype=np.float64)
+    rows = [dim for dim in raw.sizes if dim != "time"]
+    check_not_empty({dim: raw.sizes[dim] for dim in ("time", *rows)}, source)
+    _check_times(time, f"{source}: time")
+    check_behavior_clocks(schema.behavior, time, source)
+    issues = list(handle.issues)
+    raw, label_issues = _label(raw, settings)
+    issues += label_issues
+    t0 = float(time[0])
+    events = _shift_table(handle.events(), t0, ("onset",))
+    issues += _events_outside(events, time - t0, source)
+    attrs = _attributes(recording, source, schema, issues)
+    attrs["t0_source"] = t0 + float(schema.attrs.get("t0_source", 0.0))
+    attrs["pipeline"] = _pipeline(settings, used)
+    attrs["source_sha256"] = _source_hash(schema)
+    issues = [_portable(issue, source) for issue in issues]
+    if settings.strict:
+        _refuse_warnings(issues, source)
+    groups = {
+        "events": events,
+        "trials": _shift_table(schema.trials, t0, ("start", "stop")),
+        "behavior": _shift_clocks(schema.behavior, t0),
+    }
+    raw = raw.assign_coords(time=("time", time - t0, {"units": "s"}))
+    return _Prepared(attrs, raw, schema, groups, issues)
+
+
+def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Issue]]:
+    """Add canonical names along ``roi``; a source without names gets empty labels."""
+    from neuropipe.io.calcium.handle import object_array
+    from neuropipe.store.atlas import load_atlas
+    from neuropipe.store.labels import resolve_labels
+
+    if "roi" not in raw.dims:
+        return raw, []
+    n_rois = raw.sizes["roi"]
+    if "label_source" not in raw:
+        empty = object_array([""] * n_rois)
+        return raw.assign_coords(label_source=("roi", empty), label=("roi", empty.copy())), []
+    atlas = load_atlas(settings.labels.atlas, settings.labels.include_can)
+    trust = raw["label_confidence"].values if "label_confidence" in raw else None
+    table = resolve_labels(
+        list(raw["label_source"].values), atlas, trust, settings.labels.ambiguous
+    )
+    columns: dict[str, Any] = {
+        "label_source": object_array(table.label_source),
+        "label": object_array(table.label),
+        "label_inferred": np.array(table.label_inferred, dtype=bool),
+        "label_candidates": object_array(table.label_candidates),
+        "neuron_class": object_array(table.neuron_class),
+    }
+    if trust is not None:
+        columns["label_confidence"] = np.array(table.label_confidence, np.float64)
+    return raw.assign_coords({n: ("roi", v) for n, v in columns.items()}), list(table.issues)
+
+
+def _shift_table(table: xr.Dataset | None, t0: float, columns: Sequence[str]) -> xr.Dataset | None:
+    if table is None:
+        return None
+    moved = {
+        name: (table[name].dims, np.asarray(table[name].values, np.float64) - t0, table[name].attrs)
+        for name in columns
+        if name in table
+    }
+    return table.assign(moved)
+
+
+def _shift_clocks(behavior: xr.Dataset | None, t0: float) -> xr.Dataset | None:
+    if behavior is None:
+        return None
+    names = [str(n) for n in behavior.coords if str(n).startswith("time_")]
+    moved = {n: (n, np.asarray(behavior[n].values, np.float64) - t0, {"units": "s"}) for n in names}
+    return behavior.assign_coords(moved)
+
+
+def _events_outside(events: xr.Dataset | None, time: np.ndarray, source: Path) -> list[Issue]:
+    if events is None or "onset" not in events:
+        return []
+    onset = np.asarray(events["onset"].values)
+    outside = int(((onset < time[0]) | (onset > time[-1])).sum())
+    if not outside:
+        return []
+    message = f"{outside} of {onset.size} events lie outside the recording; kept"
+    return [Issue("EVENTS_OUTSIDE", f"{source}: events", message, "", "info")]
+
+
+def _attributes(
+    recording: Recording, source: Path, schema: RecordingSchema, issues: list[Issue]
+) -> dict[str, Any]:
+    """Return root attributes: entities from the table, metadata from the source, then the table."""
+    from neuropipe.store.schema import MODALITIES
+
+    own = MODALITIES[recording.modality].raw_attrs
+    attrs: dict[str, Any] = {k: v for k, v in schema.attrs.items() if k in own}
+    attrs["recording"] = recording.name
+    attrs |= {key: getattr(recording, column) for key, column in ENTITIES.items()}
+    attrs |= {key: str(schema.attrs.get(key, "")) for key in ("dataset", "dataset_version")}
+    for key in METADATA:
+        stated, given = str(schema.attrs.get(key, "")), getattr(recording, key)
+        if key == "session_start":
+            stated = check_session_start(stated, f"{source}: session_start")
+            given = check_session_start(given, "recordings table: session_start")
+        if stated and given and stated != given:
+            message = f"the source states {key} {stated!r}, the recordings table {given!r}"
+            hint = "the source is kept; correct the table"
+            issues.append(Issue("TABLE_DISAGREES", f"{source}: {key}", message, hint))
+        attrs[key] = stated or given
+    if not attrs["session_start"]:
+        message = "neither the source nor the recordings table states when the session began"
+        hint = "fill the column `session_start`"
+        issues.append(Issue("NO_SESSION_START", str(source), message, hint, "info"))
+    return attrs
+
+
+def _pipeline(settings: IngestConfig, used: Mapping[str, Any]) -> str:
+    from neuropipe.store.atlas import load_atlas
+
+    labels = settings.labels
+    atlas = load_atlas(labels.atlas, labels.include_can)
+    step = {
+        "step": "ingest",
+        **used,
+        "labels": labels.model_dump(mode="json"),
+        "atlas_version": atlas.version,
+        "neuropipe": version("neuropipe"),
+    }
+    return json.dumps([step], sort_keys=True, ensure_ascii=False)
+
+
+def _source_hash(schema: RecordingSchema) -> str:
+    from neuropipe.store.hashing import source_sha256
+
+    return source_sha256([Path(file) for file in schema.source_files])
+
+
+def _portable(issue: Issue, source: Path) -> Issue:
+    """Return an issue that names files relative to the source's folder."""
+    folder = f"{source.parent}/"
+    return replace(
+        issue,
+        path=issue.path.replace(folder, ""),
+        message=issue.message.replace(folder, ""),
+    )
+
+
+def _refuse_warnings(issues: Sequence[Issue], source: Path) -> None:
+    faults = [issue for issue in issues if issue.severity != "info"]
+    if faults:
+        listed = "; ".join(f"{i.code} {i.path}: {i.message}" for i in faults[:5])
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise IngestError(
+            faults[0].code,
+            source,
+            f"{len(faults)} warnings under `strict: true`: {listed}{more}",
+            faults[0].hint or "correct the source, or set `strict: false`",
+        )
+
+
+@contextmanager
+def _staging(output: Path, source: Path) -> Iterator[Path]:
+    """Yield a folder beside the output that never outlives the block.
+
+    Errors that name the temporary store are raised again with the source in its place.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = output.with_name(f"{output.stem}.partial-{uuid.uuid4().hex[:12]}")
+    folder.mkdir()
+    try:
+        yield folder
+    except IngestError as error:
+        if str(folder) not in error.path:
+            raise
+        where = error.path.replace(str(folder / output.name), str(source))
+        raise IngestError(error.code, where, error.message, error.hint) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(path: Path, handle: RecordingHandle, prepared: _Prepared, modality: str) -> str:
+    from neuropipe.store.zarr import write_recording
+
+    return write_recording(
+        path,
+        modality=modality,
+        attrs=prepared.attrs,
+        raw=prepared.raw,
+        series=prepared.schema.series,
+        blocks=handle.blocks(BLOCK_BYTES),
+        groups={name: group for name, group in prepared.groups.items() if group is not None},
+        issues=prepared.issues,
+    )
+
+
+def _refuse_other_content(output: Path, content: str, overwrite: bool) -> None:
+    if overwrite or not output.exists():
+        return
+    from neuropipe.store.zarr import open_store
+
+    found = str(open_store(output).attrs.get("content_sha256", ""))
+    if found != content:
+        raise IngestError(
+            "EXISTS",
+            output,
+            f"exists with content {found[:12] or 'unknown'}, the source gives {content[:12]}",
+            "--overwrite replaces it",
+        )
+
+
+def _write_nwb(store: Path, settings: IngestConfig) -> None:
+    from neuropipe.store.nwb import to_nwb
+    from neuropipe.store.zarr import open_store
+
+    to_nwb(
+        open_store(store),
+        store.with_suffix(".nwb"),
+        compression=settings.compression,
+        force_timestamps=settings.timing.force_timestamps,
+    )
+
+
+def _stored_issues(store: Path, settings: IngestConfig, source: Path) -> list[dict[str, str]]:
+    """Return the issues that the store holds: ours, and those that the samples added."""
+    from neuropipe.errors import issues_from_json
+    from neuropipe.store.zarr import open_store
+
+    issues = issues_from_json(str(open_store(store).attrs.get("issues", "[]")))
+    if settings.strict:
+        _refuse_warnings(issues, source)
+    return [asdict(issue) for issue in issues]
+
+
+def _report(
+    recording: Recording,
+    source: Path,
+    prepared: _Prepared,
+    content: str,
+    settings: IngestConfig,
+) -> dict[str, Any]:
+    from neuropipe.store.hashing import file_sha256
+
+    files = sorted(Path(file) for file in prepared.schema.source_files)
+    main = prepared.schema.series[0]
+    return {
+        "recording": recording.name,
+        "modality": recording.modality,
+        "source": [
+            {
+                "path": _relative(file, source),
+                "sha256": file_sha256(file),
+                "bytes": file.stat().st_size,
+            }
+            for file in files
+        ],
+        "content_sha256": content,
+        "sizes": dict(zip(main.dims, main.shape, strict=True)),
+        "settings": settings.model_dump(mode="json"),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _relative(file: Path, source: Path) -> str:
+    folder = source.parent
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
+
+
+def _publish(folder: Path, output: Path, report: dict[str, Any]) -> None:
+    """Move the finished files to their final names; the report, the marker, goes last."""
+    from neuropipe.store.atomic import write_json
+    from neuropipe.store.zarr import open_store
+
+    attrs = dict(open_store(folder / output.name).attrs)
+    report["attrs"] = {key: _json_value(value) for key, value in sorted(attrs.items())}
+    final = output.with_name(f"{output.stem}.report.json")
+    staged = folder / final.name
+    write_json(staged, report)
+    final.unlink(missing_ok=True)
+    if output.exists():
+        output.rename(folder / "replaced.zarr")
+    (folder / output.name).rename(output)
+    (folder / output.with_suffix(".nwb").name).replace(output.with_suffix(".nwb"))
+    staged.replace(final)
+
+
+def _json_value(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value
