@@ -44,7 +44,9 @@ def _draw_motifs(
     return motifs
 
 
-def _events(rng: np.random.Generator, rate: float, start: float, stop: float) -> tuple[Float, Float]:
+def _events(
+    rng: np.random.Generator, rate: float, start: float, stop: float
+) -> tuple[Float, Float]:
     """Return times and sizes of Poisson events."""
     count = rng.poisson(rate * max(stop - start, 0.0))
     return rng.uniform(start, stop, count), rng.gamma(3.0, 1 / 3, count)

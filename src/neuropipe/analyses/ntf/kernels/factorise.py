@@ -143,6 +143,42 @@ class Problem:
         """Nothing is missing."""
         return self.W is None and self.V is None
 
+    def subject_errors(self, result: NTFResult) -> tuple[NDArray[np.float64], float]:
+        """Return the relative error on the observed cells by subject, and over all.
+
+        Parameters
+        ----------
+        result : NTFResult
+            Factorisation of this tensor.
+
+        Returns
+        -------
+        errors : ndarray, shape (A,)
+            NaN for a subject without signal.
+        total : float
+            Over all subjects.
+        """
+        U, B, G = (np.nan_to_num(factor).astype(np.float64) for factor in result.factors)
+        U = U * result.weights
+        Y = np.zeros((U.shape[1], self.column_sum.size))
+        for start in range(0, len(U), self.rows):
+            rows = slice(start, start + self.rows)
+            Y += U[rows].T @ np.asarray(self.X[rows]).reshape(-1, Y.shape[1])
+        cross = np.einsum("rta,tr,ar->a", Y.reshape(-1, len(B), len(G)), B, G, optimize=True)
+        gram = _pair_gram(self, U.T) * _time_gram(B, self.V, len(G))
+        square = np.einsum("ar,ars,as->a", G, gram, G, optimize=True)
+        left = np.maximum(self.subject_norm2 - 2 * cross + square, 0.0)
+        errors = np.sqrt(
+            np.divide(
+                left,
+                self.subject_norm2,
+                out=np.full(left.shape, np.nan),
+                where=self.subject_norm2 > 0,
+            )
+        )
+        total = np.sqrt(left.sum() / max(self.norm2, np.finfo(np.float64).tiny))
+        return errors, float(total)
+
 
 def _check_block(block: Float, W: Float | None, V: Float | None) -> None:
     lowest = block.min(initial=0.0)

@@ -1,0 +1,122 @@
+"""Uncertainty of a factorisation: animals drawn with replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuropipe.analyses.ntf.kernels.factorise import (
+    Factors,
+    Float,
+    NTFResult,
+    Problem,
+    TensorLike,
+    hals,
+)
+from neuropipe.stats.factor_match import factor_match
+
+__all__ = ["Bootstrap", "bootstrap", "inclusion"]
+
+QUANTILES = (0.05, 0.95)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Intervals of the factors over resampled sets of animals.
+
+    Attributes
+    ----------
+    time_factor : ndarray, shape (2, n_bins, R)
+        5 and 95 % quantiles of B.
+    subject_factor : ndarray, shape (2, n_subjects, R)
+        5 and 95 % quantiles of G over the draws that hold the animal; NaN if none does.
+    inclusion : ndarray, shape (n_pairs, R)
+        Share of draws in which the pair belongs to the component.
+    """
+
+    time_factor: Float
+    subject_factor: Float
+    inclusion: Float
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """View of a tensor with other subjects."""
+
+    X: TensorLike
+    subjects: NDArray[np.intp]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.X.shape[:2], self.subjects.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.X.dtype
+
+    def __getitem__(self, rows: slice) -> Float:
+        return np.ascontiguousarray(np.asarray(self.X[rows])[:, :, self.subjects])
+
+
+def inclusion(U: Float) -> NDArray[np.bool_]:
+    """Return which pairs belong to each component: above half of its 0.98 quantile."""
+    known = np.nan_to_num(U)
+    return known > 0.5 * np.quantile(known, 0.98, axis=0)
+
+
+def bootstrap(
+    problem: Problem,
+    best: NTFResult,
+    rngs: Sequence[np.random.Generator],
+    **options: Any,
+) -> Bootstrap:
+    """Refit from the best solution on animals drawn with replacement.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tensor and masks.
+    best : NTFResult
+        Solution to start from and to match components with.
+    rngs : sequence of numpy.random.Generator
+        One stream per draw.
+    **options
+        Of `hals`.
+
+    Returns
+    -------
+    Bootstrap
+    """
+    n_subjects = problem.X.shape[2]
+    times, loadings = [], []
+    included = np.zeros(best.factors[0].shape)
+    for rng in rngs:
+        drawn = rng.integers(n_subjects, size=n_subjects)
+        U, B, G = _refit(problem, best, drawn, options)
+        start = tuple(np.nan_to_num(factor) for factor in best.factors)
+        columns = factor_match((start[0], start[1]), (np.nan_to_num(U), B))[1]
+        times.append(B[:, columns])
+        loading = np.full((n_subjects, columns.size), np.nan)
+        loading[drawn] = G[:, columns]
+        loadings.append(loading)
+        included += inclusion(U[:, columns])
+    stacked = np.stack(loadings)
+    subject = np.full((2, *stacked.shape[1:]), np.nan)
+    seen = np.isfinite(stacked[:, :, 0]).any(axis=0)
+    subject[:, seen] = np.nanquantile(stacked[:, seen], QUANTILES, axis=0)
+    return Bootstrap(np.quantile(times, QUANTILES, axis=0), subject, included / len(rngs))
+
+
+def _refit(
+    problem: Problem, best: NTFResult, drawn: NDArray[np.intp], options: dict[str, Any]
+) -> Factors:
+    W = None if problem.W is None else problem.W[:, drawn] > 0
+    V = None if problem.V is None else problem.V[:, drawn] > 0
+    resampled = Problem.build(_Drawn(problem.X, drawn), W, V)
+    U, B, G = best.factors
+    start = (U * best.weights, B, G[drawn])
+    return hals(resampled, best.weights.size, start=start, **options).factors

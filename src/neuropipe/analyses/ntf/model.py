@@ -1,0 +1,201 @@
+"""The NTF connectomes for Python users: the whole chain, and its pieces on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from neuropipe.analyses.ntf import stages
+from neuropipe.analyses.ntf.checks import prepare
+from neuropipe.analyses.ntf.kernels.factorise import NTFResult, Problem, factorise
+from neuropipe.analyses.ntf.kernels.rank import choose_rank, fibre_error, held_out_folds
+from neuropipe.analyses.ntf.spec import ANALYSIS, AffinitySettings, Settings
+from neuropipe.analyses.ntf.tensor import build_tensor
+from neuropipe.seeds import stage_generator
+
+__all__ = ["affinity_tensor", "fit", "fit_ntf", "select_rank"]
+
+
+def fit(data: xr.Dataset, settings: Settings | None = None, seed: int = 0) -> xr.Dataset:
+    """Run every stage: affinity, choice of the rank, factorisation, communities.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        ``activity(subject, neuron, time)``, NaN where a neuron was not identified; optional
+        epoch table and ``neuron_class``.
+    settings : Settings, optional
+        Defaults if not given.
+    seed : int
+        Every random number derives from it.
+
+    Returns
+    -------
+    xarray.Dataset
+        Components with graphs, time courses, loadings of animals and communities.
+
+    Raises
+    ------
+    DataError
+        If the input cannot be used; the message says what was found.
+    """
+    settings = Settings() if settings is None else settings
+    scatter = ANALYSIS.scatter(settings)
+    parts: dict[str, list[xr.Dataset]] = {}
+    for stage in ANALYSIS.stages:
+        keys: list[dict[str, int]] = scatter.get(stage, [{}])
+        function = getattr(stages, stage)
+        found = [function(data, settings, seed, parts, **key) for key in keys]
+        if found:
+            parts[stage] = found
+    return found[0]
+
+
+def affinity_tensor(data: xr.Dataset, settings: AffinitySettings | None = None) -> xr.Dataset:
+    """Return the affinity of all pairs of neurons: stage 1 on its own.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        ``activity(subject, neuron, time)``.
+    settings : AffinitySettings, optional
+        Defaults if not given.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``affinity(pair, time_bin, subject)`` and its masks ``pair_observed(pair, subject)``,
+        ``time_observed(time_bin, subject)``.
+    """
+    settings = AffinitySettings() if settings is None else settings
+    return build_tensor(prepare(data, settings), settings)
+
+
+def _masks(
+    X: Any, W: ArrayLike | None, V: ArrayLike | None
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    if len(X.shape) != 3:
+        raise ValueError(f"X must have three dims (pair, time bin, subject), found {X.shape}")
+    shapes = {"W": (X.shape[0], X.shape[2]), "V": (X.shape[1], X.shape[2])}
+    masks = {"W": W, "V": V}
+    for name, mask in masks.items():
+        if mask is not None and np.shape(mask) != shapes[name]:
+            raise ValueError(f"{name} has shape {np.shape(mask)}, expected {shapes[name]}")
+    return tuple(None if m is None else np.asarray(m, dtype=bool) for m in masks.values())
+
+
+def fit_ntf(
+    X: Any,
+    rank: int,
+    *,
+    W: ArrayLike | None = None,
+    V: ArrayLike | None = None,
+    restarts: int = 8,
+    ridge: float = 0.01,
+    tol: float = 1e-5,
+    max_iter: int = 300,
+    inner: int = 3,
+    seed: int = 0,
+) -> NTFResult:
+    """Factorise any non-negative three-way tensor with missing fibres.
+
+    Parameters
+    ----------
+    X : array, shape (P, T, A)
+        Non-negative, float32 or float64; 0 in missing cells. A memory map or a zarr array is
+        read block by block.
+    rank : int
+        Number of components.
+    W : array of bool, shape (P, A), optional
+        Row observed in subject.
+    V : array of bool, shape (T, A), optional
+        Bin observed in subject.
+    restarts : int
+        Random starts.
+    ridge : float
+        Penalty on the row factor, relative to its Gram matrix; used only when cells are missing.
+    tol : float
+        Stop when the relative error changes by less.
+    max_iter, inner : int
+        Iterations at most; sweeps per mode and iteration.
+    seed : int
+        Seed of the starts.
+
+    Returns
+    -------
+    NTFResult
+        The best restart, with all of them under ``restarts``.
+
+    Raises
+    ------
+    ValueError
+        If X is negative or not finite, a mask has the wrong shape, or the rank is too large.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> U, B, G = rng.random((30, 2)), rng.random((20, 2)), rng.random((4, 2))
+    >>> fit_ntf(np.einsum("pr,tr,ar->pta", U, B, G), 2, restarts=2).relative_error < 0.05
+    True
+    """
+    problem = Problem.build(X, *_masks(X, W, V))
+    rngs = [stage_generator(seed, "fit", index) for index in range(restarts)]
+    return factorise(problem, rank, rngs, ridge=ridge, tol=tol, max_iter=max_iter, inner=inner)
+
+
+def select_rank(
+    X: Any,
+    ranks: Sequence[int],
+    *,
+    W: ArrayLike | None = None,
+    V: ArrayLike | None = None,
+    folds: int = 4,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[int, NDArray[np.float64]]:
+    """Choose a rank by the error on held-out (row, subject) fibres.
+
+    Parameters
+    ----------
+    X, W, V
+        As in `fit_ntf`; two subjects or more.
+    ranks : sequence of int
+        Candidates.
+    folds : int
+        Folds, each of 10 % of the fibres.
+    seed : int
+        Seed of folds and starts.
+    **options
+        ``ridge``, ``tol``, ``max_iter``, ``inner`` of `fit_ntf`.
+
+    Returns
+    -------
+    rank : int
+        Smallest rank within one standard error of the lowest error.
+    errors : ndarray, shape (n_ranks, folds)
+        Relative errors on the held-out fibres.
+
+    Raises
+    ------
+    ValueError
+        If there is one subject only, or no row was seen in two.
+    """
+    W, V = _masks(X, W, V)
+    W = np.ones((X.shape[0], X.shape[2]), dtype=bool) if W is None else W
+    if W.shape[1] < 2:
+        raise ValueError("select_rank holds out fibres (row, subject): it needs two subjects")
+    cells = held_out_folds(W, X.shape[1], folds=folds, rng=stage_generator(seed, "folds"))
+    errors = np.array(
+        [
+            [
+                fibre_error(X, W, V, c, r, stage_generator(seed, f"rank-{r}-fold", k), **options)
+                for k, c in enumerate(cells)
+            ]
+            for r in ranks
+        ]
+    )
+    return choose_rank(ranks, errors), errors
