@@ -248,4 +248,5 @@ def validate_study(raw: Mapping[str, Any], where: str) -> tuple[StudyConfig | No
         problems.append(f"analyses: expected `label: settings` lines, found {analyses!r}")
     if config is not None and isinstance(analyses, Mapping):
         config = config.model_copy(update={"analyses": dict(analyses)})
-    return typing.cast("StudyConfig | None", config), [f"{where}: {text}" for text in problems]
+    checked = None if problems else typing.cast("StudyConfig | None", config)
+    return checked, [f"{where}: {text}" for text in problems]

@@ -1,0 +1,112 @@
+"""Configuration: strict types, every problem at once, the closest key, presets, overrides."""
+
+from __future__ import annotations
+
+import pytest
+
+from neuropipe.config.load import (
+    merge,
+    presets,
+    read_yaml,
+    set_key,
+    validate_study,
+    with_preset,
+)
+from neuropipe.errors import ConfigError, MissingInput
+
+
+def problems(**raw):
+    config, found = validate_study({"study": "x"} | raw, "config.yaml")
+    assert (config is None) == bool(found)
+    return "\n".join(found)
+
+
+def test_defaults_are_valid():
+    config, found = validate_study({"study": "x"}, "config.yaml")
+    assert not found
+    assert config.preprocess.calcium.dff.window_s == 60
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"sed": 1}, "sed: unknown key. Did you mean 'seed'?"),
+        ({"preprocess": {"calcium": {"normalize": "zscore"}}}, "Did you mean 'normalise'?"),
+        ({"preprocess": {"calcium": {"dff": {"windows_s": 3}}}}, "Did you mean 'window_s'?"),
+        ({"preprocess": {"calcium": {"resample": {}}}}, "resample.dt_s: is missing"),
+        ({"seed": "1"}, "Write a number without quotes"),
+        ({"seed": True}, 'seed: input should be a valid integer, found true'),
+        ({"preprocess": {"calcium": {"normalise": "None"}}}, "Write null to switch it off"),
+        ({"preprocess": {"calcium": {"resample": {"dt_s": -1}}}}, "greater than 0, found -1"),
+        ({"preprocess": {"calcium": {"smooth": {"kind": "moving", "tau_s": 1}}}}, "`window_s`"),
+        ({"ingest": {"compression": "gzp"}}, 'found "gzp"'),
+        ({"study": ""}, "study: string should have at least 1 character"),
+        ({"analyses": ["ntf"]}, "analyses: expected `label: settings` lines"),
+    ],
+)
+def test_fault_is_named_with_key_value_and_remedy(raw, message):
+    text = problems(**raw)
+    assert message in text
+    assert text.startswith("config.yaml: ")
+
+
+def test_all_problems_come_at_once():
+    text = problems(sed=1, seed="x", ingest={"strickt": True})
+    assert len(text.splitlines()) == 3
+
+
+def test_integers_pass_as_floats_and_null_switches_off():
+    config, _ = validate_study(
+        {"study": "x", "preprocess": {"calcium": {"dff": {"window_s": 30}, "neuropil": None}}}, "c"
+    )
+    assert config.preprocess.calcium.dff.window_s == 30
+    assert config.preprocess.calcium.neuropil is None
+
+
+def test_preset_lies_under_the_users_keys_and_analyses_of_the_user_select():
+    merged = with_preset({"preset": "worm", "preprocess": {"calcium": {"normalise": "robust"}}}, "c")
+    assert merged["preprocess"]["calcium"]["normalise"] == "robust"
+    assert merged["preprocess"]["calcium"]["resample"] == {"dt_s": 0.3333}
+    assert with_preset({"preset": "worm", "analyses": {}}, "c")["analyses"] == {}
+
+
+def test_unknown_preset_is_answered_with_the_closest():
+    with pytest.raises(ConfigError, match="Did you mean 'worm'"):
+        with_preset({"preset": "wrom"}, "c")
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_shipped_presets_are_valid(name):
+    merged = with_preset({"study": "x", "preset": name}, "c")
+    assert validate_study(merged, "c")[1] == []
+
+
+def test_yaml_faults(tmp_path):
+    path = tmp_path / "c.yaml"
+    with pytest.raises(MissingInput, match="neuropipe init"):
+        read_yaml(path)
+    for text, message in [
+        ("a: 1\na: 2\n", "line 2: the key 'a' stands twice"),
+        ("a: [1\n", "not valid YAML"),
+        ("- 1\n", "holds list"),
+        ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            read_yaml(path)
+
+
+def test_merge_goes_into_mappings_and_replaces_lists():
+    assert merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}}) == {"a": {"b": 1, "c": [3]}}
+
+
+def test_set_keeps_types_and_refuses_nonsense():
+    raw: dict = {}
+    set_key(raw, "analyses.ntf.rank=[3, 4]")
+    set_key(raw, "preprocess.calcium.normalise=null")
+    assert raw == {
+        "analyses": {"ntf": {"rank": [3, 4]}},
+        "preprocess": {"calcium": {"normalise": None}},
+    }
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        set_key(raw, "analyses.ntf.rank")
