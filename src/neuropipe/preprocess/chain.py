@@ -206,8 +206,8 @@ def preprocess(tree: xr.DataTree, settings: PreprocessConfig) -> xr.DataTree:
         ``valid`` (or attribute ``all_valid``), ``<row>_ok``, per-row coordinates, ``observed``,
         on ``activity`` the attributes ``units``, ``source_series``, ``raw_samples`` and
         ``min_samples``; attributes of the store, ``pipeline`` (JSON list of steps) and ``issues``
-        (JSON) extended. Groups events, trials and behavior as they are. With ``keep_steps``, ``/proc/<step>``
-        holds ``activity`` and ``valid`` after each step that did something.
+        (JSON) extended. Groups events, trials and behavior as they are. With ``keep_steps``,
+        ``/proc/<step>`` holds ``activity`` and ``valid`` after each step that did something.
 
     Raises
     ------

@@ -175,7 +175,8 @@ def band_limited(
     resampled : numpy.ndarray
         Shape ``(n_grid, n_rows)``.
     whole : numpy.ndarray
-        Bool, shape ``(n_grid,)``: the filter lies inside the recording.
+        Bool, shape ``(n_grid, n_rows)``: the filter lies inside the recording and reaches over no
+        long gap. Gaps up to `max_gap_s` are interpolated before the filter.
     """
     from scipy.sparse import csr_array
     from scipy.special import i0
@@ -190,17 +191,19 @@ def band_limited(
     taper = i0(KAISER_BETA * np.sqrt(np.clip(1 - (distance / SINC_REACH) ** 2, 0, None)))
     pointer = np.concatenate([[0], np.cumsum(count)])
     kernel = csr_array((np.sinc(distance) * taper, column, pointer), shape=(len(grid), len(time)))
-    mask = np.isfinite(values)
+    filled = interpolate(values, time, time, max_gap_s)
+    mask = np.isfinite(filled)
     weight = kernel @ mask.astype(np.float64)
     full = np.asarray(kernel.sum(axis=1))[:, None]
     result = np.full((len(grid), values.shape[1]), np.nan)
-    enough = weight > 0.5 * full
-    np.divide(kernel @ np.where(mask, values, 0.0), weight, out=result, where=enough)
-    for j, known in enumerate(mask.T):
+    np.divide(kernel @ np.where(mask, filled, 0.0), weight, out=result, where=weight > 0.5 * full)
+    for j, known in enumerate(np.isfinite(values).T):
         result[_neighbour_gap(time[known], grid) > max_gap_s * (1 + GRID_ROUNDING), j] = np.nan
+    touched = csr_array((np.ones(len(column)), column, pointer), shape=kernel.shape)
+    complete = np.asarray(touched @ mask.astype(np.float64)) == count[:, None]
     slack = GRID_ROUNDING * coarse
-    whole = (grid - reach >= time[0] - slack) & (grid + reach <= time[-1] + slack)
-    return result, whole
+    inside = (grid - reach >= time[0] - slack) & (grid + reach <= time[-1] + slack)
+    return result, complete & inside[:, None]
 
 
 def previous(values: np.ndarray, time: np.ndarray, grid: np.ndarray) -> np.ndarray:
@@ -223,9 +226,9 @@ def _resampled(
     if method == "auto":
         method = "linear" if dt < median_step(time) else "mean"
     if method == "linear":
-        return interpolate(values, time, grid, gap), np.ones(len(grid), dtype=bool)
+        return interpolate(values, time, grid, gap), np.ones((len(grid), 1), dtype=bool)
     if method == "mean":
-        return overlap_mean(values, time, grid, dt, gap), np.ones(len(grid), dtype=bool)
+        return overlap_mean(values, time, grid, dt, gap), np.ones((len(grid), 1), dtype=bool)
     return band_limited(values, time, grid, dt, gap)
 
 
@@ -279,7 +282,7 @@ def resample(
     kept = ds.drop_dims(["time", "segment"], errors="ignore")
     coords = {"time": ("time", grid, ds["time"].attrs)}
     activity = (("time", row), values, ds["activity"].attrs)
-    valid = (("time", row), np.isfinite(values) & whole[:, None])
+    valid = (("time", row), np.isfinite(values) & whole)
     result = xr.Dataset({"activity": activity, "valid": valid}, coords=coords)
     return result.merge(kept).assign_attrs(
         {**ds.attrs, "sampling": "regular", "rate": 1.0 / dt_s, "grid_rate": 1.0 / dt_s}
