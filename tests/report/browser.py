@@ -29,6 +29,7 @@ FLAGS = (
     "--remote-debugging-port=0",
 )  # fmt: skip
 MAX_SCREENSHOT_PX = 12_000
+LOUD = ("error", "warning", "assert")
 
 # Everything that can be asked of the document itself, in one go.
 INSPECT = r"""
@@ -276,15 +277,13 @@ class Browser:
     def _console(self) -> list[str]:
         found = []
         for message in self._events:
-            params = message.get("params", {})
-            if message.get("method") == "Runtime.exceptionThrown":
+            method, params = message.get("method"), message.get("params", {})
+            if method == "Runtime.exceptionThrown":
                 found.append(str(params["exceptionDetails"].get("exception", params)))
-            elif message.get("method") == "Runtime.consoleAPICalled":
-                if params["type"] in ("error", "warning", "assert"):
-                    found.append(str([item.get("value") for item in params["args"]]))
-            elif message.get("method") == "Log.entryAdded":
-                if params["entry"]["level"] in ("error", "warning"):
-                    found.append(params["entry"]["text"])
+            elif method == "Runtime.consoleAPICalled" and params["type"] in LOUD:
+                found.append(str([item.get("value") for item in params["args"]]))
+            elif method == "Log.entryAdded" and params["entry"]["level"] in LOUD:
+                found.append(params["entry"]["text"])
         return found
 
     def _external(self, path: Path) -> list[str]:

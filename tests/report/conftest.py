@@ -113,7 +113,7 @@ class FakeStudy:
             "same transients in both. Bad: steps or slow drift that stay after the chain.",
             "missing": "Share of missing samples of each row. Good: near zero everywhere.",
         }
-        for slug, caption in captions.items():
+        for slug in captions:
             self.write_figure(f"preprocessed/{name}", slug, number, wide=slug == "traces")
         figures = [{"slug": s, "title": s.title(), "caption": c} for s, c in captions.items()]
         self.write(f"preprocessed/{name}/figures.json", {"headline": "", "figures": figures})

@@ -109,12 +109,12 @@ def _column(cell: Cell) -> str:
 
 def _merge(cells: Sequence[Cell], root: Path) -> State:
     """Return the state of one column: parts of a finished result may be gone."""
-    result = [cell for cell in cells if cell.stage == "result"]
-    if result and result[0].state == "done":
-        chosen = result[0]
-    else:
-        chosen = min(cells, key=lambda cell: _ORDER.index(cell.state))
-    reasons = chosen.reasons or next((cell.reasons for cell in cells if cell.reasons), ())
+    whole = next((cell for cell in cells if cell.stage == "result"), None)
+    state = whole.state if whole else min((cell.state for cell in cells), key=_ORDER.index)
+    own = [cell for cell in cells if cell.state == state]
+    # The single job tells its stage and its log, the result as a whole does not.
+    chosen = next((cell for cell in own if cell.stage != "result"), own[0])
+    reasons = chosen.reasons or next((cell.reasons for cell in own if cell.reasons), ())
     return State(chosen.state, chosen.stage, tuple(reasons), chosen.error, _log(chosen, root))
 
 

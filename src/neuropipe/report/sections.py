@@ -32,9 +32,9 @@ from neuropipe.store.layout import (
 if TYPE_CHECKING:
     from neuropipe.config.recordings import Recording
     from neuropipe.errors import Issue
+    from neuropipe.report.overview import State
     from neuropipe.study import Collection, Run, Study
 
-    from neuropipe.report.overview import State
 
 __all__ = [
     "CollectionView",
