@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time as clock
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropipe.errors import IngestError, Issue
-from neuropipe.io.checks import check_behavior_clocks, check_not_empty, check_session_start
-from neuropipe.io.checks import check_times as _check_times
+from neuropipe.errors import Issue
+from neuropipe.io.checks import (
+    check_behavior_clocks,
+    check_not_empty,
+    check_session_start,
+    check_times,
+)
+from neuropipe.io.publish import (
+    portable,
+    publish,
+    refuse_other_content,
+    refuse_warnings,
+    source_entries,
+    staging,
+    stored_issues,
+    versions,
+    write_nwb,
+)
 from neuropipe.io.registry import match, reader_settings
 
 if TYPE_CHECKING:
@@ -33,7 +45,6 @@ __all__ = ["ingest_recording"]
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 8 << 20
-PACKAGES = ("neuropipe", "numpy", "h5py", "xarray", "zarr", "pynwb", "pandas")
 ENTITIES = {
     "subject_id": "subject",
     "session_id": "session",
@@ -62,6 +73,7 @@ def ingest_recording(
     output: Path,
     *,
     code: Mapping[str, str] | None = None,
+    record_settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Read one source and write its Zarr store, its NWB file and its report.
@@ -79,6 +91,8 @@ def ingest_recording(
         written last, marks completion.
     code : mapping of str to str, optional
         Module -> hash, kept in the report.
+    record_settings : mapping, optional
+        Settings of the job as the report keeps them; default: `settings`.
     overwrite : bool
         Replace an existing store of other content.
 
@@ -105,21 +119,36 @@ def ingest_recording(
         used = {"reader": reader.name, "settings": reader_keys.model_dump(mode="json")}
         used |= {"override": override.model_dump(mode="json")}
         prepared = _prepare(recording, source, settings, handle, used)
-        with _staging(output, source) as folder:
+        with staging(output, source) as folder:
             content = _write(folder / output.name, handle, prepared, recording.modality)
-            _refuse_other_content(output, content, overwrite)
-            _write_nwb(folder / output.name, settings)
-            report = _report(recording, source, prepared, content, settings)
+            refuse_other_content(output, content, overwrite)
+            write_nwb(folder / output.name, settings)
+            report = _report(recording, source, prepared, content)
+            report["settings"] = dict(record_settings or settings.model_dump(mode="json"))
             report["reader"], report["code"] = used, dict(code or {})
-            report["issues"] = _stored_issues(folder / output.name, settings, source)
+            report["issues"] = stored_issues(folder / output.name, settings, source)
             report["wall_s"] = round(clock.perf_counter() - started, 3)
-            _publish(folder, output, report)
+            publish(folder, output, report)
     finally:
         close = getattr(handle, "close", None)
         if close is not None:
             close()
     logger.info("%s: %s", recording.name, _summary(report))
     return report
+
+
+def _report(
+    recording: Recording, source: Path, prepared: _Prepared, content: str
+) -> dict[str, Any]:
+    main = prepared.schema.series[0]
+    return {
+        "recording": recording.name,
+        "modality": recording.modality,
+        "source": source_entries(prepared.schema.source_files, source),
+        "content_sha256": content,
+        "sizes": dict(zip(main.dims, main.shape, strict=True)),
+        "versions": versions(),
+    }
 
 
 def _summary(report: Mapping[str, Any]) -> str:
@@ -139,7 +168,7 @@ def _prepare(
     time = np.asarray(raw["time"].values, dtype=np.float64)
     rows = [dim for dim in raw.sizes if dim != "time"]
     check_not_empty({dim: raw.sizes[dim] for dim in ("time", *rows)}, source)
-    _check_times(time, f"{source}: time")
+    check_times(time, f"{source}: time")
     check_behavior_clocks(schema.behavior, time, source)
     issues = list(handle.issues)
     raw, label_issues = _label(raw, settings)
@@ -151,9 +180,9 @@ def _prepare(
     attrs["t0_source"] = t0 + float(schema.attrs.get("t0_source", 0.0))
     attrs["pipeline"] = _pipeline(settings, used)
     attrs["source_sha256"] = _source_hash(schema)
-    issues = [_portable(issue, source) for issue in issues]
+    issues = [portable(issue, source) for issue in issues]
     if settings.strict:
-        _refuse_warnings(issues, source)
+        refuse_warnings(issues, source)
     groups = {
         "events": events,
         "trials": _shift_table(schema.trials, t0, ("start", "stop")),
@@ -271,49 +300,6 @@ def _source_hash(schema: RecordingSchema) -> str:
     return source_sha256([Path(file) for file in schema.source_files])
 
 
-def _portable(issue: Issue, source: Path) -> Issue:
-    """Return an issue that names files relative to the source's folder."""
-    folder = f"{source.parent}/"
-    return replace(
-        issue,
-        path=issue.path.replace(folder, ""),
-        message=issue.message.replace(folder, ""),
-    )
-
-
-def _refuse_warnings(issues: Sequence[Issue], source: Path) -> None:
-    faults = [issue for issue in issues if issue.severity != "info"]
-    if faults:
-        listed = "; ".join(f"{i.code} {i.path}: {i.message}" for i in faults[:5])
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise IngestError(
-            faults[0].code,
-            source,
-            f"{len(faults)} warnings under `strict: true`: {listed}{more}",
-            faults[0].hint or "correct the source, or set `strict: false`",
-        )
-
-
-@contextmanager
-def _staging(output: Path, source: Path) -> Iterator[Path]:
-    """Yield a folder beside the output that never outlives the block.
-
-    Errors that name the temporary store are raised again with the source in its place.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = output.with_name(f"{output.stem}.partial-{uuid.uuid4().hex[:12]}")
-    folder.mkdir()
-    try:
-        yield folder
-    except IngestError as error:
-        if str(folder) not in error.path:
-            raise
-        where = error.path.replace(str(folder / output.name), str(source))
-        raise IngestError(error.code, where, error.message, error.hint) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _write(path: Path, handle: RecordingHandle, prepared: _Prepared, modality: str) -> str:
     from neuropipe.store.zarr import write_recording
 
@@ -327,98 +313,3 @@ def _write(path: Path, handle: RecordingHandle, prepared: _Prepared, modality: s
         groups={name: group for name, group in prepared.groups.items() if group is not None},
         issues=prepared.issues,
     )
-
-
-def _refuse_other_content(output: Path, content: str, overwrite: bool) -> None:
-    if overwrite or not output.exists():
-        return
-    from neuropipe.store.zarr import open_store
-
-    found = str(open_store(output).attrs.get("content_sha256", ""))
-    if found != content:
-        raise IngestError(
-            "EXISTS",
-            output,
-            f"exists with content {found[:12] or 'unknown'}, the source gives {content[:12]}",
-            "--overwrite replaces it",
-        )
-
-
-def _write_nwb(store: Path, settings: IngestConfig) -> None:
-    from neuropipe.store.nwb import to_nwb
-    from neuropipe.store.zarr import open_store
-
-    to_nwb(
-        open_store(store),
-        store.with_suffix(".nwb"),
-        compression=settings.compression,
-        force_timestamps=settings.timing.force_timestamps,
-    )
-
-
-def _stored_issues(store: Path, settings: IngestConfig, source: Path) -> list[dict[str, str]]:
-    """Return the issues that the store holds: ours, and those that the samples added."""
-    from neuropipe.errors import issues_from_json
-    from neuropipe.store.zarr import open_store
-
-    issues = issues_from_json(str(open_store(store).attrs.get("issues", "[]")))
-    if settings.strict:
-        _refuse_warnings(issues, source)
-    return [asdict(issue) for issue in issues]
-
-
-def _report(
-    recording: Recording,
-    source: Path,
-    prepared: _Prepared,
-    content: str,
-    settings: IngestConfig,
-) -> dict[str, Any]:
-    from neuropipe.store.hashing import file_sha256
-
-    files = sorted(Path(file) for file in prepared.schema.source_files)
-    main = prepared.schema.series[0]
-    return {
-        "recording": recording.name,
-        "modality": recording.modality,
-        "source": [
-            {
-                "path": _relative(file, source),
-                "sha256": file_sha256(file),
-                "bytes": file.stat().st_size,
-            }
-            for file in files
-        ],
-        "content_sha256": content,
-        "sizes": dict(zip(main.dims, main.shape, strict=True)),
-        "settings": settings.model_dump(mode="json"),
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-
-
-def _relative(file: Path, source: Path) -> str:
-    folder = source.parent
-    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
-
-
-def _publish(folder: Path, output: Path, report: dict[str, Any]) -> None:
-    """Move the finished files to their final names; the report, the marker, goes last."""
-    from neuropipe.store.atomic import write_json
-    from neuropipe.store.zarr import open_store
-
-    attrs = dict(open_store(folder / output.name).attrs)
-    report["attrs"] = {key: _json_value(value) for key, value in sorted(attrs.items())}
-    final = output.with_name(f"{output.stem}.report.json")
-    staged = folder / final.name
-    write_json(staged, report)
-    final.unlink(missing_ok=True)
-    if output.exists():
-        output.rename(folder / "replaced.zarr")
-    (folder / output.name).rename(output)
-    (folder / output.with_suffix(".nwb").name).replace(output.with_suffix(".nwb"))
-    staged.replace(final)
-
-
-def _json_value(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not np.isfinite(value) else value
