@@ -258,11 +258,14 @@ def _add_rois(
         raw = (BASELINE * (1 + 0.1 * values)).astype(np.float32)
         series.append(("Fluorescence", Fluorescence, raw))
     for name, container, samples in series:
+        holder = container(name=name)
+        module.add(holder)
         region = table.create_roi_table_region(description="all", region=list(range(len(names))))
-        roi_series = RoiResponseSeries(
-            name="RoiResponseSeries", data=samples, rois=region, unit="n.a.", **clock
+        holder.add_roi_response_series(
+            RoiResponseSeries(
+                name="RoiResponseSeries", data=samples, rois=region, unit="n.a.", **clock
+            )
         )
-        module.add(container(roi_response_series=roi_series, name=name))
 
 
 def _add_behavior(nwb: Any, behavior: Mapping[str, np.ndarray], start: float, rate: float) -> None:

@@ -283,7 +283,8 @@ class _RawWriter:
         """Write ``<row>_ok``, drop a `valid` that says nothing; return whether all is valid."""
         row_ok = mask.row_ok
         name = f"{self._row}_ok"
-        where = f"{self._path}: /raw/{self._main.name}" if self._main else str(self._path)
+        # The issue stays in the store: a name, not the place where the store was written.
+        where = f"{self._path.name}: /raw/{self._main.name}" if self._main else self._path.name
         if not row_ok.any():
             text = "more than half of the samples of every row are NaN"
             raise IngestError("NAN_IN_DATA", where, text, "nothing usable is left")

@@ -30,6 +30,8 @@ TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 MISSING = {"", "n/a", "na", "nan", "null", "none"}
 DELIMITERS = {".tsv": "\t", ".csv": ","}
 PARQUET_MAGIC = b"PAR1"
+PROBE_BYTES = 1 << 16
+MIN_NUMERIC = 2 / 3
 
 
 class TableSettings(StrictModel):
@@ -58,20 +60,33 @@ class TableSettings(StrictModel):
 
 
 def probe(path: Path) -> ReaderMatch | None:
-    """Return a match for a parquet file, or for text whose first line names two columns."""
+    """Return a match for a parquet file, or for text with a header and then mostly numbers.
+
+    A table of names beside the data is none.
+    """
     if path.suffix.lower() == ".parquet":
         found = head(path, 4) == PARQUET_MAGIC
         return ReaderMatch("table", "calcium", path, entities_of(path)) if found else None
-    try:
-        first = head(path).decode("utf-8-sig", errors="strict").split("\n", 1)[0]
-    except UnicodeDecodeError as error:
-        if error.end < error.start + 4 and error.start > len(error.object) - 4:
-            first = error.object[: error.start].decode("utf-8-sig").split("\n", 1)[0]
-        else:
-            return None
-    if first.lstrip().startswith("<") or max(map(first.count, ",\t;")) < 1:
+    start = head(path, PROBE_BYTES)
+    if b"\x00" in start or start.lstrip().startswith(b"<"):
+        return None
+    lines = start.decode("utf-8-sig", errors="replace").split("\n")
+    delimiter = max(",\t;", key=lines[0].count)
+    if delimiter not in lines[0]:
+        return None
+    cells = lines[1].split(delimiter) if len(lines) > 1 else []
+    whole = cells if len(lines) > 2 else cells[:-1]
+    if whole and sum(_is_number(cell) for cell in whole) <= MIN_NUMERIC * len(whole):
         return None
     return ReaderMatch("table", "calcium", path, entities_of(path))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip() or "nan")
+    except ValueError:
+        return cell.strip().lower() in MISSING
+    return True
 
 
 @dataclass(frozen=True)
