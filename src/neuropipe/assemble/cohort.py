@@ -38,15 +38,11 @@ class Input(InputConfig):
         None, description="Name of an ingested connectome, copied for the figures; null: none."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _single_recording(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("scope") == "recording" and "align" not in data:
-            return {**data, "align": "single"}
-        return data
-
     @model_validator(mode="after")
     def _consistent(self) -> Input:
+        if self.scope == "recording" and "align" not in self.model_fields_set:
+            # A default that depends on another key; the model is frozen for everybody else.
+            object.__setattr__(self, "align", "single")
         if self.scope == "recording" and self.align != "single":
             raise ValueError(
                 f"`align: {self.align}` needs several animals; with `scope: recording` write "
