@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,19 +141,17 @@ def test_permuting_rows_and_recordings_changes_nothing(random):
     xr.testing.assert_identical(cohort(shuffled, Input()), reference)
 
 
+def digest() -> str:
+    ds = cohort(pair(), Input())
+    names = str(ds["neuron"].values.tolist()).encode()
+    return hashlib.sha256(ds["activity"].values.tobytes() + names).hexdigest()
+
+
 def test_two_processes_give_the_same_bytes():
-    code = (
-        "import hashlib, sys; sys.path.insert(0, 'tests/integration')\n"
-        "from test_cohort import pair, cohort, Input\n"
-        "ds = cohort(pair(), Input())\n"
-        "print(hashlib.sha256(ds['activity'].values.tobytes()"
-        " + str(ds['neuron'].values.tolist()).encode()).hexdigest())"
-    )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert runs[0].stdout == runs[1].stdout != ""
+    folder = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {folder!r})\nimport test_cohort as t; print(t.digest())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == digest()
 
 
 def test_where_chooses_rows_by_their_type_and_says_what_it_left_out():

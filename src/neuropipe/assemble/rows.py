@@ -157,7 +157,8 @@ def _check_unique(names: Sequence[str], recording: str) -> None:
 
 def _too_short(ds: xr.Dataset, used: int) -> str:
     attrs = ds["activity"].attrs
-    raw, least = int(attrs.get("raw_samples", used)), int(attrs.get("min_samples", 1))
+    least = int(attrs.get("min_samples", 1))
+    raw = int(attrs.get("raw_samples", least))
     if raw < least:
         return f"too short: {raw} raw samples, preprocess.*.min_samples is {least}"
     return f"too short: {used} samples within input.span_s" if used < 2 else ""
