@@ -74,10 +74,10 @@ class Job:
     @property
     def log(self) -> str:
         """Log file of the job."""
-        parts = [
-            f"{key}-{value}" if value.isdigit() else value for key, value in self.wildcards.items()
-        ]
-        return layout.log_file(self.rule, *(parts or ["all"]))
+        named = dict(self.wildcards)
+        folder = [named.pop("folder")] if "folder" in named else []
+        parts = [f"{key}-{value}" if value.isdigit() else value for key, value in named.items()]
+        return layout.log_file("/".join([self.rule, *folder]), *(parts or ["all"]))
 
     @property
     def settings_json(self) -> str:
@@ -174,7 +174,7 @@ def _ingest(study: Study, recording: Recording) -> Job:
     outputs = tuple(layout.store_file(recording, s) for s in (".zarr", ".nwb", ".report.json"))
     return Job(
         rule="ingest_recording",
-        wildcards={"recording": recording.name},
+        wildcards={"folder": layout.store_folder(recording), "recording": recording.name},
         inputs=files,
         outputs=outputs,
         settings=settings,

@@ -85,7 +85,7 @@ def is_running(root: Path) -> bool:
 
 def failure_of(root: Path, name: str) -> str:
     """Return the code (first word) of the newest failure in the logs that concern a name."""
-    for log in sorted((root / "logs").glob(f"*/{name}*.log")):
+    for log in sorted((root / "logs").rglob(f"{name}*.log")):
         state, message = log_state(root, str(log.relative_to(root)))
         if state == "failed":
             return message.split(":")[0]

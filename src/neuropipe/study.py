@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from neuropipe.analyses.registry import Analysis, analyses
 from neuropipe.config.load import check_model, read_yaml, validate_study, with_preset
@@ -124,8 +124,14 @@ def _unknown(what: str, name: str, known: Sequence[str]) -> str:
 def section_model(analysis: Analysis) -> type[BaseModel]:
     """Return the model of a label's block: the settings, ``use`` and ``input``."""
     fields: dict[str, Any] = {
-        "use": (str | None, None),
-        "input": (analysis.input_model, analysis.input_model()),
+        "use": (
+            str | None,
+            Field(None, description="Analysis to run under this label; null: the label's own."),
+        ),
+        "input": (
+            analysis.input_model,
+            Field(analysis.input_model(), description="Which recordings enter, and how."),
+        ),
     }
     return create_model(analysis.name, __base__=analysis.settings, **fields)
 

@@ -48,7 +48,7 @@ class Workflow:
         NeuropipeError
             If the table and the configuration know no such job.
         """
-        named = {k: v for k, v in dict(wildcards).items() if k != "folder"}
+        named = dict(wildcards)
         key = (rule, tuple(sorted(str(value) for value in named.values())))
         if key not in self.jobs:
             given = ", ".join(f"{k}={v}" for k, v in named.items())

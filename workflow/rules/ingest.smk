@@ -11,7 +11,7 @@ rule ingest_recording:
         settings=flow.settings("ingest_recording"),
         code=flow.code("ingest_recording"),
     log:
-        "logs/ingest_recording/{recording}.log",
+        "logs/ingest_recording/{folder}/{recording}.log",
     benchmark:
         "benchmarks/ingest_recording/{folder}/{recording}.tsv"
     threads: 1

@@ -20,7 +20,8 @@ __all__ = ["config_template", "settings_rows"]
 _WIDTH = 96
 _TOP = (
     "# yaml-language-server: $schema=schema/config.schema.json\n"
-    "# Keys that are left out take the defaults shown; lines that start with # are defaults.\n"
+    "# Every key, its meaning and its default. Remove the # before a key (and before the keys above\n"
+    "# it) to change it.\n"
 )
 
 
@@ -58,20 +59,26 @@ def _comment(field: FieldInfo, indent: str) -> Iterator[str]:
 def _model_lines(
     model: type[BaseModel], given: Mapping[str, Any], indent: str, active: bool
 ) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        nested, value = _nested(field), given.get(name)
-        on = active and name in given
-        mark = "" if on else "# "
-        yield from _comment(field, indent)
-        if nested is not None and (value is None or isinstance(value, Mapping)):
-            yield f"{indent}{mark}{name}:"
-            yield from _model_lines(nested, value or {}, f"{indent}  " if on else f"{indent}#   ",
-                                    on)  # fmt: skip
-        elif on:
-            yield f"{indent}{name}: {_yaml_value(value)}"
-        elif not field.is_required():
-            default = field.get_default(call_default_factory=True)
-            yield f"{indent}{mark}{name}: {_yaml_value(default)}"
+    fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in ("use", "input"))
+    for name, field in fields:
+        yield from _field_lines(name, field, given, indent, active)
+
+
+def _field_lines(
+    name: str, field: FieldInfo, given: Mapping[str, Any], indent: str = "", active: bool = True
+) -> Iterator[str]:
+    """Return the comment of a key, then the key: as it is when given, else switched off by ``#``."""
+    nested, value, on = _nested(field), given.get(name), active and name in given
+    mark = "" if on else "#"
+    yield from _comment(field, indent)
+    if nested is not None and (value is None or isinstance(value, Mapping)):
+        yield f"{indent}{mark}{name}:"
+        yield from _model_lines(nested, value or {}, f"{indent}  ", on)
+    elif on:
+        yield f"{indent}{name}: {_yaml_value(value)}"
+    else:
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        yield f"{indent}{mark}{name}: {_yaml_value(default)}"
 
 
 def config_template(given: Mapping[str, Any]) -> str:
@@ -96,26 +103,8 @@ def config_template(given: Mapping[str, Any]) -> str:
                 lines.append(f"  {label}:")
                 lines += _model_lines(section_model(analysis), block or {}, "    ", True)
             continue
-        lines += _field_lines(name, field, given)
+        lines += [*_field_lines(name, field, given), ""]
     return "\n".join(lines) + "\n"
-
-
-def _field_lines(name: str, field: FieldInfo, given: Mapping[str, Any]) -> Iterator[str]:
-    """Return the lines of one top-level key."""
-    nested, value = _nested(field), given.get(name)
-    yield from _comment(field, "")
-    if nested is None:
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
-        yield (
-            f"{name}: {_yaml_value(value)}"
-            if name in given
-            else f"# {name}: {_yaml_value(default)}"
-        )
-    else:
-        yield f"{name}:" if name in given else f"# {name}:"
-        on = name in given
-        yield from _model_lines(nested, value or {}, "  " if on else "#   ", on)
-    yield ""
 
 
 def settings_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
