@@ -1,0 +1,1 @@
+"""A complete analysis of another package: the mean activity of each row of one recording."""

@@ -1,0 +1,43 @@
+"""Fit and texts of the toy analysis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from neuropipe.errors import ComputationError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from toy_analysis.spec import Settings
+
+
+def fit(data: xr.Dataset, settings: Settings, seed: int) -> xr.Dataset:
+    """Return ``mean_activity(neuron)``."""
+    if settings.fail:
+        raise ComputationError("TOY: asked to fail; set analyses.toy.fail to false")
+    mean = settings.factor * data["activity"].mean(["time", "subject"])
+    return xr.Dataset({"mean_activity": mean}, attrs={"converged": 1, "issues": "[]"})
+
+
+def text(settings: Settings, result: xr.Dataset) -> str:
+    """Return the methods paragraph."""
+    return f"Means of {result.sizes['neuron']} rows were taken (factor {settings.factor})."
+
+
+def summary(result: xr.Dataset) -> pd.DataFrame:
+    """Return one line per row."""
+    return result["mean_activity"].to_dataframe().reset_index()
+
+
+def headline(result: xr.Dataset) -> str:
+    """Return one sentence."""
+    return f"{result.sizes['neuron']} rows, grand mean {float(result['mean_activity'].mean()):.3g}."
+
+
+def metrics(result: xr.Dataset) -> list[dict[str, Any]]:
+    """Return the metrics of ``table.tsv``."""
+    values = result["mean_activity"]
+    entry = {"metric": "grand_mean", "value": float(values.mean()), "unit": "1"}
+    return [entry | {"low": float(values.min()), "high": float(values.max()), "n": values.size}]
