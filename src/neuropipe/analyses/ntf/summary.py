@@ -1,0 +1,159 @@
+"""The result as a tidy table, one sentence, and numbers that compare across collections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuropipe.analyses.ntf.motifs import Motif, list_motifs, text_values
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["headline", "metrics", "summary"]
+
+ALPHA = 0.05
+TOP_SUBJECTS = 3
+COLUMNS = (
+    "component",
+    "community",
+    "neuron",
+    "strength",
+    "pvalue",
+    "start_s",
+    "stop_s",
+    "top_subjects",
+)
+
+
+def summary(result: xr.Dataset) -> pd.DataFrame:
+    """Return one row per motif, community and neuron.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Result of the analysis.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``component`` (from 1), ``community`` (its name, empty for the background),
+        ``neuron``, ``strength`` and ``pvalue`` of the community, ``start_s`` and ``stop_s`` of the
+        motif's longest active interval, ``top_subjects`` (at most three, by falling weight). A
+        motif without a community has one row with an empty neuron.
+    """
+    import pandas as pd
+
+    neurons = text_values(result["neuron"])
+    subjects = text_values(result["subject"])
+    rows: list[tuple[Any, ...]] = []
+    for motif in list_motifs(result):
+        start, stop = _longest(motif)
+        top = ", ".join(subjects[i] for i in motif.subjects[:TOP_SUBJECTS])
+        for community in motif.communities:
+            rows += [
+                (
+                    motif.number,
+                    community.name,
+                    neurons[i],
+                    community.strength,
+                    community.pvalue,
+                    start,
+                    stop,
+                    top,
+                )
+                for i in community.members
+            ]
+        if not motif.communities:
+            rows.append((motif.number, "", "", np.nan, np.nan, start, stop, top))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _longest(motif: Motif) -> tuple[float, float]:
+    if not len(motif.intervals):
+        return np.nan, np.nan
+    start, stop = motif.intervals[np.argmax(np.diff(motif.intervals, axis=1)[:, 0])]
+    return float(start), float(stop)
+
+
+def restart_similarity(result: xr.Dataset) -> np.ndarray:
+    """Return the factor match scores between restarts at the chosen rank, one per pair."""
+    if "fms_restart" not in result:
+        return np.zeros(0)
+    scores = result["fms_restart"]
+    if "rank" in scores.dims:
+        if result.sizes["component"] not in scores["rank"].values:
+            return np.zeros(0)
+        scores = scores.sel(rank=result.sizes["component"])
+    values = scores.transpose("restart", "restart_2").values
+    values = values[np.triu_indices(len(values), 1)]
+    return values[np.isfinite(values)]
+
+
+def _counts(motifs: list[Motif]) -> tuple[int, int, int]:
+    """Return the numbers of communities, tested ones and significant ones."""
+    pvalues = np.array([one.pvalue for motif in motifs for one in motif.communities])
+    return pvalues.size, int(np.isfinite(pvalues).sum()), int((pvalues < ALPHA).sum())
+
+
+def headline(result: xr.Dataset) -> str:
+    """Return one sentence with the numbers of the result and no claim about them."""
+    motifs = list_motifs(result)
+    communities, tested, significant = _counts(motifs)
+    neurons, subjects = result.sizes["neuron"], result.sizes["subject"]
+    explained = 100 * float(result["explained_variance"])
+    text = (
+        f"{len(motifs)} component{'s' * (len(motifs) != 1)} from {neurons} neurons in {subjects} "
+        f"subject{'s' * (subjects != 1)} explain {explained:.0f} % of the squared affinity and "
+        f"hold {communities} {'community' if communities == 1 else 'communities'}"
+    )
+    return text + (f", {significant} of them at p < {ALPHA}." if tested else ".")
+
+
+def _metric(
+    name: str, value: float, unit: str, n: int, spread: np.ndarray | None = None
+) -> dict[str, Any]:
+    low, high = (np.nan, np.nan)
+    if spread is not None and spread.size:
+        low, high = (float(q) for q in np.quantile(spread, [0.05, 0.95]))
+    return {
+        "metric": name,
+        "value": float(value),
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "n": int(n),
+    }
+
+
+def metrics(result: xr.Dataset) -> list[dict[str, Any]]:
+    """Return the numbers of the study's comparison table.
+
+    Returns
+    -------
+    list of dict
+        Keys ``metric value unit low high n``. `low` and `high` are the 5 and 95 % quantiles over
+        what the median was taken of (pairs of restarts, components), NaN for plain numbers.
+    """
+    motifs = list_motifs(result)
+    communities, tested, significant = _counts(motifs)
+    sizes = np.array([one.members.size for motif in motifs for one in motif.communities])
+    similarity = restart_similarity(result)
+    active = np.array([motif.active_s for motif in motifs])
+    subjects, neurons = result.sizes["subject"], result.sizes["neuron"]
+    explained = float(result["explained_variance"])
+    rows = [
+        _metric("components", len(motifs), "1", subjects),
+        _metric("explained_variance", explained, "1", subjects),
+        _metric("communities", communities, "1", neurons),
+        _metric("significant_communities", significant if tested else np.nan, "1", tested),
+        _metric("active_time", np.median(active), "s", active.size, active),
+    ]
+    if sizes.size:
+        rows.append(_metric("community_size", np.median(sizes), "neuron", sizes.size, sizes))
+    if similarity.size:
+        median = np.median(similarity)
+        rows.append(_metric("restart_similarity", median, "1", similarity.size, similarity))
+    return rows
