@@ -51,6 +51,7 @@ def write_calcium_hdf5(
     *,
     labels: Mapping[str, str] | Sequence[str] | None = None,
     behavior: Mapping[str, np.ndarray] | None = None,
+    events: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Write one subject as generic HDF5 with a names table ``<stem>-names.csv`` beside it.
@@ -70,6 +71,8 @@ def write_calcium_hdf5(
         Names to write in place of those of `data`, empty for an unidentified trace.
     behavior : mapping of str to array, optional
         Variables on the clock of the traces, ``(n_times,)``.
+    events : mapping of str to sequence of (float, float), optional
+        Label -> start and stop in seconds on the clock of `data`, written as sample indices.
     seed : int
         Seed of the order of the traces.
 
@@ -90,6 +93,10 @@ def write_calcium_hdf5(
         file["imaging/time"] = time + CLOCK_START_S
         for name, series in sorted((behavior or {}).items()):
             file[f"behavior/{name}"] = np.asarray(series)
+        for label, spans in sorted((events or {}).items()):
+            file[f"events/{label}"] = np.searchsorted(time, np.array(spans).T).clip(
+                0, len(time) - 1
+            )
     with table.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["index", "label", "confidence"])
@@ -99,6 +106,10 @@ def write_calcium_hdf5(
     datasets: dict[str, Any] = {"traces": "imaging/dff", "time": "imaging/time"}
     if behavior:
         datasets["behavior"] = {name: f"behavior/{name}" for name in sorted(behavior)}
+    if events:
+        datasets["intervals"] = {
+            label: {"path": f"events/{label}", "index_base": 0} for label in sorted(events)
+        }
     return {"datasets": datasets, "kind": "dff", "names_table": table.name, "index_base": 1}
 
 
@@ -167,6 +178,7 @@ def write_calcium_nwb(
     irregular: bool = False,
     fluorescence: bool = True,
     behavior: Mapping[str, np.ndarray] | None = None,
+    events: Mapping[str, Sequence[tuple[float, float]]] | None = None,
 ) -> dict[str, Any]:
     """Write one subject as another converter would: ``DfOverF`` and ``Fluorescence`` in NWB.
 
@@ -178,6 +190,8 @@ def write_calcium_nwb(
         Also write a ``Fluorescence`` series.
     behavior : mapping of str to array, optional
         Variables at half the rate, ``(n,)``, from the first sample on.
+    events : mapping of str to sequence of (float, float), optional
+        Label -> start and stop in seconds, written as epochs with the label as tag.
 
     Returns
     -------
@@ -198,6 +212,9 @@ def write_calcium_nwb(
     _add_rois(nwb, values, names, clock, fluorescence)
     if behavior:
         _add_behavior(nwb, behavior, time[0], 0.5 / step)
+    for label, spans in sorted((events or {}).items()):
+        for start, stop in spans:
+            nwb.add_epoch(start_time=float(start), stop_time=float(stop), tags=[label])
     with NWBHDF5IO(path, "w") as stream:
         stream.write(nwb)
     return {}
