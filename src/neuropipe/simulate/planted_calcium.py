@@ -82,7 +82,7 @@ def _calcium(
     """Turn events into fluorescence traces with noise and drift."""
     from scipy.signal import fftconvolve
 
-    n_neurons, n_times = drive.shape
+    n_times = drive.shape[1]
     lag = np.arange(0, 8 * DECAY_S, 1 / fs)
     kernel = np.exp(-lag / DECAY_S) - np.exp(-lag / RISE_S)
     kernel /= kernel.max()

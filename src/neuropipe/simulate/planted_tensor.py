@@ -74,16 +74,17 @@ def planted_tensor(
     member = np.zeros((n_neurons, rank))
     for r in range(rank):
         member[rng.choice(n_neurons, group, replace=False), r] = rng.uniform(0.5, 1, group)
-    U = member[first] * member[second]
+    pairs = member[first] * member[second]
     centre = (np.arange(rank) + rng.uniform(0.3, 0.7, rank)) * n_bins / rank
     width = rng.uniform(0.3, 0.6, rank) * n_bins / rank
-    B = np.exp(-0.5 * ((np.arange(n_bins)[:, None] - centre) / width) ** 2)
-    G = rng.uniform(0.2, 1, (n_subjects, rank))
-    clean = np.einsum("pr,tr,ar->pta", U, B, G, optimize=True)
+    bins = np.exp(-0.5 * ((np.arange(n_bins)[:, None] - centre) / width) ** 2)
+    loading = rng.uniform(0.2, 1, (n_subjects, rank))
+    clean = np.einsum("pr,tr,ar->pta", pairs, bins, loading, optimize=True)
     full = rng.standard_normal(clean.shape)
     full *= noise * np.linalg.norm(clean) / np.linalg.norm(full)
     full = np.maximum(full + clean, 0).astype(dtype)
     present = rng.random((n_neurons, n_subjects)) >= missing
-    W = present[first] & present[second]
-    X = full * W[:, None, :]
-    return PlantedTensor(X, W, clean.astype(dtype), full, (U, B, G))
+    observed = present[first] & present[second]
+    return PlantedTensor(
+        full * observed[:, None, :], observed, clean.astype(dtype), full, (pairs, bins, loading)
+    )

@@ -98,10 +98,9 @@ def _shift_null(
     fitted: xr.Dataset, prepared: Prepared, settings: Settings, seed: int
 ) -> NDArray[np.float64]:
     """Return the largest score of each component's graph of shifted traces, (R, n_draws)."""
-    B = fitted["time_factor"].values.T
-    G = fitted["subject_factor"].values.T
+    time, subject = fitted["time_factor"].values.T, fitted["subject_factor"].values.T
     rules = settings.communities
-    null = np.empty((B.shape[1], SHIFT_DRAWS))
+    null = np.empty((time.shape[1], SHIFT_DRAWS))
     for draw in range(SHIFT_DRAWS):
         rng = stage_generator(seed, "circular_shift", draw)
         moved = tuple(_shifted(one, rng) for one in prepared.traces)
@@ -109,9 +108,9 @@ def _shift_null(
         part = build_tensor(Prepared(**fields), settings.affinity)
         observed = part["pair_observed"].values
         problem = Problem.build(part["affinity"].values, observed, part["time_observed"].values)
-        U = fit_pairs(problem, B, G, ridge=settings.ridge)
-        U[~observed.any(axis=1)] = np.nan
-        for r, graph in enumerate(adjacency(U.T, prepared.neuron.size)):
+        pairs = fit_pairs(problem, time, subject, ridge=settings.ridge)
+        pairs[~observed.any(axis=1)] = np.nan
+        for r, graph in enumerate(adjacency(pairs.T, prepared.neuron.size)):
             null[r, draw] = largest_score(
                 graph,
                 weights=rules.weights,

@@ -76,7 +76,9 @@ def affinity_tensor(data: xr.Dataset, settings: AffinitySettings | None = None) 
 
 
 def _masks(
-    X: Any, W: ArrayLike | None, V: ArrayLike | None
+    X: Any,  # noqa: N803 - as in the equations
+    W: ArrayLike | None,  # noqa: N803
+    V: ArrayLike | None,  # noqa: N803
 ) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
     if len(X.shape) != 3:
         raise ValueError(f"X must have three dims (pair, time bin, subject), found {X.shape}")
@@ -89,11 +91,11 @@ def _masks(
 
 
 def fit_ntf(
-    X: Any,
+    X: Any,  # noqa: N803 - as in the equations
     rank: int,
     *,
-    W: ArrayLike | None = None,
-    V: ArrayLike | None = None,
+    W: ArrayLike | None = None,  # noqa: N803
+    V: ArrayLike | None = None,  # noqa: N803
     restarts: int = 8,
     ridge: float = 0.01,
     tol: float = 1e-5,
@@ -148,11 +150,11 @@ def fit_ntf(
 
 
 def select_rank(
-    X: Any,
+    X: Any,  # noqa: N803 - as in the equations
     ranks: Sequence[int],
     *,
-    W: ArrayLike | None = None,
-    V: ArrayLike | None = None,
+    W: ArrayLike | None = None,  # noqa: N803
+    V: ArrayLike | None = None,  # noqa: N803
     folds: int = 4,
     seed: int = 0,
     **options: Any,
@@ -184,15 +186,17 @@ def select_rank(
     ValueError
         If there is one subject only, or no row was seen in two.
     """
-    W, V = _masks(X, W, V)
-    W = np.ones((X.shape[0], X.shape[2]), dtype=bool) if W is None else W
-    if W.shape[1] < 2:
+    rows, bins = _masks(X, W, V)
+    rows = np.ones((X.shape[0], X.shape[2]), dtype=bool) if rows is None else rows
+    if rows.shape[1] < 2:
         raise ValueError("select_rank holds out fibres (row, subject): it needs two subjects")
-    cells = held_out_folds(W, X.shape[1], folds=folds, rng=stage_generator(seed, "folds"))
+    cells = held_out_folds(rows, X.shape[1], folds=folds, rng=stage_generator(seed, "folds"))
     errors = np.array(
         [
             [
-                fibre_error(X, W, V, c, r, stage_generator(seed, f"rank-{r}-fold", k), **options)
+                fibre_error(
+                    X, rows, bins, c, r, stage_generator(seed, f"rank-{r}-fold", k), **options
+                )
                 for k, c in enumerate(cells)
             ]
             for r in ranks

@@ -74,25 +74,25 @@ def _held_out_errors(
     problem: Problem, part: xr.Dataset, settings: Settings, seed: int, rank: int
 ) -> NDArray[np.float64]:
     """Return the held-out error of each fold, NaN where nothing can be held out."""
-    W, V = part["pair_observed"].values, part["time_observed"].values
+    pairs, bins = part["pair_observed"].values, part["time_observed"].values
     try:
         # Folds do not depend on the rank, so that ranks are compared on the same cells.
         folds = held_out_folds(
-            W, V.shape[0], folds=settings.cv_folds, rng=stage_generator(seed, "folds")
+            pairs, len(bins), folds=settings.cv_folds, rng=stage_generator(seed, "folds")
         )
     except ValueError:
         return np.full(settings.cv_folds, np.nan)
     rngs = _generators(seed, f"rank-{rank}-fold", len(folds))
     options = _options(settings)
-    if W.shape[1] == 1:
+    if pairs.shape[1] == 1:
         matrix = np.asarray(problem.X[:])[:, :, 0]
         errors = [
-            block_error(matrix, W[:, 0], V[:, 0], cells, rank, rng, **options)
+            block_error(matrix, pairs[:, 0], bins[:, 0], cells, rank, rng, **options)
             for cells, rng in zip(folds, rngs, strict=True)
         ]
     else:
         errors = [
-            fibre_error(problem.X, W, V, cells, rank, rng, **options)
+            fibre_error(problem.X, pairs, bins, cells, rank, rng, **options)
             for cells, rng in zip(folds, rngs, strict=True)
         ]
     return np.array(errors)
@@ -245,7 +245,7 @@ def fit(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr.Dat
 
 
 def _factors(result: NTFResult, problem: Problem, part: xr.Dataset) -> xr.Dataset:
-    U, B, G = result.factors
+    pairs, time, subjects = result.factors
     length = max(one.loss_history.size for one in result.restarts)
     history = np.full((len(result.restarts), length), np.nan)
     for row, one in zip(history, result.restarts, strict=True):
@@ -254,9 +254,9 @@ def _factors(result: NTFResult, problem: Problem, part: xr.Dataset) -> xr.Datase
     return xr.Dataset(
         {
             "component_weight": ("component", result.weights),
-            "pair_factor": (("component", "pair"), U.T),
-            "time_factor": (("component", "time_bin"), B.T),
-            "subject_factor": (("component", "subject"), G.T),
+            "pair_factor": (("component", "pair"), pairs.T),
+            "time_factor": (("component", "time_bin"), time.T),
+            "subject_factor": (("component", "subject"), subjects.T),
             "loss_history": (("restart", "iteration"), history),
             "restart_error": ("restart", np.array([r.relative_error for r in result.restarts])),
             "restart_converged": ("restart", np.array([r.converged for r in result.restarts])),

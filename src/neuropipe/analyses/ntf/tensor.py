@@ -91,7 +91,7 @@ def build_tensor(
     first, second = pair_index(prepared.neuron.size)
     n_bins, frames = prepared.time_bin.size, prepared.bin_frames
     shape = (first.size, n_bins, prepared.subject.size)
-    X = _allocate(shape, memory_limit(max_memory_gb))
+    tensor = _allocate(shape, memory_limit(max_memory_gb))
     silent = np.zeros((prepared.neuron.size, prepared.subject.size), dtype=bool)
     for index, traces in enumerate(prepared.traces):
         silent[:, index] = pair_affinity(
@@ -104,7 +104,7 @@ def build_tensor(
             window=prepared.window,
             bin_frames=frames,
             scale_quantile=settings.scale_quantile,
-            out=X[:, :, index],
+            out=tensor[:, :, index],
         )
     present = np.stack([one.present for one in prepared.traces], axis=1)
     recorded = np.stack([one.recorded[: n_bins * frames] for one in prepared.traces], axis=1)
@@ -114,7 +114,7 @@ def build_tensor(
         issues.append(Issue("SILENT_NEURON", path, "constant trace; affinity 0", "", "info"))
     return xr.Dataset(
         {
-            "affinity": (("pair", "time_bin", "subject"), X),
+            "affinity": (("pair", "time_bin", "subject"), tensor),
             "pair_observed": (("pair", "subject"), present[first] & present[second]),
             "time_observed": (
                 ("time_bin", "subject"),
@@ -155,11 +155,11 @@ def load_problem(part: xr.Dataset, max_memory_gb: float | str) -> Problem:
     DataError
         If no pair was observed, or the tensor is not what it should be.
     """
-    W = part["pair_observed"].transpose("pair", "subject").values
-    if not W.any():
-        raise DataError(f"affinity: none of {W.shape[0]} pairs was observed in any animal")
-    V = part["time_observed"].transpose("time_bin", "subject").values
+    pairs = part["pair_observed"].transpose("pair", "subject").values
+    if not pairs.any():
+        raise DataError(f"affinity: none of {len(pairs)} pairs was observed in any animal")
+    bins = part["time_observed"].transpose("time_bin", "subject").values
     try:
-        return Problem.build(load_tensor(part, max_memory_gb), W, V)
+        return Problem.build(load_tensor(part, max_memory_gb), pairs, bins)
     except ValueError as error:
         raise DataError(f"affinity: {error}") from error

@@ -1,0 +1,1 @@
+"""Pure functions on arrays behind the NTF connectomes."""

@@ -321,7 +321,7 @@ def pair_affinity(
     scale_quantile : float
         Quantile of the derivative that scales each neuron.
     out : ndarray, shape (n_pairs, n_bins)
-        Receives the affinity; rows of absent pairs and bins that were not recorded stay as
+        Receives the affinity, 0 in bins that were not recorded; rows of absent pairs stay as
         they are.
     block : int
         Pairs held at the full frame rate at once.
@@ -333,6 +333,7 @@ def pair_affinity(
     """
     slopes = derivatives(traces, window=deriv_window, dt=1 / rate_hz)
     u, silent = scaled_derivatives(traces, slopes, quantile=scale_quantile, dt=1 / rate_hz)
+    slopes[silent] = 0.0  # rounding error of a constant trace must not correlate
     function = AFFINITY_MODES[mode](u, slopes, traces, window // 2)
     n_bins = out.shape[1]
     recorded = traces.recorded[: n_bins * bin_frames].reshape(n_bins, bin_frames).all(axis=1)
