@@ -85,7 +85,7 @@ def test_any_shape_dtype_and_block_size_comes_back(
     time = np.arange(n_times) / 3 if clock == "regular" else rng.uniform(1, 2, n_times).cumsum()
     path = tmp_path_factory.mktemp("generated") / "a.zarr"
     onset = np.arange(n_events, dtype=np.float64)
-    events = xr.Dataset({name: ("event", onset) for name in ("onset", "duration")})
+    events = xr.Dataset({"onset": ("event", onset), "duration": ("event", onset)})
     events["label"] = ("event", np.array(["é"] * n_events, dtype=object))
     digest = write_recording(
         path,
@@ -376,6 +376,6 @@ def test_values_without_a_form_in_a_store_are_refused(tmp_path):
     objects = xr.Dataset({"a": ("x", np.array([1, "b"], dtype=object))})
     dates = xr.Dataset({"a": ("x", np.array(["2020-01-01"], dtype="datetime64[ns]"))})
     for ds in (objects, dates, xr.Dataset(attrs={"a": {1, 2}})):
-        with pytest.raises(DataError, match="expected|cannot be an attribute"):
+        with pytest.raises(DataError, match=r"expected|cannot be an attribute"):
             write_tree(xr.DataTree(ds), tmp_path / "a.zarr")
     assert _no_leftovers(tmp_path)

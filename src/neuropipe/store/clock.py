@@ -94,9 +94,10 @@ def describe_clock(time: np.ndarray, t0: float = 0.0) -> Clock:
         Time on the source's clock that was subtracted, seconds.
     """
     time = np.asarray(time, dtype=np.float64)
-    nothing = np.array([], dtype=np.int64)
     if len(time) < 2:
-        return Clock("irregular", np.nan, np.nan, _segments(time, nothing)[: len(time)])
+        alone = np.repeat(time, 2).reshape(len(time), 2)
+        return Clock("irregular", np.nan, np.nan, alone)
+    nothing = np.array([], dtype=np.int64)
     span = float(time[-1]) - float(time[0])
     if is_regular(time, t0):
         rate = _tidy((len(time) - 1) / span)

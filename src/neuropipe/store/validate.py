@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["validate_store"]
 
-# What the source does not say cannot be invented; it is told, not refused.
-UNKNOWN_SUBJECT = ("check_subject_sex", "check_subject_age")
+# Checks of the inspector that are told, not refused, with what to do about them: what the source
+# does not say cannot be invented, and a short recording may have fewer samples than rows.
+TOLERATED = {
+    "check_subject_sex": "fill the column sex of the recordings table",
+    "check_subject_age": "fill the column age of the recordings table",
+    "check_data_orientation": "fine when the recording has fewer samples than rows",
+}
 
 
 def validate_store(path: Path | str) -> list[Issue]:
@@ -114,14 +119,14 @@ def _check_inspector(path: Path) -> list[Issue]:
     )
     issues = []
     for message in messages:
-        unknown = message.check_function_name in UNKNOWN_SUBJECT
+        hint = TOLERATED.get(message.check_function_name)
         issues.append(
             Issue(
                 "NWB_INSPECTOR",
                 f"{path}: {message.location}",
                 f"{message.message} ({message.check_function_name})",
-                "fill the column of the recordings table" if unknown else "",
-                "warning" if unknown else "error",
+                hint or "",
+                "error" if hint is None else "warning",
             )
         )
     return issues

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -127,13 +128,16 @@ class NwbBuilder:
         if self._compression is None or not all(shape):
             return data
         level = GZIP_LEVEL if self._compression == "gzip" else None
-        return H5DataIO(
-            data,
-            compression=self._compression,
-            compression_opts=level,
-            shuffle=bool(data.dtype.kind in "iu" or len(shape) == 1),
-            chunks=chunk_shape(shape, data.dtype.itemsize),
-        )
+        with warnings.catch_warnings():
+            # The user asked for lzf; that it is less portable than gzip is documented.
+            warnings.filterwarnings("ignore", message="lzf compression may not be available")
+            return H5DataIO(
+                data,
+                compression=self._compression,
+                compression_opts=level,
+                shuffle=bool(data.dtype.kind in "iu" or len(shape) == 1),
+                chunks=chunk_shape(shape, data.dtype.itemsize),
+            )
 
     def time(self, group: str, name: str, time: xr.Variable, path: str) -> dict[str, Any]:
         """Return the arguments of a `TimeSeries` that set its clock.
