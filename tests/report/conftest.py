@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
 from collections.abc import Callable
@@ -20,6 +22,23 @@ from neuropipe.config.models import InputConfig, StrictModel, StudyConfig
 from neuropipe.config.recordings import Recording
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "neuropipe", "font.size": 8}
+
+
+@functools.cache
+def drawing(seed: int, wide: bool) -> tuple[bytes, bytes]:
+    """Return a figure as SVG and PDF; drawn once, since drawing is slow."""
+    rng = np.random.default_rng(seed)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.85 if wide else 3.35, 2.6), layout="constrained")
+        axes = figure.subplots()
+        for n in range(3):
+            axes.plot(np.cumsum(rng.normal(size=200)), label=f"AVA{n}", lw=0.8)
+        axes.set(xlabel="time (s)", ylabel="activity (s.d.)", title="TITLE")
+        axes.legend(frameon=False)
+        svg, pdf = io.BytesIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    return svg.getvalue(), pdf.getvalue()
 
 
 class McmcSettings(StrictModel):
@@ -72,20 +91,13 @@ class FakeStudy:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content if isinstance(content, str) else json.dumps(content))
 
-    def write_figure(self, folder: str, slug: str, seed: int, *, wide: bool = True) -> None:
-        rng = np.random.default_rng(seed)
-        with mpl.rc_context(STYLE):
-            figure = Figure(figsize=(6.85 if wide else 3.35, 2.6), layout="constrained")
-            axes = figure.subplots()
-            for n in range(3):
-                axes.plot(np.cumsum(rng.normal(size=200)), label=f"AVA{n}", lw=0.8)
-            axes.set(xlabel="time (s)", ylabel="activity (s.d.)", title=folder.split("/")[1])
-            axes.legend(frameon=False)
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
-            for suffix in ("svg", "pdf"):
-                name = self.root / folder / f"fig-{slug}.{suffix}"
-                key = "Date" if suffix == "svg" else "CreationDate"
-                figure.savefig(name, metadata={key: None})
+    def write_figure(self, folder: str, slug: str, number: int, *, wide: bool = True) -> None:
+        svg, pdf = drawing(number % 3, wide)
+        target = self.root / folder
+        target.mkdir(parents=True, exist_ok=True)
+        name = folder.split("/")[1].encode()
+        (target / f"fig-{slug}.svg").write_bytes(svg.replace(b"TITLE", name))
+        (target / f"fig-{slug}.pdf").write_bytes(pdf)
         self.write(f"{folder}/fig-{slug}.tsv", "time\tactivity\n0\t1\n")
 
     def add_recording(self, subject: str, *, issues: list[dict[str, str]] = (), **row: Any) -> None:

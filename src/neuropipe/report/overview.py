@@ -110,7 +110,10 @@ def _column(cell: Cell) -> str:
 def _merge(cells: Sequence[Cell], root: Path) -> State:
     """Return the state of one column: parts of a finished result may be gone."""
     whole = next((cell for cell in cells if cell.stage == "result"), None)
-    state = whole.state if whole else min((cell.state for cell in cells), key=_ORDER.index)
+    if whole and whole.state in ("done", "stale"):
+        state = whole.state
+    else:
+        state = min((cell.state for cell in cells), key=_ORDER.index)
     own = [cell for cell in cells if cell.state == state]
     # The single job tells its stage and its log, the result as a whole does not.
     chosen = next((cell for cell in own if cell.stage != "result"), own[0])

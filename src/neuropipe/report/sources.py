@@ -26,6 +26,7 @@ __all__ = [
     "read_links",
     "read_table",
     "read_text",
+    "shrink_svg",
 ]
 
 MAX_SVG_BYTES = 400_000
@@ -202,12 +203,24 @@ def _picture(folder: Path, stem: str, names: Names) -> tuple[str, int, int]:
     if svg.is_file() and (svg.stat().st_size <= MAX_SVG_BYTES or not use_png):
         if svg.stat().st_size > 5 * MAX_SVG_BYTES:
             return "", 0, 0
-        content = names.svg(svg.read_bytes())
+        content = shrink_svg(names.svg(svg.read_bytes()))
         return data_uri(content, "image/svg+xml"), *_svg_size(content)
     if use_png:
         content = png.read_bytes()
         return data_uri(content, "image/png"), *_png_size(content)
     return "", 0, 0
+
+
+def shrink_svg(content: bytes) -> bytes:
+    """Return an SVG with the coordinates of its paths rounded to 0.01 point."""
+
+    def rounded(match: re.Match[bytes]) -> bytes:
+        return f"{float(match[0]):.2f}".rstrip("0").rstrip(".").encode()
+
+    def path(match: re.Match[bytes]) -> bytes:
+        return re.sub(rb"-?\d+\.\d{3,}", rounded, match[0])
+
+    return re.sub(rb'\sd="[^"]*"', path, content)
 
 
 def _svg_size(content: bytes) -> tuple[int, int]:

@@ -30,6 +30,8 @@ __all__ = ["calcium_figures"]
 
 BEFORE, AFTER = CATEGORICAL[3], CATEGORICAL[0]
 MAX_NAMED_ROWS = 60
+# Fewer levels make a smaller picture; 64 are more than the eye tells apart.
+COLOUR_LEVELS = 64
 
 
 def _frame(columns: dict[str, Any]) -> pd.DataFrame:
@@ -139,10 +141,10 @@ def _overview(data: Traces) -> ReportFigure:
     )  # fmt: skip
     axes = figure.subplots()
     colours = _colours(means)
-    cmap = mpl.colormaps[colours.pop("cmap")].with_extremes(bad=BACKGROUND)
+    cmap = mpl.colormaps[colours.pop("cmap")].resampled(COLOUR_LEVELS).with_extremes(bad=BACKGROUND)
     extent = (edges[0], edges[-1], len(names) - 0.5, -0.5)
     image = axes.imshow(
-        means.T, aspect="auto", interpolation="nearest", extent=extent, cmap=cmap, **colours
+        means.T, aspect="auto", interpolation="none", extent=extent, cmap=cmap, **colours
     )
     _name_rows(axes, names, n_named, data.word)
     axes.set_xlabel("time (s)")
@@ -166,8 +168,8 @@ def _spectrum(data: Traces) -> ReportFigure:
     import pandas as pd
 
     sides = {
-        "before": (data.time_before, data.before, BEFORE, "--"),
         "after": (data.time_after, data.after, AFTER, "-"),
+        "before": (data.time_before, data.before, BEFORE, (0, (3, 2))),
     }
     figure = ReportFigure(
         title="Spectrum before and after preprocessing",
@@ -189,7 +191,7 @@ def _spectrum(data: Traces) -> ReportFigure:
         parts.append(pd.DataFrame(columns))
     axes.set(xlabel="frequency (Hz)", ylabel="share of variance (1/Hz)")
     if parts:
-        axes.legend()
+        _legend(axes)
         figure.table = pd.concat(parts, ignore_index=True)
     else:
         _say(axes, "too few samples without a gap")
@@ -201,6 +203,12 @@ def _spectrum(data: Traces) -> ReportFigure:
         "which is noise."
     )
     return figure
+
+
+def _legend(axes: Axes) -> None:
+    """Name the curves in the order of processing, against the order of drawing."""
+    handles, names = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], names[::-1])
 
 
 def _say(axes: Axes, text: str) -> None:
@@ -229,14 +237,14 @@ def _missing(data: Traces) -> ReportFigure:
         height_mm=70,
     )
     axes = figure.subplots()
-    for side, colour, dashes in (("before", BEFORE, "--"), ("after", AFTER, "-")):
+    for side, colour, dashes in (("after", AFTER, "-"), ("before", BEFORE, (0, (3, 2)))):
         ordered = 100 * np.sort(shares[side])[::-1]
         position = np.arange(1, ordered.size + 1)
         axes.step(position, ordered, where="mid", color=colour, ls=dashes, lw=1.3, label=side)
     axes.set(xlabel="rows, most missing first", ylabel="missing samples (%)")
     highest = 100 * max(share.max(initial=0.0) for share in shares.values())
     axes.set_ylim(-0.02 * max(highest, 1.0), 1.08 * max(highest, 1.0))
-    axes.legend()
+    _legend(axes)
     return figure
 
 

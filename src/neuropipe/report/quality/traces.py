@@ -26,8 +26,8 @@ __all__ = [
 
 SLOW_HZ = 5.0
 STRETCH_S = {"fast": 10.0, "slow": 120.0}
-MAX_COLUMNS = 1200
-MAX_SEGMENT = 1024
+MAX_COLUMNS, MIN_COLUMNS, MAX_CELLS = 800, 300, 48_000
+MAX_SEGMENT = 512
 MAD_TO_SD = 1.4826
 SERIES_NAMES = {"fluorescence": "fluorescence", "dff": "dF/F", "deconvolved": "deconvolved"}
 
@@ -196,7 +196,9 @@ def correlation_order(values: np.ndarray) -> np.ndarray:
 
 def bin_means(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return bin edges and bin means on a uniform grid, for drawing; NaN where all is missing."""
-    n_bins = min(MAX_COLUMNS, time.size)
+    # Noise hardly compresses: a bound on the cells keeps the picture small.
+    n_bins = MAX_CELLS // max(values.shape[1], 1)
+    n_bins = min(max(n_bins, MIN_COLUMNS), MAX_COLUMNS, time.size)
     step = (time[-1] - time[0]) / max(time.size - 1, 1) or 1.0
     edges = np.linspace(time[0] - step / 2, time[-1] + step / 2, n_bins + 1)
     index = np.clip(np.searchsorted(edges, time, side="right") - 1, 0, n_bins - 1)

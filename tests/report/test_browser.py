@@ -1,0 +1,174 @@
+"""The page in a real browser, without network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neuropipe.report.page import build_page
+
+pytestmark = pytest.mark.browser
+
+
+def _driver() -> Any:
+    """Import the browser helper beside this file, whatever the import mode of pytest."""
+    name = "neuropipe_tests_browser"
+    if name not in sys.modules:
+        spec = util.spec_from_file_location(name, Path(__file__).with_name("browser.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with _driver().Browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(filled: Any) -> Path:
+    path = filled.root / "report" / "index.html"
+    path.parent.mkdir()
+    path.write_text(build_page(filled.study, filled.cells), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_page_is_sound(browser: Any, page: Path, artifacts: Path, width: int, scheme: str) -> None:
+    target = artifacts / f"report-{width}-{scheme}.png"
+    facts = browser.check(page, width, scheme=scheme, screenshot=target)
+    assert facts.problems() == []
+    assert facts.images == 20
+    assert facts.text > 3000
+    assert facts.screenshot.stat().st_size > 20_000
+
+
+def test_page_paints_within_a_second(browser: Any, page: Path) -> None:
+    browser.open(page, 1280)
+    paint = browser.run(
+        "new Promise((done) => new PerformanceObserver((list) => "
+        "done(list.getEntries().map((e) => e.startTime).pop()))"
+        ".observe({type: 'paint', buffered: true}))"
+    )
+    # The budget is 1 s; a machine that runs other tests beside it gets three times that.
+    assert paint < 3000
+
+
+def test_everything_is_there_without_javascript(browser: Any, page: Path) -> None:
+    browser.open(page, 1280, javascript=True)
+    wanted = browser.run("document.images.length")
+    browser.open(page, 1280, javascript=False)
+    html = browser.call("DOM.getDocument", depth=-1)["root"]
+    names: list[str] = []
+
+    def walk(node: dict[str, Any]) -> None:
+        names.append(node["nodeName"])
+        for child in node.get("children", []):
+            walk(child)
+
+    walk(html)
+    assert names.count("IMG") == wanted
+    assert names.count("TABLE") > 5
+    # Sorting and zooming buttons come from the script only; copy buttons stay hidden.
+    classes = str(html)
+    assert "'enlarge'" not in classes
+    assert "'sort'" not in classes
+
+
+def test_click_on_a_heading_sorts_numbers(browser: Any, page: Path) -> None:
+    browser.open(page, 1280)
+    column = """(() => {
+      const table = document.querySelector('#run--ntf table[data-sortable]');
+      const heads = table.querySelectorAll('th button');
+      %s
+      return Array.from(table.tBodies[0].rows).map((r) => r.cells[2].dataset.value).join();
+    })()"""
+    ascending = browser.run(column % "heads[2].click();").split(",")
+    assert [float(v) for v in ascending] == sorted(float(v) for v in ascending)
+    descending = browser.run(column % "heads[2].click();").split(",")
+    assert descending == ascending[::-1]
+
+
+def test_filter_hides_what_does_not_match(browser: Any, page: Path) -> None:
+    browser.open(page, 1280)
+    shown = browser.run("""(() => {
+      const field = document.getElementById('filter');
+      field.value = 'w02'; field.dispatchEvent(new Event('input'));
+      return Array.from(document.querySelectorAll('details.item:not([hidden]) h3'))
+        .map((h) => h.textContent).join();
+    })()""")
+    # One recording, two labels of it, and the cohort that it belongs to.
+    assert shown.split(",") == [
+        "sub-w02_calcium", "cohort-worm", "sub-w02_calcium", "sub-w02_calcium",
+    ]  # fmt: skip
+
+
+def test_figures_enlarge_and_close_again(browser: Any, page: Path) -> None:
+    browser.open(page, 360)
+    sizes = browser.run("""(() => {
+      const button = document.querySelector('#quality button.enlarge');
+      const small = button.firstChild.clientWidth;
+      button.click();
+      const large = document.querySelector('#zoom img').clientWidth;
+      document.querySelector('#zoom .close').click();
+      return [small, large, document.getElementById('zoom').open];
+    })()""")
+    assert sizes[1] > 2 * sizes[0]
+    assert sizes[2] is False
+
+
+def test_copy_button_copies_the_methods(browser: Any, page: Path) -> None:
+    browser.open(page, 1280)
+    said, text = browser.run("""(() => {
+      Object.defineProperty(navigator, 'clipboard', {value: undefined});
+      const button = document.querySelector('button.copy');
+      button.click();
+      return [button.textContent, String(getSelection())];
+    })()""")
+    # Without a window to write the clipboard of, the text is left selected for the user.
+    assert said in ("Copied", "Selected")
+    assert text.startswith("Neural activity was factorised")
+    assert "Kolda and Bader" in text
+
+
+def test_links_open_what_is_folded(browser: Any, page: Path) -> None:
+    browser.open(page, 1280)
+    opened = browser.run("""new Promise((done) => {
+      document.querySelectorAll('details').forEach((d) => { d.open = false; });
+      window.addEventListener('hashchange', () => setTimeout(() =>
+        done(document.getElementById('rec--sub-w02_calcium').open), 50));
+      location.hash = '#rec--sub-w02_calcium';
+    })""")
+    assert opened is True
+
+
+def test_hostile_texts_run_nothing(browser: Any, filled: Any) -> None:
+    text = '<script>console.error("ran")</script><img src="http://example.org/x.png">'
+    filled.write("results/cohort-worm/ntf/figures.json", {"headline": text, "figures": []})
+    filled.fail("ntf_grid", "sub-w01_calcium", text)
+    path = filled.root / "index.html"
+    path.write_text(build_page(filled.study, filled.cells), encoding="utf-8")
+    assert browser.check(path, 1280).problems() == []
+
+
+def test_the_check_itself_finds_faults(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bad.html"
+    path.write_text(
+        "<!DOCTYPE html><title>bad</title><p style='color:#aaa;width:2000px'>faint</p>"
+        "<img alt='broken' src='data:image/png;base64,AAAA'><img src='http://example.org/a.png'>"
+        "<a href='#nowhere'>x</a><i id='a'></i><i id='a'></i><script>console.error('e')</script>"
+    )
+    found = " ".join(browser.check(path, 360).problems())
+    for fault in ("console", "external request", "broken", "#nowhere", "id twice", "contrast",
+                  "overflow", "without alt"):  # fmt: skip
+        assert fault in found, fault
