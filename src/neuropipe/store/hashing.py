@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,12 +100,12 @@ class VariableDigest:
         Dtype; every kind of text counts as the same dtype.
     """
 
-    def __init__(self, dims: Sequence[str], shape: Sequence[int], dtype: np.dtype) -> None:
+    def __init__(self, dims: Sequence[Hashable], shape: Sequence[int], dtype: np.dtype) -> None:
         self._is_text = np.dtype(dtype).kind in TEXT_KINDS
         self._digest = hashlib.sha256()
         _update_text(self._digest, "text" if self._is_text else np.dtype(dtype).name)
         for dim, length in zip(dims, shape, strict=True):
-            _update_text(self._digest, dim)
+            _update_text(self._digest, str(dim))
             self._digest.update(int(length).to_bytes(8, "little"))
 
     def update(self, values: np.ndarray) -> None:

@@ -221,10 +221,11 @@ class _RawWriter:
         self._digests = write_dataset(self._group, small)
         writers = {name: self._series_writer(spec) for name, spec in self._specs.items()}
         mask, mask_writer = self._open_mask()
+        first = next(iter(self._specs))
         for block in blocks:
             values = self._checked(block, writers)
             writers[block.name].add(values)
-            if mask is not None and mask_writer is not None and block.name == self._main.name:
+            if mask is not None and mask_writer is not None and block.name == first:
                 mask_writer.add(mask.of(block.start, values))
         for name, writer in writers.items():
             self._finish(name, writer)

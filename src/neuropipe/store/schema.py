@@ -158,7 +158,7 @@ def _explain(error: dict[str, Any]) -> str:
     return f"{key}: {error['msg']}, found {error['input']!r}"
 
 
-def parse_attributes(attrs: Mapping[str, Any], where: object) -> RootAttributes:
+def parse_attributes(attrs: Mapping[Any, Any], where: object) -> RootAttributes:
     """Return validated root attributes.
 
     Raises
@@ -173,7 +173,7 @@ def parse_attributes(attrs: Mapping[str, Any], where: object) -> RootAttributes:
         raise DataError(f"{where}: root attributes: {problems}") from None
 
 
-def modality_of(attrs: Mapping[str, Any]) -> str:
+def modality_of(attrs: Mapping[Any, Any]) -> str:
     """Return the modality that the attribute `schema` names, or ""."""
     return str(attrs.get("schema", "")).removeprefix("neuropipe.")
 
@@ -213,7 +213,7 @@ class _Checker:
     def fault(self, code: str, where: str, message: str, hint: str = "ingest it again") -> None:
         self.issues.append(Issue(code, where, message, hint, "error"))
 
-    def attributes(self, attrs: Mapping[str, Any]) -> None:
+    def attributes(self, attrs: Mapping[Any, Any]) -> None:
         version = check_version(str(attrs.get("schema_version", "")), "/ attribute schema_version")
         if version is not None:
             self.issues.append(version)

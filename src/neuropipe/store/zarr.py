@@ -83,7 +83,9 @@ def open_store(path: Path | str, chunks: Mapping[str, int] | str | None = None) 
     for node in tree.subtree:
         _restore(node)
     _check_version(tree, path)
-    return tree if chunks is None else _chunked(tree, {} if chunks == "auto" else dict(chunks))
+    return (
+        tree if chunks is None else _chunked(tree, {} if isinstance(chunks, str) else dict(chunks))
+    )
 
 
 def _chunked(tree: xr.DataTree, chunks: dict[str, int]) -> xr.DataTree:

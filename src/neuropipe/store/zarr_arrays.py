@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ class ArrayWriter:
         self,
         group: zarr.Group,
         name: str,
-        dims: Sequence[str],
+        dims: Sequence[Hashable],
         shape: Sequence[int],
         dtype: np.dtype,
         *,
@@ -81,7 +81,7 @@ class ArrayWriter:
             chunks=chunks,
             compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")],
             fill_value=("" if text else dtype.type(0)) if fill_value is None else fill_value,
-            dimension_names=tuple(dims),
+            dimension_names=tuple(str(dim) for dim in dims),
             attributes=encode_attrs(attrs or {}, f"{group.path}/{name}"),
         )
         self.digest = VariableDigest(dims, shape, dtype)
@@ -132,9 +132,7 @@ def write_dataset(group: zarr.Group, ds: xr.Dataset) -> dict[str, VariableDigest
     return digests
 
 
-def write_group_attrs(
-    group: zarr.Group, attrs: Mapping[Any, Any], coords: Iterator[Any] | Any
-) -> None:
+def write_group_attrs(group: zarr.Group, attrs: Mapping[Any, Any], coords: Iterable[Any]) -> None:
     """Write the attributes of a group, among them the names of its coordinates for xarray."""
     encoded = encode_attrs(attrs, f"/{group.path}")
     names = sorted(str(name) for name in coords)

@@ -48,7 +48,7 @@ MODULE_TEXT = {
 }
 
 
-class _Blocks(AbstractDataChunkIterator):
+class _Blocks(AbstractDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
     """Hand a lazily loaded variable to hdmf in whole chunks along its first dim."""
 
     def __init__(self, variable: xr.Variable, dtype: np.dtype, step: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,15 @@ def _multiply(start: float, number: float, n: int, stop: float) -> np.ndarray:
 
 
 def _shifted(start: float, number: float, n: int, stop: float) -> np.ndarray:
-    return (np.arange(n) + np.round(start * number)) / number
+    times: np.ndarray = (np.arange(n) + np.round(start * number)) / number
+    return times
 
 
 def _linspace(start: float, number: float, n: int, stop: float) -> np.ndarray:
     return np.linspace(start, stop, n)
 
 
-FORMULAS = {
+FORMULAS: dict[str, Callable[[float, float, int, float], np.ndarray]] = {
     "divide": _divide,
     "multiply": _multiply,
     "shifted": _shifted,
