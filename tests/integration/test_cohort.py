@@ -19,6 +19,7 @@ from neuropipe.assemble.cohort import Input, cohort
 from neuropipe.config.models import PreprocessConfig
 from neuropipe.errors import ConfigError, DataError, MissingInput
 from neuropipe.preprocess.chain import preprocess
+from neuropipe.store.zarr import open_store, write_tree
 
 DT = 0.5
 PROTOCOL = (("odour", 10.0, 5.0), ("light", 30.0, 10.0))
@@ -158,7 +159,7 @@ def test_where_chooses_rows_by_their_type_and_says_what_it_left_out():
     where = {"units": {"where": "neuron_class != 'motor'"}}
     ds = cohort(pair(), Input.model_validate(where))
     assert ds["neuron"].values.tolist() == ["AVAL", "AWBR", "RID"]
-    excluded = json.loads(ds.attrs["excluded"])
+    excluded = [e for e in json.loads(ds.attrs["excluded"]) if e["reason"] != "unlabelled"]
     assert [entry["names"] for entry in excluded] == [["VB10"], ["VB2"]]
     kept = cohort([t.copy() for t in pair()], Input()).sel(neuron=["AVAL", "AWBR", "RID"])
     np.testing.assert_array_equal(ds["activity"], kept["activity"])
@@ -169,7 +170,7 @@ def test_traces_that_are_not_ok_are_left_out_and_named():
     trees[1]["roi_ok"][0] = False
     ds = cohort(trees, Input())
     assert not bool(ds["labelled"].sel(subject="w01", neuron="AVAL"))
-    (entry,) = json.loads(ds.attrs["excluded"])
+    entry = json.loads(ds.attrs["excluded"])[1]
     assert entry["names"] == ["AVAL"]
     assert entry["reason"] == "roi_ok is False"
 
@@ -246,7 +247,8 @@ def test_short_and_unlabelled_recordings_are_excluded_with_the_reason():
     trees[3]["activity"].attrs.update(raw_samples=100, min_samples=600)
     ds = cohort(trees, Input())
     assert ds["subject"].values.tolist() == ["w01", "w02"]
-    reasons = {e["subject"]: e["reason"] for e in json.loads(ds.attrs["excluded"])}
+    excluded = json.loads(ds.attrs["excluded"])
+    reasons = {e["subject"]: e["reason"] for e in excluded if e["kind"] == "recording"}
     assert reasons["w03"] == "no labels"
     assert reasons["w04"].startswith("too short: 100 raw samples")
 
@@ -419,6 +421,13 @@ def test_a_hole_in_an_epoch_stays_a_hole():
     np.testing.assert_array_equal(found, [10, 11, np.nan, np.nan, *range(14, 20)])
 
 
+def test_a_label_that_no_recording_has_is_an_issue():
+    ds = cohort(pair(), Input(epochs=["odour", "ligth"]))
+    (issue,) = json.loads(ds.attrs["issues"])
+    assert issue["code"] == "EPOCH_NOT_FOUND"
+    assert "light, odour" in issue["hint"]
+
+
 def test_subjects_without_the_epochs_are_excluded():
     trees = [ramp("w01", (("a", 5.0, 2.0),)), ramp("w02", (("b", 5.0, 2.0),))]
     ds = cohort(trees, Input(align="epochs", epochs=["a"]))
@@ -462,7 +471,25 @@ def test_the_dataset_is_written_and_read_back(tmp_path):
     with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as back:
         xr.testing.assert_equal(back.load(), ds)
         assert back.attrs["time_aligned"] == 1
-        assert json.loads(back.attrs["excluded"]) == []
+        assert json.loads(back.attrs["excluded"])[0] == {
+            "recording": "sub-w01_calcium",
+            "subject": "w01",
+            "kind": "rows",
+            "reason": "unlabelled",
+            "count": 1,
+            "names": ["3"],
+        }
+
+
+def test_stores_on_disk_give_what_stores_in_memory_give(tmp_path):
+    chosen = Input.model_validate(
+        {"units": {"where": "neuron_class != 'motor' and label != 'RID'"}, "epochs": ["odour"]}
+    )
+    opened = []
+    for i, tree in enumerate(pair()):
+        write_tree(tree, tmp_path / f"{i}.zarr")
+        opened.append(open_store(tmp_path / f"{i}.zarr"))
+    xr.testing.assert_identical(cohort(opened, chosen), cohort(pair(), chosen))
 
 
 def test_a_connectome_is_copied_onto_the_neurons_of_the_cohort():

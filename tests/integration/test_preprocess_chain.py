@@ -206,6 +206,27 @@ def test_other_modalities_and_other_trees_are_refused():
         preprocess(tree, config())
 
 
+def test_a_single_sample_is_no_recording():
+    tree = ingested()
+    tree["raw"] = xr.DataTree(tree["raw"].to_dataset().isel(time=[0]))
+    with pytest.raises(DataError, match="1 samples, expected two or more"):
+        preprocess(tree, config())
+
+
+def test_a_roi_without_any_sample_passes_every_step():
+    values = np.random.default_rng(0).normal(500, 5, size=(300, 4))
+    values[:, 1] = np.nan
+    for normalise in ("zscore", "robust", "causal_zscore"):
+        for smooth in ({"kind": "gaussian", "sigma_s": 1.0}, {"kind": "moving", "window_s": 3.0}):
+            settings = config(
+                derivative="central", smooth=smooth, resample={"dt_s": 0.9}, normalise=normalise
+            )
+            ds = preprocess(ingested(fluorescence=values), settings).to_dataset()
+            assert np.isnan(ds["activity"].values[:, 1]).all()
+            assert ds["roi_ok"].values.tolist() == [True, False, True, True]
+            assert np.isfinite(ds["activity"].values[50:-50, [0, 2, 3]]).all()
+
+
 class ClipSettings(StrictModel):
     """Settings of the step that a lab's package offers."""
 

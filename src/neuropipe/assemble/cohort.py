@@ -100,12 +100,13 @@ def _suggest(trees: Sequence[xr.DataTree]) -> str:
 
 def _exclude(members: Sequence[Member], settings: Input) -> tuple[list[Member], list[dict]]:
     """Return the recordings that enter, in order of subject, and the exclusion table."""
-    kept, excluded = [], []
+    kept: list[Member] = []
+    excluded: list[dict] = []
     for member in sorted(members, key=lambda member: member.subject):
         excluded += member.dropped
         reason = member.short
         if not reason and not member.names:
-            reason = "no labels" if not member.dropped else "no labelled row is left"
+            reason = "no labels" if not member.has_labels else "no labelled row is left"
         labels = {label for label, _, _ in member.events}
         if not reason and settings.align == "epochs" and not labels & set(settings.epochs):
             reason = "none of the epochs is in its events"
@@ -115,8 +116,9 @@ def _exclude(members: Sequence[Member], settings: Input) -> tuple[list[Member], 
                     "kind": "recording",
                     "recording": member.recording,
                     "subject": member.subject,
-                    "names": [member.recording],
                     "reason": reason,
+                    "count": 1,
+                    "names": [member.recording],
                 }
             )
         else:
@@ -165,13 +167,29 @@ def _fill(
     return activity, labelled
 
 
+def _missing_epochs(members: Sequence[Member], labels: Sequence[str]) -> list[Issue]:
+    """Return an issue for each configured label that no recording has among its events."""
+    found = {label for member in members for label, _, _ in member.events}
+    return [
+        Issue(
+            "EPOCH_NOT_FOUND",
+            "input.epochs",
+            f"no recording has an event labelled {label!r}",
+            f"labels found: {', '.join(sorted(found)) or 'none'}",
+        )
+        for label in labels
+        if label not in found
+    ]
+
+
 def _aligned(members: Sequence[Member], settings: Input) -> tuple[Aligned, bool, list[Issue]]:
+    issues = _missing_epochs(members, settings.epochs)
     if settings.align == "epochs":
-        return align_epochs(members, settings.epochs), True, []
+        return align_epochs(members, settings.epochs), True, issues
     aligned = align_absolute(members, settings.epochs)
     dt = float(aligned.time[1] - aligned.time[0])
     if shares_protocol(members, settings.epochs, dt):
-        return aligned, True, []
+        return aligned, True, issues
     issue = Issue(
         "TIME_NOT_ALIGNED",
         "input.align",
@@ -179,7 +197,7 @@ def _aligned(members: Sequence[Member], settings: Input) -> tuple[Aligned, bool,
         "no common events at the same times: use `scope: recording` with `align: single`, or "
         "`align: epochs` with the labels of the stimuli",
     )
-    return aligned, False, [issue]
+    return aligned, False, [*issues, issue]
 
 
 def _epoch_table(aligned: Aligned) -> dict[str, Any]:
@@ -279,9 +297,9 @@ def cohort(
     stores = list(stores)
     _check_modality(stores, single)
     if single and len(stores) > 1:
-        names = ", ".join(sorted(str(tree.attrs.get("recording", "")) for tree in stores))
+        found = ", ".join(sorted(str(tree.attrs.get("recording", "")) for tree in stores))
         raise ConfigError(
-            f"input.align: `single` takes one recording, found {names}; write `scope: recording`, "
+            f"input.align: `single` takes one recording, found {found}; write `scope: recording`, "
             "or `align: absolute`"
         )
     _check_subjects(stores)

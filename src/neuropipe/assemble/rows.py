@@ -51,8 +51,10 @@ class Member:
         Of the values.
     events : tuple of (str, float, float)
         Label, onset and duration in seconds; in order of onset.
+    has_labels : bool
+        Some row has a shared name, whether it enters or not.
     dropped : tuple of dict
-        Rows left out, and why.
+        Rows left out: recording, subject, kind, reason, count, names.
     short : str
         Why the recording is too short, empty if it is not.
     """
@@ -69,6 +71,7 @@ class Member:
     values: np.ndarray
     units: str
     events: tuple[tuple[str, float, float], ...]
+    has_labels: bool
     dropped: tuple[dict[str, Any], ...]
     short: str
 
@@ -124,9 +127,11 @@ def _masked(ds: xr.Dataset, row: str) -> np.ndarray:
 
 
 def _events(tree: xr.DataTree) -> tuple[tuple[str, float, float], ...]:
-    if "events" not in tree.children or "onset" not in tree["events"].to_dataset():
+    if "events" not in tree.children:
         return ()
-    table = tree["events"].to_dataset(inherit=False)
+    table = tree.children["events"].to_dataset(inherit=False)
+    if "onset" not in table:
+        return ()
     size = table.sizes["event"]
     onset = np.asarray(table["onset"].values, dtype=np.float64)
     duration = np.full(size, np.nan)
@@ -164,10 +169,26 @@ def _too_short(ds: xr.Dataset, used: int) -> str:
     return f"too short: {used} samples within input.span_s" if used < 2 else ""
 
 
-def _drop(kind: str, recording: str, names: Sequence[str], reason: str) -> list[dict[str, Any]]:
-    if not names:
-        return []
-    return [{"kind": kind, "recording": recording, "names": list(names), "reason": reason}]
+def _choose(
+    ds: xr.Dataset, row: str, names: np.ndarray, named: np.ndarray, where: str | None
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Return the rows that enter, and a table of the others with the reason."""
+    ok_name = f"{row}_ok"
+    ok = np.ones(len(names), dtype=bool)
+    if ok_name in ds:
+        ok = np.asarray(ds[ok_name].values, dtype=bool)
+    chosen = select_rows(ds, row, where)
+    left = [
+        ("unlabelled", ~named),
+        (f"units.where: {where}", named & ~chosen),
+        (f"{ok_name} is False", named & chosen & ~ok),
+    ]
+    dropped = [
+        {"kind": "rows", "reason": reason, "count": int(rows.sum()), "names": names[rows].tolist()}
+        for reason, rows in left
+        if rows.any()
+    ]
+    return np.flatnonzero(named & chosen & ok), dropped
 
 
 def read_member(tree: xr.DataTree, settings: InputConfig, *, named: bool) -> Member:
@@ -200,35 +221,30 @@ def read_member(tree: xr.DataTree, settings: InputConfig, *, named: bool) -> Mem
     classes = np.array(
         _neuron_classes(ds, labels.tolist(), str(tree.attrs.get("species", ""))), dtype=object
     )
-    named_row = labels != ""
     ds = ds.assign_coords(neuron_class=(row, classes))
-    names = np.where(named_row, labels, np.array(ids, dtype=object))
-    chosen = select_rows(ds, row, settings.units.where)
-    ok_name = f"{row}_ok"
-    ok = np.asarray(ds[ok_name].values, dtype=bool) if ok_name in ds else np.ones(len(ids), bool)
-    enters = named_row if named else np.ones(len(ids), dtype=bool)
-    where = f"units.where: {settings.units.where}"
-    dropped = _drop("rows", recording, names[enters & ~chosen].tolist(), where)
-    dropped += _drop(
-        "rows", recording, names[enters & chosen & ~ok].tolist(), f"{ok_name} is False"
-    )
-    keep = np.flatnonzero(enters & chosen & ok)
+    shared = labels != ""
+    names = np.where(shared, labels, np.array(ids, dtype=object))
+    enters = shared if named else np.ones(len(ids), dtype=bool)
+    keep, left = _choose(ds, row, names, enters, settings.units.where)
+    subject = str(tree.attrs.get("subject_id", ""))
+    dropped = tuple({"recording": recording, "subject": subject, **entry} for entry in left)
     _check_unique(names[keep].tolist(), recording)
     cut = select_span(ds, settings.span_s).isel({row: keep})
     region = np.array(_texts(ds, "region", len(ids)), dtype=object)
     return Member(
         recording=recording,
-        subject=str(tree.attrs.get("subject_id", "")),
+        subject=subject,
         modality=modality,
         row=row,
         names=tuple(names[keep].tolist()),
-        labelled=named_row[keep],
+        labelled=shared[keep],
         neuron_class=tuple(classes[keep].tolist()),
         region=tuple(region[keep].tolist()),
         time=np.asarray(cut["time"].values, dtype=np.float64),
         values=_masked(cut, row),
         units=str(ds["activity"].attrs.get("units", "")),
         events=_events(tree),
-        dropped=tuple(dropped),
+        has_labels=bool(enters.any()),
+        dropped=dropped,
         short=_too_short(ds, cut.sizes["time"]),
     )

@@ -66,8 +66,9 @@ def _check_logic(where: str, node: ast.expr) -> None:
 
 def _check_side(where: str, op: ast.cmpop | None, node: ast.expr) -> None:
     if isinstance(op, ast.In | ast.NotIn):
-        whole = isinstance(node, ast.List | ast.Tuple | ast.Set)
-        if not (whole and all(_is_constant(item) for item in node.elts)):
+        if not isinstance(node, ast.List | ast.Tuple | ast.Set):
+            raise _refuse(where, node)
+        if not all(_is_constant(item) for item in node.elts):
             raise _refuse(where, node)
         return
     known = op is None or type(op) in COMPARE

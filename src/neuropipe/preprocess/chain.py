@@ -85,7 +85,7 @@ def _installed_run(step: Step, package: str, given: dict[str, Any]) -> Run:
 
     def run(ds: xr.Dataset, _: Any) -> xr.Dataset:
         result = step.run(ds, settings)
-        wanted = set(ds["activity"].dims)
+        wanted = {str(dim) for dim in ds["activity"].dims}
         if "activity" not in result or set(result["activity"].dims) != wanted:
             raise DataError(
                 f"preprocess.steps.{step.name}: the step must return `activity` with dims "
@@ -140,13 +140,15 @@ def _modality(tree: xr.DataTree) -> str:
 
 def _start(tree: xr.DataTree, settings: PreprocessConfig, modality: str) -> xr.Dataset:
     """Return ``/raw``, loaded, with the root attributes, as the first step gets it."""
-    raw = tree["raw"].to_dataset(inherit=False).load()
+    raw = tree.children["raw"].to_dataset(inherit=False).load()
     least = getattr(getattr(settings, modality, None), "min_samples", 1)
     count = int(raw.sizes["time"])
     ds = raw.copy()
     ds.attrs = {**tree.attrs, "raw_samples": count, "min_samples": int(least)}
+    name = tree.attrs.get("recording", "")
+    if count < 2:
+        raise DataError(f"{name}: {count} samples, expected two or more; exclude the recording")
     if count < least:
-        name = tree.attrs.get("recording", "")
         ds = add_issue(
             ds,
             "SHORT_RECORDING",
@@ -232,6 +234,8 @@ def preprocess(tree: xr.DataTree, settings: PreprocessConfig) -> xr.DataTree:
     kept = {path: _own_clock(step, ds) for path, step in kept.items()}
     ds = _finish(ds.copy(), dtypes.get(ds.attrs["source_series"]))
     groups = {
-        f"/{name}": tree[name].to_dataset(inherit=False) for name in GROUPS if name in tree.children
+        f"/{name}": tree.children[name].to_dataset(inherit=False)
+        for name in GROUPS
+        if name in tree.children
     }
     return xr.DataTree.from_dict({"/": ds, **groups, **kept})

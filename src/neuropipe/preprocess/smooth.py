@@ -99,11 +99,10 @@ def gaussian_smooth(values: np.ndarray, sigma: float, causal: bool = False) -> S
     kernel /= kernel.sum()
     mask, start, filled = _anchored(values)
 
-    def weigh(array: np.ndarray) -> np.ndarray:
+    def both_sides(array: np.ndarray) -> np.ndarray:
         return np.asarray(correlate1d(array, kernel, axis=0, mode="constant", cval=0.0))
 
-    if causal:
-        weigh = _past_only(kernel[: reach + 1])
+    weigh = _past_only(kernel[: reach + 1]) if causal else both_sides
     mean = _ratio(weigh(filled), weigh(mask.astype(np.float64)), mask) + start
     inside = weigh(np.ones((len(values), 1)))[:, 0]
     return mean, inside >= EDGE_WEIGHT
