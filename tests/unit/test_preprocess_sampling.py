@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuropipe.preprocess.sampling import (
@@ -23,6 +23,7 @@ from neuropipe.preprocess.sampling import (
     duration=st.floats(0.1, 20),
     rate=st.sampled_from([1.7, 3.0, 10.0, 29.97]),
 )
+@settings(deadline=None)
 def test_windows_of_equal_duration_have_equal_lengths_wherever_they_start(start, duration, rate):
     time = np.arange(round(100 * rate)) / rate
     part = window(time, start, duration, rate)
@@ -37,6 +38,7 @@ def test_window_begins_at_the_first_sample_at_or_after_its_start():
 
 
 @given(duration=st.floats(0.01, 100), rate=st.floats(0.5, 100))
+@settings(deadline=None)
 def test_odd_windows_are_odd_and_within_one_sample_of_the_duration(duration, rate):
     width = odd_samples(duration, rate)
     assert width % 2 == 1

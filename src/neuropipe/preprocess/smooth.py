@@ -217,6 +217,11 @@ def smooth(
     ------
     ValueError
         If the width that belongs to `kind` is missing.
+
+    Notes
+    -----
+    The gaussian and the moving mean count samples of the median step; the exponential uses the
+    real timestamps.
     """
     widths = {"gaussian": sigma_s, "moving": window_s, "exponential": tau_s}
     seconds = widths.get(kind)
