@@ -197,8 +197,8 @@ def table(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         if not Path(row["result"]).exists():
             rows.append(identity | {"metric": "", "unit": _error_code(row)})
             continue
-        provenance = read_provenance(row["result"])
-        sha = "+".join(sorted(provenance.get("inputs", {}).values()))[:16]
+        inputs = read_provenance(row["result"]).get("inputs", {})
+        sha = next((digest for path, digest in inputs.items() if path.startswith("inputs/")), "")
         for metric in load_object(analysis.metrics)(read_dataset(row["result"])):
             rows.append(identity | metric | {"input_sha256": sha})
     frame = pd.DataFrame(rows, columns=list(TABLE_COLUMNS))

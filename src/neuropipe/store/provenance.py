@@ -170,7 +170,7 @@ def read_dataset(path: Path | str) -> xr.Dataset:
 def read_provenance(path: Path | str) -> dict[str, Any]:
     """Return the provenance of a product without loading it; {} when there is none.
 
-    `path` is a ``.json`` record, or a ``.nc`` file with the attribute ``provenance``.
+    `path` is a ``.json`` record, or a ``.nc`` file or ``.zarr`` store that `write_dataset` wrote.
     """
     import h5py
 
@@ -178,9 +178,12 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     try:
         if path.suffix == ".json":
             return json.loads(path.read_text(encoding="utf-8"))
+        if path.suffix == ".zarr":
+            group = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+            return json.loads(group["attributes"][PROVENANCE_ATTRIBUTE])
         with h5py.File(path, "r") as file:
             return json.loads(file.attrs.get(PROVENANCE_ATTRIBUTE, "{}"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return {}
 
 

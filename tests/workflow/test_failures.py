@@ -1,0 +1,101 @@
+"""Bad input, failing jobs, kills: one message, nothing half-made, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+
+def leftovers(study):
+    return [str(p) for p in study.path.rglob("*.partial-*")]
+
+
+def test_a_truncated_recording_fails_alone(fresh):
+    source = fresh.path / "raw" / "w02.h5"
+    source.write_bytes(source.read_bytes()[:4000])
+    (fresh.path / "raw" / "w03.h5").unlink()
+    answer = fresh.neuropipe("run")
+    assert answer.code == 1
+    assert "TRUNCATED" in answer.out
+    assert "raw/w03.h5" in answer.out
+    assert (fresh.path / "preprocessed" / "sub-w01_calcium.json").exists()
+    for name in ("w02", "w03"):
+        folder = fresh.path / "stores" / f"sub-{name}" / "calcium"
+        assert not folder.exists() or not any(folder.iterdir())
+    assert leftovers(fresh) == []
+    page = (fresh.path / "report" / "index.html").read_text()
+    assert "TRUNCATED" in page
+    status = fresh.neuropipe("status").out
+    assert "failed: sub-w02_calcium ingest: TRUNCATED" in status
+    assert "missing: cohort-worm ntf" in status
+
+
+def test_a_step_by_hand_ends_with_2_and_one_message(fresh):
+    (fresh.path / "raw" / "w02.h5").write_text("<!DOCTYPE html><html>not found</html>")
+    answer = fresh.neuropipe(
+        "step", "ingest", "--source", "raw/w02.h5", "--output", "stores/x.zarr", "--settings",
+        '{"recording": {"name": "sub-w02_calcium", "subject": "w02", "modality": "calcium",'
+        ' "path": "raw/w02.h5", "reader": "hdf5"}, "ingest": {}}',
+    )  # fmt: skip
+    assert answer.code == 2
+    assert "Traceback" not in answer.out
+    assert "NOT_THIS_FORMAT" in answer.out
+    assert not (fresh.path / "stores" / "x.zarr").exists()
+
+
+def test_an_analysis_that_raises_leaves_nothing_and_is_retried(study):
+    study.edit(analyses={"toy": {"fail": True, "input": {"scope": "recording", "align": "single"}}})
+    answer = study.neuropipe("run")
+    assert answer.code == 1
+    assert "TOY: asked to fail" in answer.out
+    for name in ("w01", "w02", "w03"):
+        folder = study.path / "results" / f"sub-{name}_calcium" / "toy"
+        assert not (folder / "result.nc").exists()
+        assert not (folder / "figures.json").exists()
+    assert "failed: sub-w01_calcium toy: TOY: asked to fail" in study.neuropipe("status").out
+    assert "TOY: asked to fail" in (study.path / "report" / "index.html").read_text()
+    assert study.read("results/cohort-worm/ntf/provenance.json")
+    assert "analysis_fit" in study.would_run()
+    study.edit(analyses={"toy": {"fail": False}})
+    answer = study.neuropipe("run")
+    assert answer.code == 0, answer.out
+    assert (study.path / "results" / "sub-w01_calcium" / "toy" / "result.nc").exists()
+    assert "failed" not in study.neuropipe("status").out
+
+
+@pytest.mark.parametrize("moment", ["stores/dataset.json", "work/cohort-worm/ntf/affinity"])
+def test_a_killed_run_resumes_to_the_same_hashes(fresh, finished, moment):
+    command = [sys.executable, "-m", "neuropipe", "run"]
+    process = subprocess.Popen(
+        command, cwd=fresh.path, env=fresh.environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    limit = time.monotonic() + 300
+    while not (fresh.path / moment).exists() and process.poll() is None:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert fresh.neuropipe("unlock").code == 0
+    answer = fresh.neuropipe("run")
+    assert answer.code == 0, answer.out
+    assert fresh.hashes() == type(fresh)(finished).hashes()
+
+
+def test_a_locked_study_says_how_to_unlock(study):
+    locks = study.path / ".snakemake" / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    study.edit(analyses={"ntf": {"rank": 2}})
+    (locks / "0.output.lock").write_text(str(study.path / "report" / "index.html") + "\n")
+    (locks / "0.input.lock").write_text("")
+    answer = study.neuropipe("run")
+    assert answer.code == 1
+    assert "neuropipe unlock" in answer.out
+    assert study.neuropipe("unlock").code == 0
