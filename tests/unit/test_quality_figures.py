@@ -111,6 +111,25 @@ def test_empty_and_constant_rows_come_last() -> None:
     assert choose_rows(values)["worst"] == 0
 
 
+def test_quantised_row_does_not_win_with_no_noise() -> None:
+    values = np.random.default_rng(5).normal(size=(1000, 1)) > 2.0
+    assert 0 < signal_to_noise(values.astype(float))[0] < 20
+
+
+def test_rows_without_samples_are_drawn_last() -> None:
+    values = np.random.default_rng(6).normal(size=(300, 5))
+    values[:, [0, 2]] = np.nan
+    assert set(correlation_order(values)[-2:]) == {0, 2}
+
+
+def test_normalised_activity_is_in_standard_deviations() -> None:
+    raw, processed = stores(n_times=100)
+    del processed["activity"].attrs["units"]
+    processed.attrs["pipeline"] = '[{"step": "source"}, {"step": "normalise"}]'
+    labels = [axes.get_ylabel() for axes in figures(raw, processed)["traces"].axes]
+    assert "activity (s.d.)" in labels
+
+
 @pytest.mark.parametrize(
     ("rate", "duration", "expected"),
     [(20.0, 100.0, (45.0, 55.0)), (3.0, 600.0, (240.0, 360.0)), (3.0, 60.0, (0.0, 60.0))],

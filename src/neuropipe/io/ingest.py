@@ -147,6 +147,7 @@ def _report(
         "source": source_entries(prepared.schema.source_files, source),
         "content_sha256": content,
         "sizes": dict(zip(main.dims, main.shape, strict=True)),
+        "duration_s": round(float(prepared.raw["time"].values[-1]), 6),
         "versions": versions(),
     }
 

@@ -76,6 +76,9 @@ def _traces(data: Traces) -> ReportFigure:
             inside = (time >= start) & (time <= stop)
             axes.plot(time[inside], values[inside, n], color=colour, lw=0.9)
             axes.margins(x=0)
+            if not np.isfinite(values[inside, n]).any():
+                _say(axes, "missing in this stretch")
+                axes.set_yticks([])
     for axes in panels[-1]:
         axes.set_xlabel("time (s)")
     for axes, (*_, name) in zip(panels[len(chosen) // 2], sides, strict=True):
@@ -242,6 +245,8 @@ def _missing(data: Traces) -> ReportFigure:
         position = np.arange(1, ordered.size + 1)
         axes.step(position, ordered, where="mid", color=colour, ls=dashes, lw=1.3, label=side)
     axes.set(xlabel="rows, most missing first", ylabel="missing samples (%)")
+    if none:
+        _say(axes, "nothing is missing")
     highest = 100 * max(share.max(initial=0.0) for share in shares.values())
     axes.set_ylim(-0.02 * max(highest, 1.0), 1.08 * max(highest, 1.0))
     _legend(axes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,14 @@ def _masked(ds: xr.Dataset, name: str) -> np.ndarray:
     return values
 
 
-def _unit(variable: xr.DataArray) -> str:
+def _unit(variable: xr.DataArray, pipeline: object = "[]") -> str:
+    """Return the unit of a series; standard deviations once the chain has normalised it."""
+    try:
+        steps = [entry.get("step") for entry in json.loads(str(pipeline))]
+    except (ValueError, AttributeError):
+        steps = []
+    if "normalise" in steps:
+        return "s.d."
     unit = str(variable.attrs.get("units", ""))
     return "" if unit in ("1", "") else unit
 
@@ -113,7 +121,7 @@ def read_traces(raw: xr.DataTree, processed: xr.DataTree) -> Traces:
         labelled=labelled,
         series=SERIES_NAMES.get(series, series),
         unit_before=_unit(source[series]),
-        unit_after=_unit(activity),
+        unit_after=_unit(activity, result.attrs.get("pipeline", "[]")),
         word=row,
     )
 
@@ -130,7 +138,8 @@ def signal_to_noise(values: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         ``(n_rows,)``: 99th percentile minus median, over the robust standard deviation of the
-        noise, estimated from successive differences; -inf without two neighbouring samples.
+        noise, estimated from successive differences (their plain standard deviation where most
+        of them are 0, as in quantised traces); -inf without two neighbouring samples.
     """
     ratio = np.full(values.shape[1], -np.inf)
     for n, trace in enumerate(values.T):
@@ -139,10 +148,11 @@ def signal_to_noise(values: np.ndarray) -> np.ndarray:
         finite = trace[np.isfinite(trace)]
         if steps.size == 0:
             continue
-        noise = MAD_TO_SD * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2)
+        spread = MAD_TO_SD * np.median(np.abs(steps - np.median(steps))) or np.std(steps)
+        noise = spread / np.sqrt(2)
         signal = np.percentile(finite, 99) - np.median(finite)
         # A constant trace has neither signal nor noise.
-        ratio[n] = signal / noise if noise > 0 else (np.inf if signal > 0 else 0.0)
+        ratio[n] = signal / noise if noise > 0 else 0.0
     return ratio
 
 
@@ -179,7 +189,7 @@ def correlation_order(values: np.ndarray) -> np.ndarray:
     """Return rows sorted by their correlation with the main common course, highest first.
 
     The course is the first right singular vector of the standardised traces, missing samples at
-    their mean; its sign makes most rows positive.
+    their mean; its sign makes most rows positive. Rows without any sample come last.
     """
     if values.shape[1] < 3:
         return np.arange(values.shape[1])
@@ -191,7 +201,8 @@ def correlation_order(values: np.ndarray) -> np.ndarray:
     weights = vectors[:, -1]
     sign = 1.0 if weights.sum() >= 0 else -1.0
     # Rounding keeps the order of equal rows the same on every machine.
-    return np.argsort(-np.round(sign * weights, 9), kind="stable")
+    common = np.where(np.isfinite(values).any(axis=0), np.round(sign * weights, 9), -np.inf)
+    return np.argsort(-common, kind="stable")
 
 
 def bin_means(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
