@@ -75,8 +75,12 @@ def staging(output: Path, source: Path) -> Iterator[Path]:
     try:
         yield folder
     except IngestError as error:
-        where = error.path.replace(str(folder / output.name), str(source))
-        message = error.message.replace(str(folder / output.name), str(source))
+        where, message = (
+            text.replace(str(folder / output.name), output.name).replace(output.name, str(source))
+            for text in (error.path, error.message)
+        )
+        if error.code == "EXISTS":
+            raise
         raise IngestError(error.code, where, message, error.hint) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
