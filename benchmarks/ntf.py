@@ -1,0 +1,105 @@
+"""CPU time and memory of the NTF connectomes at the sizes of their specification.
+
+Run one case at a time, so that the peak memory belongs to it::
+
+    OMP_NUM_THREADS=1 python benchmarks/ntf.py restart
+    OMP_NUM_THREADS=1 python benchmarks/ntf.py affinity
+    OMP_NUM_THREADS=1 python benchmarks/ntf.py scale
+    OMP_NUM_THREADS=1 python benchmarks/ntf.py memmap
+
+Times are CPU seconds of this process (`time.process_time`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from neuropipe.analyses.ntf import AffinitySettings, affinity_tensor, fit_ntf
+from neuropipe.analyses.ntf.kernels.factorise import Problem, hals
+from neuropipe.simulate.planted_calcium import planted_calcium
+from neuropipe.simulate.planted_tensor import planted_tensor
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def restart() -> None:
+    """4,950 pairs x 200 bins x 5 animals, rank 6, to tol 1e-5: at most 2.0 s per restart."""
+    for missing in (0.0, 0.15):
+        for dtype in ("float32", "float64"):
+            data = planted_tensor(0, missing=missing, dtype=dtype)
+            begin = time.process_time()
+            result = fit_ntf(data.X, 6, W=data.W, restarts=8)
+            used = (time.process_time() - begin) / 8
+            iterations = np.mean([one.loss_history.size for one in result.restarts])
+            print(
+                f"restart: missing {missing:.2f} {dtype}: {used:.3f} s CPU per restart, "
+                f"{iterations:.0f} iterations on average (demand 2.0 s)"
+            )
+
+
+def affinity() -> None:
+    """115 neurons x 800 frames x 7 animals: less than 10 s."""
+    data, _ = planted_calcium(0, n_neurons=115, n_subjects=7, duration=200.0, missing=0.0)
+    for mode in ("excess", "differential", "abs_corr", "abs_dcorr"):
+        begin = time.process_time()
+        affinity_tensor(data, AffinitySettings(mode=mode))
+        print(f"affinity: {mode}: {time.process_time() - begin:.2f} s CPU (demand 10 s)")
+
+
+def scale() -> None:
+    """44,850 pairs x 200 bins x 10 animals, rank 8: 1.0 s per iteration, 3.5 x tensor."""
+    rng = np.random.default_rng(0)
+    X = rng.random((44_850, 200, 10), dtype=np.float32)
+    W = rng.random((44_850, 10)) >= 0.28
+    for pair in range(0, len(X), 4096):
+        X[pair : pair + 4096] *= W[pair : pair + 4096, None, :]
+    begin = time.process_time()
+    problem = Problem.build(X, W)
+    build = time.process_time() - begin
+    begin = time.process_time()
+    hals(problem, 8, rng=rng, tol=0.0, max_iter=5)
+    per = (time.process_time() - begin) / 5
+    ratio = peak_mb() * 1024**2 / X.nbytes
+    print(
+        f"scale: {X.nbytes / 1e6:.0f} MB: {build:.2f} s CPU to check, {per:.2f} s CPU per "
+        f"iteration (demand 1.0), peak {ratio:.2f} x tensor (demand 3.5)"
+    )
+
+
+def memmap() -> None:
+    """499,500 pairs x 200 bins x 7 animals (2.8 GB) from a file: peak below 4 GB."""
+    shape = (499_500, 200, 7)
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tensor.npy"
+        X = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        for pair in range(0, shape[0], 4096):
+            block = X[pair : pair + 4096]
+            block[:] = rng.random(block.shape, dtype=np.float32)
+        X.flush()
+        del X, block
+        begin = time.process_time()
+        hals(Problem.build(np.load(path, mmap_mode="r")), 8, rng=rng, tol=0.0, max_iter=2)
+        used = time.process_time() - begin
+    print(f"memmap: 2 iterations {used:.1f} s CPU, peak {peak_mb():.0f} MB (demand 4000)")
+
+
+CASES = {"restart": restart, "affinity": affinity, "scale": scale, "memmap": memmap}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("case", choices=CASES)
+    CASES[parser.parse_args().case]()
+
+
+if __name__ == "__main__":
+    main()

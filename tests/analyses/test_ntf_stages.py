@@ -1,0 +1,361 @@
+"""The stages of the NTF connectomes: what they accept, what they refuse, what they return."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+from pydantic import ValidationError
+
+from neuropipe.analyses import ntf
+from neuropipe.analyses.ntf import stages
+from neuropipe.analyses.ntf.spec import ANALYSIS
+from neuropipe.errors import DataError, issues_from_json
+from neuropipe.simulate.planted_calcium import planted_calcium
+
+FAST = {"restarts": 2, "communities": {"null_draws": 10, "restarts": 1}}
+
+
+def settings(**changes) -> ntf.Settings:
+    return ntf.Settings(**{"rank": 2, **FAST, **changes})
+
+
+def codes(result: xr.Dataset) -> set[str]:
+    return {issue.code for issue in issues_from_json(result.attrs["issues"])}
+
+
+@pytest.fixture(scope="module")
+def data() -> xr.Dataset:
+    made, _ = planted_calcium(0, n_neurons=24, n_subjects=3, duration=80, n_motifs=1)
+    return made.assign(
+        neuron_class=("neuron", np.array(["sensory", "inter"] * 12, dtype=object)),
+        epoch_name=("epoch", np.array(["odour"], dtype=object)),
+        epoch_start=("epoch", [10.0]),
+        epoch_stop=("epoch", [20.0]),
+        epoch_subject=("epoch", np.array(["*"], dtype=object)),
+    )
+
+
+@pytest.fixture(scope="module")
+def result(data: xr.Dataset) -> xr.Dataset:
+    return ntf.fit(data, settings(), 0)
+
+
+def test_result_has_the_declared_variables(data: xr.Dataset, result: xr.Dataset) -> None:
+    dims = {
+        "component_weight": ("component",),
+        "pair_factor": ("component", "pair"),
+        "component_adjacency": ("component", "neuron", "neuron_2"),
+        "time_factor": ("component", "time_bin"),
+        "subject_factor": ("component", "subject"),
+        "community": ("component", "level", "neuron"),
+        "community_strength": ("component", "level", "community_id"),
+        "community_pvalue": ("component", "level", "community_id"),
+        "active_interval": ("component", "interval", "bound"),
+        "dynamic_strength": ("time_bin", "subject", "component"),
+        "pair_observed": ("pair", "subject"),
+        "cv_error": ("rank", "fold"),
+        "fms_restart": ("rank", "restart", "restart_2"),
+        "loss_history": ("restart", "iteration"),
+        "reconstruction_error": ("subject",),
+        "explained_variance": (),
+        "activity": ("subject", "neuron", "time"),
+        "neuron_class": ("neuron",),
+        "epoch_start": ("epoch",),
+    }
+    for name, expected in dims.items():
+        assert result[name].dims == expected, name
+    assert result["activity"].dtype == np.float32
+    assert result.attrs["converged"] == 1
+    assert result.attrs["rank_selected"] == 2
+    assert result["time_bin"].values[:2].tolist() == [0.375, 1.375]
+    assert result["neuron_i"].values[0] == "N000"
+    assert result["neuron_j"].values[0] == "N001"
+    assert 0 < float(result["explained_variance"]) < 1
+
+
+def test_active_intervals_lie_in_the_recording(result: xr.Dataset) -> None:
+    start, stop = result["active_interval"].values[0, 0]
+    assert -0.2 <= start < stop <= 80
+
+
+def test_result_survives_a_netcdf_file(result: xr.Dataset, tmp_path) -> None:
+    result.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "result.nc", engine="h5netcdf") as again:
+        xr.testing.assert_equal(again.load(), result)
+
+
+def test_stages_through_files_equal_the_chain(data: xr.Dataset, tmp_path) -> None:
+    chosen = settings(rank=[1, 2])
+    expected = ntf.fit(data, chosen, 3)
+    data.to_netcdf(tmp_path / "input.nc", engine="h5netcdf")
+    opened = xr.open_dataset(tmp_path / "input.nc", engine="h5netcdf")
+    parts: dict[str, list[xr.Dataset]] = {}
+    for stage in ANALYSIS.stages:
+        found = []
+        for k, key in enumerate(ANALYSIS.scatter(chosen).get(stage, [{}])):
+            part = getattr(stages, stage)(opened, chosen, 3, parts, **key)
+            path = tmp_path / f"{stage}-{k}.nc"
+            part.to_netcdf(path, engine="h5netcdf")
+            found.append(xr.open_dataset(path, engine="h5netcdf"))
+        parts[stage] = found
+    xr.testing.assert_equal(parts["communities"][0].load(), expected)
+    for part in (opened, *sum(parts.values(), [])):
+        part.close()
+
+
+def test_order_of_names_and_dims_changes_nothing(data: xr.Dataset, result: xr.Dataset) -> None:
+    rng = np.random.default_rng(0)
+    moved = data.isel(neuron=rng.permutation(24), subject=[2, 0, 1]).transpose(
+        "time", "neuron", "subject", ...
+    )
+    before = moved.copy(deep=True)
+    found = ntf.fit(moved, settings(), 0)
+    xr.testing.assert_identical(moved, before)
+    xr.testing.assert_equal(found, result)
+
+
+def test_a_seed_fixes_the_result_and_another_one_changes_it(
+    data: xr.Dataset, result: xr.Dataset
+) -> None:
+    xr.testing.assert_identical(ntf.fit(data, settings(), 0), result)
+    other = ntf.fit(data, settings(), 1)
+    assert not np.array_equal(other["loss_history"], result["loss_history"])
+
+
+def test_rank_is_chosen_from_a_list_and_its_measures_are_kept(data: xr.Dataset) -> None:
+    found = ntf.fit(data, settings(rank=[3, 1]), 0)
+    assert found["rank"].values.tolist() == [1, 3]
+    assert np.isfinite(found["cv_error"]).all()
+    assert found.attrs["rank_selected"] in (1, 3)
+    assert found.sizes["component"] == found.attrs["rank_selected"]
+
+
+def test_ranks_beyond_the_tensor_are_left_out_of_auto(data: xr.Dataset) -> None:
+    short = data.isel(time=slice(0, 48), neuron=slice(0, 6))  # 12 bins, 15 pairs
+    found = ntf.fit(short, settings(rank=[1, 13], restarts=1), 0)
+    assert found.attrs["rank_selected"] == 1
+    assert "RANK_TOO_LARGE" in codes(found)
+    with pytest.raises(DataError, match="rank 13 is too large: the tensor allows 12"):
+        ntf.fit(short, settings(rank=13), 0)
+
+
+def test_one_animal_is_factorised_with_folds_in_time(data: xr.Dataset) -> None:
+    found = ntf.fit(data.isel(subject=[0]), settings(rank=[1, 2]), 0)
+    assert found.sizes["subject"] == 1
+    assert np.isfinite(found["cv_error"]).all()
+    np.testing.assert_allclose(found["subject_factor"], 1.0)
+
+
+def test_an_animal_with_three_neurons_is_dropped_and_named(data: xr.Dataset) -> None:
+    poor = data.copy(deep=True)
+    poor["activity"][1, 3:] = np.nan
+    poor["activity"][1, :3] = poor["activity"][0, 20:23].fillna(0.0).values + np.arange(320)
+    found = ntf.fit(poor, settings(), 0)
+    assert found["subject"].values.tolist() == ["S00", "S02"]
+    assert json.loads(found.attrs["dropped_subjects"]) == ["S01"]
+    assert "SUBJECT_DROPPED" in codes(found)
+
+
+def test_a_neuron_that_no_animal_has_is_marked(data: xr.Dataset) -> None:
+    without = data.copy(deep=True)
+    without["activity"][:, 5] = np.nan
+    found = ntf.fit(without, settings(), 0)
+    assert (found["community"].isel(neuron=5) == -2).all()
+    others = np.delete(np.arange(24), 5)
+    assert np.isnan(found["component_adjacency"].values[:, 5, others]).all()
+    assert (found["community"].isel(neuron=others) > -2).all()
+
+
+def test_a_constant_trace_is_silent(data: xr.Dataset) -> None:
+    constant = data.copy(deep=True)
+    constant["activity"][0, 7] = 0.1
+    part = stages.affinity(constant, settings(), 0, {})
+    assert bool(part["silent"].sel(neuron="N007", subject="S00"))
+    touched = (part["neuron_i"] == "N007") | (part["neuron_j"] == "N007")
+    assert not part["affinity"].isel(subject=0)[touched].any()
+    assert "SILENT_NEURON" in codes(part)
+
+
+def test_a_pause_of_one_animal_is_masked_in_time(data: xr.Dataset) -> None:
+    paused = data.copy(deep=True)
+    paused["activity"][2, :, 100:160] = np.nan
+    part = stages.affinity(paused, settings(), 0, {})
+    assert (~part["time_observed"].values[:, 2]).sum() == 15
+    assert part["time_observed"].values[:, :2].all()
+    assert not part["affinity"].values[:, 25:40, 2].any()
+    found = ntf.fit(paused, settings(), 0)
+    assert np.isfinite(found["time_factor"]).all()
+
+
+def test_unaligned_time_is_an_issue_for_several_animals_only(data: xr.Dataset) -> None:
+    free = data.assign_attrs(time_aligned=0)
+    assert "TIME_NOT_ALIGNED" in codes(stages.affinity(free, settings(), 0, {}))
+    alone = stages.affinity(free.isel(subject=[0]), settings(), 0, {})
+    assert "TIME_NOT_ALIGNED" not in codes(alone)
+    assert "TIME_NOT_ALIGNED" not in codes(stages.affinity(data, settings(), 0, {}))
+
+
+def test_a_fit_that_stops_early_is_an_issue_not_an_error(data: xr.Dataset) -> None:
+    found = ntf.fit(data, settings(max_iter=2, tol=1e-12), 0)
+    assert found.attrs["converged"] == 0
+    assert "NOT_CONVERGED" in codes(found)
+    assert not found["restart_converged"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.isel(neuron=slice(0, 3)), "3 neurons; need 4"),
+        (lambda d: d.isel(time=slice(0, 36)), "9 bins"),
+        (lambda d: d.isel(neuron=[0, 0, 1, 2, 3]), "neuron names must be unique.*N000"),
+        (lambda d: d.isel(subject=[0, 0]), "subject names must be unique.*S00"),
+        (lambda d: d.isel(time=[0, 1, 2, *range(4, 300)]), "not uniform.*resample"),
+        (lambda d: d.assign(activity=d["activity"] * np.nan), "no pair.*S00: 0, S01: 0"),
+        (lambda d: d.drop_vars("activity"), "need activity"),
+        (lambda d: d.drop_vars("neuron"), "coordinate 'neuron' is missing"),
+    ],
+)
+def test_unusable_input_is_refused_with_counts(data: xr.Dataset, change, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ntf.fit(change(data), settings(), 0)
+
+
+def test_a_tensor_above_the_memory_limit_gives_the_same_result(
+    data: xr.Dataset, result: xr.Dataset
+) -> None:
+    part = stages.affinity(data, settings(max_memory_gb=1e-5), 0, {})
+    assert isinstance(part["affinity"].data, np.memmap)
+    xr.testing.assert_equal(ntf.fit(data, settings(max_memory_gb=1e-5), 0), result)
+
+
+def test_a_full_disk_is_an_error_with_remedies(data: xr.Dataset, monkeypatch) -> None:
+    import shutil
+
+    usage = shutil.disk_usage("/")._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DataError, match="coarser affinity.bin_s, a subset of neurons"):
+        stages.affinity(data, settings(max_memory_gb=1e-5), 0, {})
+
+
+def test_dynamic_connectome_is_the_model_at_that_time(result: xr.Dataset) -> None:
+    found = ntf.dynamic_connectome(result, 20.3, "S01")
+    assert found.dims == ("neuron", "neuron_2")
+    at = int(np.abs(result["time_bin"].values - 20.3).argmin())
+    weights = (
+        result["component_weight"].values
+        * result["time_factor"].values[:, at]
+        * result["subject_factor"].sel(subject="S01").values
+    )
+    expected = np.einsum("r,rij->ij", weights, result["component_adjacency"].values)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_bootstrap_adds_intervals(data: xr.Dataset) -> None:
+    found = ntf.fit(data, settings(bootstrap=4), 0)
+    low, high = found["time_factor_interval"].transpose("quantile", ...).values
+    assert (low <= high).all()
+    assert found["subject_factor_interval"].dims == ("component", "subject", "quantile")
+    assert float(found["pair_inclusion"].max()) <= 1
+
+
+def test_shifted_traces_give_pvalues(data: xr.Dataset, monkeypatch) -> None:
+    monkeypatch.setattr("neuropipe.analyses.ntf.graphs.SHIFT_DRAWS", 5)
+    found = ntf.fit(data, settings(significance="circular_shift"), 0)
+    p = found["community_pvalue"].values
+    assert np.nanmin(p) >= 1 / 6
+    assert (np.isfinite(p) == np.isfinite(found["community_strength"].values)).all()
+    none = ntf.fit(data, settings(significance="none"), 0)
+    assert np.isnan(none["community_pvalue"]).all()
+    np.testing.assert_array_equal(none["community"], found["community"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rank": "5"},
+        {"rank": 0},
+        {"rank": []},
+        {"rank": [2, 2]},
+        {"rank": True},
+        {"restarts": 2.5},
+        {"affinity": {"mode": "cosine"}},
+        {"seed": 1},
+        {"max_memory_gb": 0},
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValidationError):
+        ntf.Settings(**wrong)
+
+
+def test_every_setting_is_described_and_defaults_are_those_of_the_method() -> None:
+    def check(schema: dict) -> None:
+        for name, entry in schema.get("properties", {}).items():
+            assert entry.get("description"), name
+
+    full = ntf.Settings.model_json_schema()
+    check(full)
+    for definition in full["$defs"].values():
+        check(definition)
+    assert ntf.Settings().model_dump() == {
+        "affinity": {
+            "mode": "excess",
+            "deriv_window_s": 2.5,
+            "scale_quantile": 0.95,
+            "window_s": 15,
+            "bin_s": 1,
+            "max_gap_s": 1,
+        },
+        "rank": "auto",
+        "max_rank": 12,
+        "cv_folds": 4,
+        "restarts": 8,
+        "max_iter": 300,
+        "inner": 3,
+        "tol": 1e-5,
+        "ridge": 0.01,
+        "bootstrap": 0,
+        "communities": {
+            "backend": "wsbm",
+            "weights": "exponential",
+            "k_max": 10,
+            "restarts": 4,
+            "min_size": 3,
+            "null_draws": 200,
+        },
+        "significance": "permute",
+        "max_memory_gb": "auto",
+    }
+
+
+def test_ranks_become_jobs_and_stages_get_their_keys() -> None:
+    assert ANALYSIS.scatter(ntf.Settings(max_rank=3))["rank"] == [{"rank": r} for r in (1, 2, 3)]
+    assert ANALYSIS.scatter(ntf.Settings(rank=[4, 2]))["rank"] == [{"rank": 2}, {"rank": 4}]
+    assert ANALYSIS.scatter(ntf.Settings(rank=5))["rank"] == []
+    assert set(ANALYSIS.for_stage(ntf.Settings(), "affinity")) == {"affinity", "max_memory_gb"}
+    assert "max_rank" not in ANALYSIS.for_stage(ntf.Settings(), "rank")
+
+
+def test_importing_the_settings_loads_no_heavy_package() -> None:
+    code = (
+        "import sys, neuropipe.analyses.ntf.spec; "
+        "heavy = {'xarray', 'pandas', 'scipy', 'numba', 'matplotlib', 'sklearn', 'torch'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_face_is_lazy_and_keeps_its_functions() -> None:
+    import neuropipe.analyses.ntf.figures  # noqa: F401 - binds a module of the same name
+
+    assert callable(ntf.figures)
+    for name in ntf.__all__:
+        assert getattr(ntf, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        _ = ntf.fitt
