@@ -262,7 +262,8 @@ def assemble_code(analysis: Analysis) -> tuple[str, ...]:
     """Return the modules that decide an input dataset."""
     module = analysis.assemble.partition(":")[0]
     own = module.startswith("neuropipe.assemble.")
-    return ("neuropipe.assemble" if own else module, "neuropipe.store.atlas")
+    shared = ("neuropipe.preprocess.sampling", "neuropipe.preprocess.steps", "neuropipe.store.atlas")
+    return ("neuropipe.assemble" if own else module, *shared)
 
 
 def figure_code(analysis: Analysis) -> tuple[str, ...]:
