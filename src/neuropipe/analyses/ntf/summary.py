@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["headline", "metrics", "summary"]
+__all__ = ["headline", "metrics", "restart_similarity", "summary"]
 
 ALPHA = 0.05
 TOP_SUBJECTS = 3
@@ -112,6 +112,10 @@ def headline(result: xr.Dataset) -> str:
     return text + (f", {significant} of them at p < {ALPHA}." if tested else ".")
 
 
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if values.size else np.nan
+
+
 def _metric(
     name: str, value: float, unit: str, n: int, spread: np.ndarray | None = None
 ) -> dict[str, Any]:
@@ -135,7 +139,8 @@ def metrics(result: xr.Dataset) -> list[dict[str, Any]]:
     -------
     list of dict
         Keys ``metric value unit low high n``. `low` and `high` are the 5 and 95 % quantiles over
-        what the median was taken of (pairs of restarts, components), NaN for plain numbers.
+        what the median was taken of (communities, components, pairs of restarts), NaN for plain
+        numbers. What a result does not have is NaN with n = 0; the rows are always the same.
     """
     motifs = list_motifs(result)
     communities, tested, significant = _counts(motifs)
@@ -144,16 +149,12 @@ def metrics(result: xr.Dataset) -> list[dict[str, Any]]:
     active = np.array([motif.active_s for motif in motifs])
     subjects, neurons = result.sizes["subject"], result.sizes["neuron"]
     explained = float(result["explained_variance"])
-    rows = [
+    return [
         _metric("components", len(motifs), "1", subjects),
         _metric("explained_variance", explained, "1", subjects),
         _metric("communities", communities, "1", neurons),
         _metric("significant_communities", significant if tested else np.nan, "1", tested),
-        _metric("active_time", np.median(active), "s", active.size, active),
+        _metric("community_size", _median(sizes), "neuron", sizes.size, sizes),
+        _metric("active_time", _median(active), "s", active.size, active),
+        _metric("restart_similarity", _median(similarity), "1", similarity.size, similarity),
     ]
-    if sizes.size:
-        rows.append(_metric("community_size", np.median(sizes), "neuron", sizes.size, sizes))
-    if similarity.size:
-        median = np.median(similarity)
-        rows.append(_metric("restart_similarity", median, "1", similarity.size, similarity))
-    return rows

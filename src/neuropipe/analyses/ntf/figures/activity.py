@@ -118,7 +118,9 @@ def draw_activity(result: xr.Dataset) -> ReportFigure:
             spine.set_visible(False)
     _mark_epochs(axes[0], epochs)
     axes[-1].set_xlabel("Time (s)")
-    bar = figure.colorbar(image, ax=list(axes), fraction=0.03, pad=0.01, aspect=30)
+    bar = figure.colorbar(
+        image, ax=list(axes), fraction=0.03, pad=0.01, aspect=max(20, 6 * len(axes))
+    )
     bar.set_label("Motif activity (a.u.)")
     bar.outline.set_visible(False)
     return figure

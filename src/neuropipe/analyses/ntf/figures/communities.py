@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
 
 __all__ = ["draw_communities"]
 
@@ -65,7 +64,8 @@ def _draw_edges(axes: Axes, places: np.ndarray, graph: np.ndarray) -> None:
     strongest = strongest[weight[strongest] > 0]
     if not strongest.size:
         return
-    share = weight[strongest] / weight.max()
+    # Of heavy-tailed weights the largest would leave all others invisible.
+    share = np.clip(weight[strongest] / np.quantile(weight[strongest], 0.8), 0, 1)
     segments = np.stack([places[rows[strongest]], places[columns[strongest]]], axis=1)
     colors = np.zeros((strongest.size, 4))
     colors[:, 3] = 0.04 + 0.36 * share**2
@@ -179,9 +179,6 @@ def _draw_motif(
     graph_axes.set_title(f"Motif {motif.number}")
     level_axes.set_axis_off()
     graph_axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal")
-    if not motif.communities:
-        note(graph_axes, "no community\nstands out")
-        return
     values = [f"{one.name} {format_p(one.pvalue)}" for one in motif.communities[:MAX_VALUES]]
     more = len(motif.communities) - MAX_VALUES
     text = ", ".join([*values, *([f"+{more}"] if more > 0 else [])])
@@ -221,14 +218,23 @@ def _table(result: xr.Dataset, motifs: list[Motif], classes: list[str]) -> pd.Da
 CAPTION = (
     "Communities of each motif ({n}). Neurons on the circle are members, strongest first within "
     "their community; neurons of the background are left out. Lines are the strongest pairs, at "
-    "most {edges} per motif, thicker for more weight. {marks} p compares the "
+    "most {edges} per motif, thicker for more weight. {marks}p compares the "
     "community with the strongest one in null graphs of the motif (family-wise within the motif). "
     "Strip below: each column is a neuron, each row a level of the hierarchy from fine (bottom) to "
-    "coarse (top); colours that join upwards are communities that merge, grey is background. "
+    "coarse (top); colours that join upwards are communities that merge, grey is background; no "
+    "strip means one level. {absent}"
     "Good: many lines inside a community and few between, p below 0.05, neurons of one "
     "kind or left-right pairs together. Bad: lines everywhere, or a p above 0.05 (as strong a "
     "community also arises from the same weights without structure)."
 )
+
+
+def _absent(motifs: list[Motif]) -> str:
+    """Return which motifs are not drawn because they have no community."""
+    numbers = [str(motif.number) for motif in motifs if not motif.communities]
+    if not numbers:
+        return ""
+    return f"Without community, not drawn: motif{'s' * (len(numbers) > 1)} {', '.join(numbers)}. "
 
 
 def draw_communities(result: xr.Dataset) -> ReportFigure:
@@ -242,29 +248,33 @@ def draw_communities(result: xr.Dataset) -> ReportFigure:
     motifs = list_motifs(result)
     classes = _classes(result)
     colors = community_colors(motifs)
-    most = max(sum(one.members.size for one in motif.communities) for motif in motifs)
-    columns = min(2 if most > MANY_NAMES else 3, len(motifs))
-    rows = -(-len(motifs) // columns)
+    shown = [motif for motif in motifs if motif.communities]
+    most = max((sum(one.members.size for one in motif.communities) for motif in shown), default=0)
+    columns = min(2 if most > MANY_NAMES else 3, max(len(shown), 1))
+    rows = -(-len(shown) // columns)
     width = 174 / max(columns, 2)
     marks = "Colour and shape of a dot give the class of the neuron."
     caption = CAPTION.format(
         n=f"n = {count_text(result.sizes['neuron'], 'neuron')}, "
         f"{count_text(result.sizes['subject'], 'subject')}",
         edges=MAX_EDGES,
-        marks="" if set(classes) == {UNKNOWN} else marks,
-    ).replace("  ", " ")
+        marks="" if set(classes) == {UNKNOWN} else f"{marks} ",
+        absent=_absent(motifs),
+    )
     figure = ReportFigure(
         title="Communities of each motif",
         caption=caption,
         table=_table(result, motifs, classes),
-        height_mm=10 + rows * (width + 16),
-        width="wide" if columns > 1 else "medium",
+        height_mm=10 + rows * (width + 16) if rows else 30,
     )
+    if not shown:
+        note(figure.subplots(), "No community stands out of the background in any motif.")
+        return figure
     axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[10, 1] * rows)
     for place in range(rows * columns):
         pair = axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]
-        if place < len(motifs):
-            _draw_motif(*pair, motifs[place], result, classes, colors)
+        if place < len(shown):
+            _draw_motif(*pair, shown[place], result, classes, colors)
         else:
             pair[0].set_axis_off()
             pair[1].set_axis_off()

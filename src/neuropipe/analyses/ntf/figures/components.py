@@ -127,7 +127,8 @@ def _caption(result: xr.Dataset, motifs: list[Motif], epochs: list[Epoch], apart
     return text + (
         ". Middle: weight of the motif in each subject. Right: weight of each pair of neurons; "
         "rows are sorted by community, boxes are communities "
-        f"({found} in all; the same colour means the same neurons), the rest is background, pale "
+        f"({found} in all; communities of mostly the same neurons "
+        "share a colour, and colours repeat after six), the rest is background, pale "
         "grey was never observed together. No error bars: these are point estimates. Good: "
         "time courses that rise and fall with clear contrast, bright blocks on a dark "
         "ground, several subjects per motif. Bad: a motif carried by one subject (an "

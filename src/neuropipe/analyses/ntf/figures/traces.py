@@ -109,12 +109,12 @@ def _table(panels: list[_Panel], result: xr.Dataset, activity: np.ndarray) -> pd
 
 
 CAPTION = (
-    "Traces of {shown} of {total}, as they entered the analysis, each in units of its own "
-    "SD (4 SD from one trace to the next); at most {most} neurons per community (the most strongly bound first), from "
-    "the subject in which the motif weighs most. Coloured: when the motif is active; pale bands: "
-    "epochs of that subject. No averaging, no error bars. Good: within the coloured "
-    "interval the traces rise or fall together, outside they do not. Bad: one common step or drift "
-    "in all traces (motion, bleaching), or a single event shared by the group."
+    "Traces of {shown} of {total}, as they entered the analysis, each in units of its own SD "
+    "(4 SD from one trace to the next); at most {most} neurons per community (the most strongly "
+    "bound first), from the subject in which the motif weighs most. Coloured: when the motif is "
+    "active; pale bands: epochs of that subject. No averaging, no error bars. Good: within the "
+    "coloured interval the traces rise or fall together, outside they do not. Bad: one common step "
+    "or drift in all traces (motion, bleaching), or a single event shared by the group."
 )
 
 

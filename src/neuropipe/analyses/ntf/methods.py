@@ -1,0 +1,204 @@
+"""The methods paragraph: what was done, with the numbers of this result, ready to paste."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuropipe.analyses.ntf.motifs import list_motifs
+from neuropipe.analyses.ntf.spec import Settings
+from neuropipe.analyses.ntf.summary import restart_similarity
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["changed_settings", "text"]
+
+REFERENCES = {
+    "Dyballa": "Dyballa L, Lang S, Haslund-Gourley A, Yemini E, Zucker SW (2024). Learning dynamic "
+    "representations of the functional connectome in neurobiological networks. ICLR 2024, "
+    "arXiv:2402.14102.",
+    "Williams": "Williams AH et al. (2018). Unsupervised discovery of demixed, low-dimensional "
+    "neural dynamics across multiple timescales through tensor component analysis. Neuron 98, "
+    "1099-1115.",
+    "Cichocki": "Cichocki A, Phan AH (2009). Fast local algorithms for large scale nonnegative "
+    "matrix and tensor factorizations. IEICE Trans Fundamentals E92-A, 708-721.",
+    "Tomasi": "Tomasi G, Bro R (2005). PARAFAC and missing values. Chemometrics and Intelligent "
+    "Laboratory Systems 75, 163-180.",
+    "Peixoto": "Peixoto TP (2018). Nonparametric weighted stochastic block models. Physical Review "
+    "E 97, 012306.",
+}
+
+AFFINITY = {
+    "excess": "the co-fluctuation of the two rectified derivatives above what their activity "
+    "levels give: their covariance in a centred window of {window_s:g} s divided by the product of "
+    "their standard deviations, negative values set to 0, times the geometric mean of the "
+    "standard deviations",
+    "differential": "the similarity of the two rectified derivatives over intervals in which both "
+    "derivatives keep a constant sign, weighted by their mean size (Dyballa et al. 2024, our "
+    "formula)",
+    "abs_corr": "the absolute correlation of the two traces in a centred window of {window_s:g} s",
+    "abs_dcorr": "the absolute correlation of the two derivatives in a centred window of "
+    "{window_s:g} s",
+}
+
+SIGNIFICANCE = {
+    "none": "The significance of communities was not tested.",
+    "permute": "The score of a community (mean rank of its internal weights, standardised for its "
+    "number of pairs) was compared with the largest score that the same detection found in each of "
+    "{null_draws} graphs with the observed weights in random places (p family-wise within a "
+    "motif).",
+    "circular_shift": "The score of a community (mean rank of its internal weights, standardised "
+    "for its number of pairs) was compared with the largest score that the same detection found in "
+    "graphs of traces shifted by a random circular rotation per neuron and subject, with the "
+    "time and subject factors held fixed (100 draws, p family-wise within a motif).",
+}
+
+MODELS = {
+    "exponential": "exponential weights (rate ~ Gamma(1, 1), integrated out)",
+    "normal": "normal square roots of the weights (normal-inverse-gamma prior, integrated out)",
+}
+
+
+def changed_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, by dotted key.
+
+    Examples
+    --------
+    >>> changed_settings(Settings(rank=4, affinity={"bin_s": 2.0}))
+    {'affinity.bin_s': 2.0, 'rank': 4}
+    """
+
+    def walk(values: dict[str, Any], defaults: dict[str, Any], prefix: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in values.items():
+            if isinstance(value, dict):
+                found |= walk(value, defaults[key], f"{prefix}{key}.")
+            elif value != defaults[key]:
+                found[f"{prefix}{key}"] = value
+        return found
+
+    return walk(settings.model_dump(), Settings().model_dump(), "")
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _affinity(settings: Settings, result: xr.Dataset) -> str:
+    rules = settings.affinity
+    formula = AFFINITY[rules.mode].format(window_s=rules.window_s)
+    neurons, subjects = result.sizes["neuron"], result.sizes["subject"]
+    align = str(result.attrs.get("align", ""))
+    aligned = f" (time aligned: {align})" if align else ""
+    return (
+        f"Dynamic functional connectomes were estimated from {_number(neurons, 'neuron')} in "
+        f"{_number(subjects, 'subject')}{aligned}, after Dyballa et al. (2024). Gaps of up to "
+        f"{rules.max_gap_s:g} s were interpolated; neurons that were not identified in a subject "
+        "stayed missing. Derivatives were computed with a Savitzky-Golay filter (order 2, "
+        f"window {rules.deriv_window_s:g} s or 5 frames if longer), rectified, divided by their "
+        f"{rules.scale_quantile:g} quantile and clipped at 1. The affinity of a pair of neurons "
+        f"was {formula}, averaged in bins of {rules.bin_s:g} s."
+    )
+
+
+def _rank(settings: Settings, used: int) -> str:
+    ranks = settings.candidate_ranks
+    if not ranks:
+        return f"The number of components was set to {used}."
+    tried = f"{ranks[0]} to {ranks[-1]}" if settings.rank == "auto" else ", ".join(map(str, ranks))
+    return (
+        f"The number of components was chosen among {tried} by cross-validation "
+        f"({settings.cv_folds} folds, each holding out 10 % of the observed pair-by-subject "
+        "fibres, or of pair-by-time blocks with a single subject) as the smallest within one "
+        f"standard error of the lowest error: {used}."
+    )
+
+
+def _factorisation(settings: Settings, result: xr.Dataset) -> str:
+    similarity = restart_similarity(result)
+    agreement = (
+        f" The restarts had a median factor match score of {np.median(similarity):.2f} "
+        "(Williams et al. 2018)."
+        if similarity.size
+        else ""
+    )
+    bootstrap = (
+        f" Intervals of the factors are 5 and 95 % quantiles over {settings.bootstrap} resamplings "
+        "of subjects."
+        if settings.bootstrap
+        else ""
+    )
+    return (
+        "The tensor of affinities (pairs x time bins x subjects) was factorised into non-negative "
+        "components by hierarchical alternating least squares (Cichocki and Phan 2009) on "
+        f"the observed cells only (Tomasi and Bro 2005), with {settings.inner} sweeps per mode and "
+        f"iteration, a ridge of {settings.ridge:g} on the pair factors where data were missing, at "
+        f"most {settings.max_iter} iterations, ended when the relative error changed by less than "
+        f"{settings.tol:g}; the best of {_number(settings.restarts, 'random start')} was kept. "
+        f"{_rank(settings, result.sizes['component'])} The model explains "
+        f"{100 * float(result['explained_variance']):.0f} % of the squared affinity.{agreement}"
+        f"{bootstrap}"
+    )
+
+
+def _communities(settings: Settings, result: xr.Dataset) -> str:
+    rules = settings.communities
+    found = sum(len(motif.communities) for motif in list_motifs(result))
+    test = SIGNIFICANCE[settings.significance].format(null_draws=rules.null_draws)
+    return (
+        "Each component's graph was partitioned by a dense weighted stochastic block model "
+        f"(Peixoto 2018, own implementation) with {MODELS[rules.weights]}: greedy "
+        f"moves of single neurons and merges of blocks from {rules.k_max} blocks down to one, "
+        f"best of {_number(rules.restarts, 'start')}. Blocks of at least {rules.min_size} neurons "
+        "whose mean internal weight exceeded the median of the graph by more than 0.4 of what the "
+        "strongest block did, and the mean of the graph, count as communities, the rest as "
+        f"background; {found} {'was' if found == 1 else 'were'} found. {test}"
+    )
+
+
+def _changed(settings: Settings) -> str:
+    changed = changed_settings(settings)
+    if not changed:
+        return "All settings were at their defaults."
+    listed = "; ".join(f"{key} = {_written(value)}" for key, value in changed.items())
+    return f"Settings that differ from the defaults: {listed}."
+
+
+def _versions(result: xr.Dataset) -> str:
+    versions = json.loads(result.attrs.get("versions", "{}") or "{}")
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Software: {listed}." if listed else ""
+
+
+def text(settings: Settings, result: xr.Dataset) -> str:
+    """Return the methods paragraph of a result, in Markdown, with its references.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the fit.
+    result : xarray.Dataset
+        Result of the analysis; its attribute ``versions`` (JSON) names the software.
+    """
+    paragraph = " ".join(
+        part
+        for part in (
+            _affinity(settings, result),
+            _factorisation(settings, result),
+            _communities(settings, result),
+            _changed(settings),
+            _versions(result),
+        )
+        if part
+    )
+    cited = [reference for name, reference in REFERENCES.items() if name in paragraph]
+    return paragraph + "\n\n" + "\n".join(f"- {reference}" for reference in cited) + "\n"

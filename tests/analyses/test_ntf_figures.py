@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from neuropipe.analyses.ntf.figures import DRAW, figures
+from neuropipe.analyses.ntf.figures.common import shared_epochs, subject_epochs
+from neuropipe.analyses.ntf.kernels.communities import detect_communities
+from neuropipe.analyses.ntf.kernels.community_result import stack_communities
+from neuropipe.analyses.ntf.methods import text
+from neuropipe.analyses.ntf.motifs import community_name, list_motifs, match_groups
+from neuropipe.analyses.ntf.spec import ANALYSIS, Settings
+from neuropipe.analyses.ntf.summary import headline, metrics, summary
+from neuropipe.plotting.save import save_figure
+
+CLASSES = ("interneuron", "motor", "sensory", "")
+BIN_S, RATE_HZ = 1.0, 3.0
+
+
+def graphs(rng, n_neurons, n_components, planted):
+    """Graphs with two planted groups each, the last one without any."""
+    found, labels = [], []
+    for component in range(n_components):
+        label = np.full(n_neurons, -1)
+        if planted and (component < n_components - 1 or n_components == 1):
+            size = max(3, n_neurons // 8)
+            for group in range(2):
+                label[rng.choice(np.flatnonzero(label < 0), size, replace=False)] = group
+        same = (label[:, None] == label) & (label[:, None] >= 0)
+        graph = np.triu(np.where(same, 1.0, 0.12) * rng.gamma(2.0, 0.5, same.shape), 1) * 0.1
+        found.append(graph + graph.T)
+        labels.append(label)
+    return np.array(found), np.array(labels)
+
+
+def selection(rng, n_components, selected):
+    ranks = np.arange(1, n_components + 3) if selected else np.array([n_components])
+    error = (
+        0.75 + 0.02 * np.abs(ranks - n_components)[:, None] + rng.normal(0, 0.01, (ranks.size, 4))
+    )
+    similarity = np.clip(rng.normal(0.92, 0.05, (ranks.size, 4, 4)), 0, 1)
+    return ranks, error if selected else np.full_like(error, np.nan), similarity
+
+
+def traces(rng, labels, course, n_subjects, n_times):
+    activity = rng.normal(size=(n_subjects, labels.shape[1], n_times)) * 0.3
+    step = n_times // course.shape[1]
+    for label, shape in zip(labels, course, strict=True):
+        for group in range(2):
+            drive = np.repeat(shape, step) * rng.gamma(1.0, 2.0, n_times)
+            activity[:, label == group] += drive
+    return activity
+
+
+def planted_result(
+    n_neurons=40,
+    n_components=4,
+    n_subjects=4,
+    *,
+    n_bins=180,
+    planted=True,
+    epochs=("odour", "light", "odour"),
+    classes=True,
+    selected=True,
+    null_draws=20,
+    seed=0,
+):
+    """A result as the last stage writes it, from planted factors."""
+    rng = np.random.default_rng(seed)
+    time_bin = (np.arange(n_bins) + 0.5) * BIN_S
+    centers = np.linspace(0.1, 0.9, n_components) * n_bins
+    course = np.exp(-0.5 * ((np.arange(n_bins) - centers[:, None]) / (0.03 * n_bins)) ** 2)
+    intervals = np.full((n_components, 2, 2), np.nan)
+    intervals[:, 0] = np.stack([centers - 0.04 * n_bins, centers + 0.04 * n_bins], axis=1)
+    adjacency, labels = graphs(rng, n_neurons, n_components, planted)
+    activity = traces(rng, labels, course, n_subjects, int(n_bins * RATE_HZ))
+    activity[rng.random((n_subjects, n_neurons)) < 0.15] = np.nan
+    found = stack_communities(
+        [detect_communities(graph, null_draws=null_draws, rng=rng) for graph in adjacency]
+    )
+    ranks, error, similarity = selection(rng, n_components, selected)
+    subject_factor = rng.random((n_components, n_subjects))
+    weight = np.linspace(30, 10, n_components)
+    history = 0.5 + np.exp(-np.arange(40) / 6.0) + rng.random((4, 1)) * 0.02
+    history[1, 25:] = np.nan
+    names = np.array([f"N{i:03d}" for i in range(n_neurons)], dtype=object)
+    by_id = ("component", "level", "community_id")
+    result = xr.Dataset(
+        {
+            "component_weight": ("component", weight),
+            "time_factor": (("component", "time_bin"), course),
+            "subject_factor": (("component", "subject"), subject_factor),
+            "component_adjacency": (("component", "neuron", "neuron_2"), adjacency),
+            "community": (("component", "level", "neuron"), found["community"]),
+            "community_strength": (by_id, found["strength"]),
+            "community_pvalue": (by_id, found["pvalue"]),
+            "active_interval": (("component", "interval", "bound"), intervals),
+            "dynamic_strength": (
+                ("time_bin", "subject", "component"),
+                np.einsum("r,rt,ra->tar", weight, course, subject_factor),
+            ),
+            "loss_history": (("restart", "iteration"), history),
+            "cv_error": (("rank", "fold"), error),
+            "fms_restart": (("rank", "restart", "restart_2"), similarity),
+            "explained_variance": ((), 0.42),
+            "reconstruction_error": ("subject", np.full(n_subjects, 0.76)),
+            "activity": (("subject", "neuron", "time"), activity.astype(np.float32)),
+        },
+        coords={
+            "time_bin": time_bin,
+            "time": np.arange(activity.shape[2]) / RATE_HZ,
+            "neuron": names,
+            "neuron_2": names,
+            "subject": np.array([f"w{i + 1:02d}" for i in range(n_subjects)], dtype=object),
+            "rank": ranks,
+            "bound": np.array(["start", "stop"], dtype=object),
+        },
+        attrs={
+            "converged": 1,
+            "issues": "[]",
+            "versions": json.dumps({"neuropipe": "0.1.0", "numpy": "2.4.6", "scipy": "1.17.1"}),
+            "affinity_mode": "excess",
+            "align": "absolute",
+        },
+    )
+    if epochs:
+        start = np.linspace(0.1, 0.7, len(epochs)) * n_bins
+        result["epoch_name"] = ("epoch", np.array(epochs, dtype=object))
+        result["epoch_start"] = ("epoch", start)
+        result["epoch_stop"] = ("epoch", start + 0.1 * n_bins)
+        result["epoch_subject"] = ("epoch", np.array(["*"] * len(epochs), dtype=object))
+    if classes:
+        kinds = np.array([CLASSES[i % 4] for i in range(n_neurons)], dtype=object)
+        result["neuron_class"] = ("neuron", kinds)
+    return result
+
+
+@pytest.fixture(scope="module")
+def result():
+    return planted_result()
+
+
+CASES = {
+    "usual": {},
+    "one subject": {"n_subjects": 1},
+    "one component": {"n_components": 1},
+    "no community": {"planted": False},
+    "no epochs, no classes": {"epochs": (), "classes": False},
+    "rank given": {"selected": False},
+    "four neurons": {"n_neurons": 4, "planted": False},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_figure_is_drawn_and_saved(case, tmp_path):
+    drawn = figures(planted_result(null_draws=5, **CASES[case]))
+    assert tuple(drawn) == ANALYSIS.figure_slugs
+    for slug, figure in drawn.items():
+        assert figure.title
+        assert "Good:" in figure.caption
+        assert "Bad:" in figure.caption
+        assert isinstance(figure.table, pd.DataFrame)
+        svg = save_figure(figure, tmp_path, slug)[0].read_text(encoding="utf-8")
+        assert len(svg) < 2_000_000
+
+
+def test_121_neurons_and_12_components_fit_on_pages(tmp_path):
+    drawn = figures(planted_result(121, 12, 7, null_draws=3))
+    for slug, figure in drawn.items():
+        svg, _, table = save_figure(figure, tmp_path, slug)
+        assert svg.stat().st_size < 2_500_000
+        assert table.stat().st_size < 4_000_000
+        assert figure.get_size_inches()[1] * 25.4 < 480
+
+
+def test_captions_state_the_numbers(result):
+    drawn = figures(result)
+    assert "n = 4 subjects, 40 neurons" in drawn["components"].caption
+    assert "mean ± one standard error over 4 folds" in drawn["rank"].caption
+    given = figures(planted_result(selected=False, null_draws=3))["rank"]
+    assert "nothing was selected" in given.caption
+    assert "Loss of the restarts" in given.axes[0].get_title(loc="left")
+
+
+def test_drawing_does_not_change_the_result(result):
+    before = result.copy(deep=True)
+    figures(result)
+    text(Settings(), result)
+    summary(result)
+    xr.testing.assert_identical(before, result)
+
+
+def test_order_of_the_dims_does_not_matter(result):
+    turned = result.transpose(*sorted(result.dims))
+    one, two = figures(result), figures(turned)
+    for slug in one:
+        pd.testing.assert_frame_equal(one[slug].table, two[slug].table)
+
+
+def test_all_slugs_have_a_figure():
+    assert tuple(DRAW) == ANALYSIS.figure_slugs
+
+
+def test_members_are_named_in_the_community_figure(result):
+    figure = figures(result)["communities"]
+    written = {text.get_text() for axes in figure.axes for text in axes.texts}
+    for motif in list_motifs(result):
+        for one in motif.communities:
+            assert one.name in written
+            assert {str(result["neuron"].values[i]) for i in one.members} <= written
+
+
+def test_epochs_at_different_times_are_not_drawn_for_all():
+    result = planted_result(epochs=("a", "b", "b"), null_draws=1)
+    result["epoch_subject"] = ("epoch", np.array(["*", "w01", "w02"], dtype=object))
+    shared, apart = shared_epochs(result)
+    assert [epoch.name for epoch in shared] == ["a"]
+    assert apart == 2
+    assert [epoch.name for epoch in subject_epochs(result, "w01")] == ["a", "b"]
+
+
+def test_epochs_of_every_subject_at_one_time_are_shared():
+    result = planted_result(epochs=("a",) * 4, null_draws=1)
+    result["epoch_start"][:] = 5.0
+    result["epoch_stop"][:] = 9.0
+    result["epoch_subject"][:] = result["subject"].values
+    assert [epoch.start for epoch in shared_epochs(result)[0]] == [5.0]
+
+
+def test_community_names_count_in_letters():
+    names = [community_name(2, k) for k in (0, 1, 25, 26, 27)]
+    assert names == ["2a", "2b", "2z", "2aa", "2ab"]
+
+
+def test_same_neurons_keep_their_group_between_motifs(result):
+    same = result.isel(component=[0, 0, 1]).assign_coords(component=[0, 1, 2])
+    groups = match_groups(list_motifs(same))
+    assert groups["1a"] == groups["2a"]
+    assert groups["1b"] == groups["2b"]
+    assert groups["1a"] != groups["1b"]
+
+
+def test_summary_has_one_row_per_member(result):
+    table = summary(result)
+    labels = result["community"].values[:, 0]
+    assert (table["neuron"] != "").sum() == (labels >= 0).sum()
+    assert set(table["component"]) == {1, 2, 3, 4}
+    row = table.iloc[0]
+    assert row["stop_s"] > row["start_s"]
+    assert len(row["top_subjects"].split(", ")) == 3
+    position = int(np.flatnonzero(result["neuron"].values == row["neuron"])[0])
+    label = labels[0, position]
+    assert row["strength"] == result["community_strength"].values[0, 0, label]
+
+
+def test_summary_lists_motifs_without_community():
+    table = summary(planted_result(planted=False, null_draws=1))
+    assert set(table["component"]) == {1, 2, 3, 4}
+
+
+def test_headline_holds_numbers(result):
+    sentence = headline(result)
+    assert sentence.startswith("4 components from 40 neurons in 4 subjects explain 42 %")
+    assert sentence.endswith("at p < 0.05.")
+    single = headline(planted_result(n_subjects=1, n_components=1, null_draws=1))
+    assert single.startswith("1 component from 40 neurons in 1 subject explain")
+
+
+def test_metrics_are_complete_and_unique(result):
+    rows = metrics(result)
+    assert all(set(row) == {"metric", "value", "unit", "low", "high", "n"} for row in rows)
+    values = {row["metric"]: row["value"] for row in rows}
+    assert len(values) == len(rows)
+    assert values["components"] == 4
+    assert values["explained_variance"] == pytest.approx(0.42)
+    assert values["active_time"] == pytest.approx(0.08 * 180)
+    assert values["communities"] >= values["significant_communities"] > 0
+
+
+def test_metrics_name_the_same_rows_without_communities(result):
+    names = [row["metric"] for row in metrics(result)]
+    empty = metrics(planted_result(planted=False, selected=False, null_draws=1, seed=3))
+    assert [row["metric"] for row in empty] == names
+
+
+def test_methods_hold_numbers_versions_and_references(result):
+    paragraph = text(Settings(), result)
+    for word in ("Dyballa", "40 neurons", "4 subjects", "0.1.0", "42 %", "arXiv:2402.14102"):
+        assert word in paragraph
+    assert "{" not in paragraph
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"affinity": {"mode": "differential"}}, ["constant sign", "affinity.mode = differential"]),
+        ({"affinity": {"deriv_window_s": 3.25}}, ["3.25"]),
+        ({"affinity": {"scale_quantile": 0.91}}, ["0.91"]),
+        ({"affinity": {"window_s": 17.5}}, ["17.5"]),
+        ({"affinity": {"bin_s": 2.5}}, ["2.5 s"]),
+        ({"affinity": {"max_gap_s": 0.75}}, ["0.75"]),
+        ({"rank": [3, 4, 7]}, ["3, 4, 7"]),
+        ({"rank": 4}, ["rank = 4"]),
+        ({"max_rank": 9}, ["1 to 9"]),
+        ({"cv_folds": 7}, ["7 folds"]),
+        ({"restarts": 23}, ["23"]),
+        ({"max_iter": 777}, ["777"]),
+        ({"inner": 5}, ["5"]),
+        ({"tol": 3e-6}, ["3e-06"]),
+        ({"ridge": 0.037}, ["0.037"]),
+        ({"bootstrap": 55}, ["55"]),
+        ({"communities": {"weights": "normal"}}, ["normal"]),
+        ({"communities": {"k_max": 14}}, ["14"]),
+        ({"communities": {"restarts": 19}}, ["19"]),
+        ({"communities": {"min_size": 5}}, ["5 neurons"]),
+        ({"communities": {"null_draws": 333}}, ["333"]),
+        ({"significance": "none"}, ["not tested"]),
+        ({"significance": "circular_shift"}, ["circular"]),
+    ],
+)
+def test_methods_mention_every_setting_that_is_not_the_default(settings, words, result):
+    changed = Settings.model_validate(settings)
+    paragraph = text(changed, result)
+    for word in words:
+        assert word in paragraph
+    assert paragraph != text(Settings(), result)
