@@ -262,7 +262,11 @@ def assemble_code(analysis: Analysis) -> tuple[str, ...]:
     """Return the modules that decide an input dataset."""
     module = analysis.assemble.partition(":")[0]
     own = module.startswith("neuropipe.assemble.")
-    shared = ("neuropipe.preprocess.sampling", "neuropipe.preprocess.steps", "neuropipe.store.atlas")
+    shared = (
+        "neuropipe.preprocess.sampling",
+        "neuropipe.preprocess.steps",
+        "neuropipe.store.atlas",
+    )
     return ("neuropipe.assemble" if own else module, *shared)
 
 
@@ -321,7 +325,9 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
                 inputs=(source, *parts),
                 outputs=(out, *(_provenance_of(out) if last else ())),
                 settings={
-                    "settings": analysis.for_stage(run.settings, stage),
+                    "settings": run.settings.model_dump(mode="json")
+                    if last  # every result carries all its settings
+                    else analysis.for_stage(run.settings, stage),
                     "seed": study.seed(collection.name, run),
                 },
                 code=analysis.code_modules,
