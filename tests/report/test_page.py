@@ -284,6 +284,23 @@ def test_dot_plot_of_one_or_no_value(value: float) -> None:
     assert "nan" not in svg
 
 
+def test_counts_have_ticks_without_fractions() -> None:
+    nan = float("nan")
+    svg = panel_svg(Panel("components", "", (Dot("a", "ntf", 0, 0, 3.0, nan, nan),)))
+    assert re.findall(r'class="tick"[^>]*>([^<]+)', svg) == ["2", "3", "4"]
+
+
+def test_what_only_follows_is_not_listed_twice(filled: Any) -> None:
+    number = next(n for n, c in enumerate(filled.cells) if c.stage == "preprocess")
+    cell = filled.cells[number]
+    reasons = ("follows from ingest_recording/x",)
+    filled.cells[number] = type(cell)(cell.stage, cell.collection, "", "stale", reasons)
+    page = build(filled)
+    attention = page[page.index("Needs attention") : page.index('class="matrix"')]
+    assert "restarts: 8 -&gt; 2" in attention
+    assert "follows from" not in attention
+
+
 def test_shrunk_svg_keeps_its_shape() -> None:
     svg = b'<svg><path d="M 1.234567 -0.000001 L 10.5 3e2" x="1.234567"/></svg>'
     assert shrink_svg(svg) == b'<svg><path d="M 1.23 -0 L 10.5 3e2" x="1.234567"/></svg>'

@@ -73,10 +73,15 @@ def _domain(dots: tuple[Dot, ...]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = min(finite), max(finite)
     if math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-300):
-        pad = abs(low) * 0.1 or 1.0
+        pad = max(abs(low) * 0.1, 1.0 if _whole(dots) else 0.0) or 1.0
     else:
         pad = (high - low) * 0.07
     return low - pad, high + pad
+
+
+def _whole(dots: tuple[Dot, ...]) -> bool:
+    """Tell whether the values are counts, whose axis has no fractions."""
+    return all(dot.value.is_integer() for dot in dots if math.isfinite(dot.value))
 
 
 def _shorten(name: str) -> str:
@@ -139,10 +144,12 @@ def _dot_parts(dot: Dot, y: float, scale: tuple[float, float]) -> list[str]:
     return parts
 
 
-def _axis_parts(scale: tuple[float, float], bottom: float) -> list[str]:
+def _axis_parts(scale: tuple[float, float], bottom: float, whole: bool) -> list[str]:
     low, high = scale
     parts = []
     for tick in nice_ticks(low, high, count=3):
+        if whole and not tick.is_integer():
+            continue
         x = LEFT + (tick - low) / (high - low) * (WIDTH - LEFT - RIGHT)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
         parts.append(
@@ -173,7 +180,7 @@ def panel_svg(panel: Panel) -> Markup:
             y += LINE
         y += GAP
     bottom = round(y - GAP / 2)
-    parts = [*_axis_parts(scale, bottom), *body]
+    parts = [*_axis_parts(scale, bottom, _whole(panel.dots)), *body]
     return Markup(
         f'<svg class="dotplot" role="img" viewBox="0 0 {WIDTH} {bottom + AXIS}" '
         f'aria-label="{escape(_describe(panel))}">{"".join(parts)}</svg>'

@@ -101,6 +101,8 @@ def format_duration(seconds: Any) -> str:
         return f"{seconds:.3g} s"
     if seconds < 3600:
         minutes, rest = divmod(round(seconds), 60)
+        if minutes >= 10:
+            return f"{round(seconds / 60)} min"
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     return f"{seconds / 3600:.3g} h"
 

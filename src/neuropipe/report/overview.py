@@ -47,6 +47,13 @@ class State:
     error: str = ""
     log: Link | None = None
 
+    @property
+    def own_reasons(self) -> tuple[str, ...]:
+        """Reasons of a stale job that lie in itself, not in what it follows from."""
+        if self.state != "stale":
+            return ()
+        return tuple(r for r in self.reasons if not r.startswith("follows from"))
+
 
 MISSING = State("missing")
 
@@ -76,12 +83,15 @@ class Matrix:
 
     @property
     def attention(self) -> tuple[tuple[str, str, State, str], ...]:
-        """Failed and stale cells: collection, column, state, anchor; failed first."""
+        """Failed and stale cells: collection, column, state, anchor; failed first.
+
+        What is stale only because something before it is would repeat that reason.
+        """
         found = [
             (row.name, column, cell[0], cell[1])
             for row in self.rows
             for column, cell in zip(self.columns, row.cells, strict=True)
-            if cell and cell[0].state in ("failed", "stale")
+            if cell and (cell[0].state == "failed" or cell[0].own_reasons)
         ]
         return tuple(sorted(found, key=lambda entry: entry[2].state))
 
