@@ -168,6 +168,22 @@ def test_unlabelled_recording_has_empty_labels(tmp_path, activity):
     assert set(tree["raw"].data_vars) >= {"fluorescence", "neuropil", "deconvolved"}
 
 
+def test_unlabelled_recording_comes_back_from_our_nwb(tmp_path, activity):
+    settings = write_suite2p_folder(activity, "02", tmp_path / "plane0")
+    first, _ = ingest(tmp_path / "plane0", tmp_path / "1", {"suite2p": settings})
+    second, _ = ingest(tmp_path / "1/sub-01_calcium.nwb", tmp_path / "2")
+    assert second["content_sha256"] == first["content_sha256"]
+
+
+def test_dataset_is_named_by_its_description_then_by_the_table(tmp_path, hdf5):
+    row = recording(extra={"dataset": "from the table", "dataset_version": "3"})
+    _, tree = ingest(hdf5[0], tmp_path / "1", hdf5[1], row)
+    assert (tree.attrs["dataset"], tree.attrs["dataset_version"]) == ("from the table", "3")
+    (tmp_path / "source/dataset_description.json").write_text('{"Name": "Worms"}')
+    _, tree = ingest(hdf5[0], tmp_path / "2", hdf5[1], row)
+    assert (tree.attrs["dataset"], tree.attrs["dataset_version"]) == ("Worms", "3")
+
+
 def test_permuting_traces_permutes_labels_only(tmp_path, activity):
     found = []
     for seed in (0, 1):

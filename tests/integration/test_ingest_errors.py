@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import h5py
 import numpy as np
 import pytest
@@ -271,6 +270,19 @@ def test_naive_session_start_is_an_error(tmp_path, fields):
     expect("NAIVE_SESSION_START", "UTC offset", path, tmp_path / "o", row=row)
     row = {"session_start": "yesterday"}
     expect("BAD_SESSION_START", "ISO 8601", path, tmp_path / "o", row=row)
+
+
+def test_nwb_with_a_naive_session_start(tmp_path):
+    activity = xr.Dataset(
+        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
+        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
+    )
+    path = tmp_path / "a.nwb"
+    write_calcium_nwb(activity, "01", path)
+    with h5py.File(path, "r+") as file:
+        del file["session_start_time"]
+        file["session_start_time"] = "2024-03-05T14:00:00"
+    expect("NAIVE_SESSION_START", "UTC", path, tmp_path / "o", reader="nwb", settings={})
 
 
 def test_absent_session_start_is_an_issue(tmp_path, fields):

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.skipif(
     not CALCIUM.is_dir(), reason=f"real data absent: {CALCIUM} (set NEUROPIPE_REAL_DATA)"
 )
 
-# `trace_array_original` holds the traces before any normalisation, hence fluorescence; the values of
-# `traces_array_F_F20` would be a ratio to a baseline, which preprocessing computes itself.
+# `trace_array_original` holds the traces before any normalisation, hence fluorescence; those
+# of `traces_array_F_F20` would be a ratio to a baseline, which preprocessing computes itself.
 DAG = {
     "kind": "fluorescence",
     "index_base": 1,

@@ -54,9 +54,7 @@ def samples(handle, name, max_bytes=1 << 20):
     blocks = [block for block in handle.blocks(max_bytes) if block.name == name]
     starts = np.cumsum([0] + [len(block.values) for block in blocks])[:-1]
     assert [block.start for block in blocks] == list(starts)
-    assert all(
-        block.values.nbytes <= max(max_bytes, block.values[:1].nbytes) for block in blocks
-    )
+    assert all(block.values.nbytes <= max(max_bytes, block.values[:1].nbytes) for block in blocks)
     return np.concatenate([block.values for block in blocks])
 
 
@@ -689,3 +687,12 @@ def test_scan_tells_which_rows_cannot_be_told_apart(tmp_path, activity):
     for name in ("a_sub-01.csv", "b_sub-01.csv"):
         write_calcium_table(activity, "01", tmp_path / name)
     assert [issue.code for issue in scan([tmp_path]).issues] == ["SAME_ENTITIES"]
+
+
+def test_nwb_that_breaks_its_schema_is_named(tmp_path, activity):
+    path = tmp_path / "a.nwb"
+    write_calcium_nwb(activity, "01", path)
+    with h5py.File(path, "r+") as file:
+        del file["identifier"]
+    with pytest.raises(IngestError, match=r"NOT_THIS_FORMAT.*a\.nwb"):
+        open_with("nwb", path)

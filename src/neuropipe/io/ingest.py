@@ -20,6 +20,7 @@ from neuropipe.io.checks import (
     check_session_start,
     check_times,
 )
+from neuropipe.io.dataset import dataset_of
 from neuropipe.io.publish import (
     portable,
     publish,
@@ -202,7 +203,7 @@ def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Is
     if "roi" not in raw.dims:
         return raw, []
     n_rois = raw.sizes["roi"]
-    if "label_source" not in raw:
+    if "label_source" not in raw or not any(str(text) for text in raw["label_source"].values):
         empty = object_array([""] * n_rois)
         return raw.assign_coords(label_source=("roi", empty), label=("roi", empty.copy())), []
     atlas = load_atlas(settings.labels.atlas, settings.labels.include_can)
@@ -262,7 +263,7 @@ def _attributes(
     attrs: dict[str, Any] = {k: v for k, v in schema.attrs.items() if k in own}
     attrs["recording"] = recording.name
     attrs |= {key: getattr(recording, column) for key, column in ENTITIES.items()}
-    attrs |= {key: str(schema.attrs.get(key, "")) for key in ("dataset", "dataset_version")}
+    attrs |= dataset_of(source, schema.attrs, recording.extra)
     for key in METADATA:
         stated, given = str(schema.attrs.get(key, "")), getattr(recording, key)
         if key == "session_start":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,9 +12,16 @@ from pydantic import Field
 
 from neuropipe.config.models import StrictModel
 from neuropipe.errors import ConfigError, IngestError, Issue
-from neuropipe.io.calcium.handle import ArraySource, CalciumHandle, behavior_dataset, object_array
+from neuropipe.io.calcium.handle import (
+    UNITS,
+    ArraySource,
+    CalciumHandle,
+    behavior_dataset,
+    object_array,
+)
 from neuropipe.io.checks import (
     HDF5_MAGIC,
+    check_session_start,
     common_length,
     decode_texts,
     has_magic,
@@ -31,17 +38,14 @@ from neuropipe.io.nwb_tables import (
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from neuropipe.config.models import IngestOverride
-    from neuropipe.store.series import Block
 
 __all__ = ["READER", "NwbSettings", "open_recording", "probe"]
 
 OWN_MARK = "scratch/neuropipe"
 LABEL_COLUMNS = ("label", "neuron", "neuron_name", "roi_name", "cell_name", "ID_labels", "name")
 CONFIDENCE_COLUMNS = ("label_confidence", "confidence", "id_confidence")
-KINDS = ("fluorescence", "neuropil", "dff", "deconvolved")
+KINDS = tuple(UNITS)
 
 
 class NwbSettings(StrictModel):
@@ -303,13 +307,19 @@ def open_recording(path: Path, settings: NwbSettings, override: IngestOverride) 
                 "use the reader `hdf5` with a field map",
             )
         own = OWN_MARK in file
+        # pynwb fails on a naive time with a message that names neither field nor remedy.
+        if "session_start_time" in file:
+            text = decode_texts([file["session_start_time"][()]], str(path))[0]
+            check_session_start(text, f"{path}: session_start_time")
     if own:
-        return _OwnHandle(path)
+        from neuropipe.io.calcium.own_nwb import OwnNwbHandle
+
+        return OwnNwbHandle(path)
     from pynwb import NWBHDF5IO
 
     stream = NWBHDF5IO(path, "r", load_namespaces=True)
     try:
-        handle = _open_foreign(stream.read(), path, settings, override)
+        handle = _open_foreign(_read(stream, path), path, settings, override)
     except BaseException:
         stream.close()
         raise
@@ -317,74 +327,15 @@ def open_recording(path: Path, settings: NwbSettings, override: IngestOverride) 
     return handle
 
 
-class _OwnHandle:
-    """A file that we wrote: its tree holds everything, already on the store's terms."""
-
-    def __init__(self, path: Path) -> None:
-        from neuropipe.store.nwb import from_nwb
-
-        self._path, self._tree = path, from_nwb(path)
-        self.issues: list[Issue] = []
-
-    def _group(self, name: str) -> xr.Dataset | None:
-        if name not in self._tree.children:
-            return None
-        return self._tree[name].to_dataset(inherit=False)
-
-    def schema(self) -> Any:
-        """Return everything but the samples."""
-        from neuropipe.store.series import RecordingSchema, SeriesSpec
-
-        raw = self._group("raw")
-        names = [name for name in KINDS if name in raw.data_vars]
-        specs = [
-            SeriesSpec(n, raw[n].dims, raw[n].shape, raw[n].dtype, dict(raw[n].attrs))
-            for n in names
-        ]
-        derived = [n for n in ("valid", "roi_ok", "observed", "segment_start") if n in raw]
-        kept: Mapping[str, Any] = {
-            key: value for key, value in self._tree.attrs.items() if key in KEPT_ATTRS
-        }
-        small = raw.drop_vars([*names, *derived])
-        small.attrs = {key: v for key, v in raw.attrs.items() if key != "all_valid"}
-        return RecordingSchema(
-            modality="calcium",
-            attrs=kept,
-            raw=small,
-            series=specs,
-            trials=self._group("trials"),
-            behavior=self._group("behavior"),
-            source_files=(str(self._path),),
-        )
-
-    def blocks(self, max_bytes: int) -> Iterator[Block]:
-        """Yield the samples series by series in time order."""
-        from neuropipe.store.hashing import iter_blocks
-        from neuropipe.store.series import Block
-
-        raw = self._group("raw")
-        for name in (name for name in KINDS if name in raw.data_vars):
-            for start, values in iter_blocks(raw[name].variable, max_bytes):
-                yield Block(name, start, values)
-
-    def events(self) -> xr.Dataset | None:
-        """Return the events."""
-        return self._group("events")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._tree.close()
-
-
-KEPT_ATTRS = (
-    "species",
-    "sex",
-    "age",
-    "session_start",
-    "dataset",
-    "dataset_version",
-    "t0_source",
-)
+def _read(stream: Any, path: Path) -> Any:
+    try:
+        return stream.read()
+    # A file that breaks its own schema raises whatever pynwb stumbles over first.
+    except Exception as error:
+        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise IngestError(
+            "NOT_THIS_FORMAT", path, f"pynwb cannot read it: {first}", "pynwb-validate says more"
+        ) from error
 
 
 READER = Reader(

@@ -1,0 +1,84 @@
+"""NWB files that we wrote, read back through their own tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuropipe.io.calcium.handle import UNITS
+from neuropipe.store.series import Block, RecordingSchema, SeriesSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from neuropipe.errors import Issue
+
+__all__ = ["OwnNwbHandle"]
+
+KEPT_ATTRS = (
+    "species",
+    "sex",
+    "age",
+    "session_start",
+    "dataset",
+    "dataset_version",
+    "t0_source",
+)
+DERIVED = ("valid", "roi_ok", "observed", "segment_start")
+
+
+class OwnNwbHandle:
+    """A file that we wrote: its tree holds everything, already on the store's terms."""
+
+    def __init__(self, path: Path) -> None:
+        from neuropipe.store.nwb import from_nwb
+
+        self._path, self._tree = path, from_nwb(path)
+        self.issues: list[Issue] = []
+
+    def _group(self, name: str) -> xr.Dataset | None:
+        if name not in self._tree.children:
+            return None
+        return self._tree[name].to_dataset(inherit=False)
+
+    def schema(self) -> RecordingSchema:
+        """Return everything but the samples."""
+        raw = self._group("raw")
+        names = [name for name in UNITS if name in raw.data_vars]
+        specs = [
+            SeriesSpec(n, raw[n].dims, raw[n].shape, raw[n].dtype, dict(raw[n].attrs))
+            for n in names
+        ]
+        derived = [n for n in DERIVED if n in raw]
+        kept: Mapping[str, Any] = {
+            key: value for key, value in self._tree.attrs.items() if key in KEPT_ATTRS
+        }
+        small = raw.drop_vars([*names, *derived])
+        small.attrs = {key: v for key, v in raw.attrs.items() if key != "all_valid"}
+        return RecordingSchema(
+            modality="calcium",
+            attrs=kept,
+            raw=small,
+            series=specs,
+            trials=self._group("trials"),
+            behavior=self._group("behavior"),
+            source_files=(str(self._path),),
+        )
+
+    def blocks(self, max_bytes: int) -> Iterator[Block]:
+        """Yield the samples series by series in time order."""
+        from neuropipe.store.hashing import iter_blocks
+
+        raw = self._group("raw")
+        for name in (name for name in UNITS if name in raw.data_vars):
+            for start, values in iter_blocks(raw[name].variable, max_bytes):
+                yield Block(name, start, values)
+
+    def events(self) -> xr.Dataset | None:
+        """Return the events."""
+        return self._group("events")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._tree.close()
