@@ -43,7 +43,8 @@ def test_the_toy_appears_everywhere(fresh):
     table = (fresh.path / "results/toy/table.tsv").read_text().splitlines()
     cells = dict(zip(table[0].split("\t"), table[1].split("\t"), strict=True))
     assert cells["collection"] == "sub-t01_calcium"
-    assert float(cells["value"]) == pytest.approx(3.0 * 2.0 * values.mean(), rel=1e-9)
+    # The grid is half open: the last sample of the source is not on it.
+    assert float(cells["value"]) == pytest.approx(3.0 * 2.0 * values[:, :-1].mean(), rel=1e-9)
     page = (fresh.path / "report/index.html").read_text()
     assert "Mean activity" in page
     assert "4 rows, grand mean" in page

@@ -20,8 +20,8 @@ __all__ = ["config_template", "settings_rows"]
 _WIDTH = 96
 _TOP = (
     "# yaml-language-server: $schema=schema/config.schema.json\n"
-    "# Every key, its meaning and its default. Remove the # before a key (and before the keys above\n"
-    "# it) to change it.\n"
+    "# Every key, its meaning and its default. To change one, remove the # before it and before\n"
+    "# the keys that it stands under.\n"
 )
 
 
@@ -67,7 +67,7 @@ def _model_lines(
 def _field_lines(
     name: str, field: FieldInfo, given: Mapping[str, Any], indent: str = "", active: bool = True
 ) -> Iterator[str]:
-    """Return the comment of a key, then the key: as it is when given, else switched off by ``#``."""
+    """Return the comment of a key, then the key: active when given, else behind ``#``."""
     nested, value, on = _nested(field), given.get(name), active and name in given
     mark = "" if on else "#"
     yield from _comment(field, indent)

@@ -117,8 +117,8 @@ def write_dataset(
     record = dict(provenance)
     record["content_sha256"] = content_sha256(dataset)
     record["versions"] = versions()
-    flat = {key: record[key] for key in ("settings", "seed", "versions", "wall_s", "cpu_s")
-            if key in record}  # fmt: skip
+    kept = ("settings", "seed", "versions", "wall_s", "cpu_s")
+    flat: dict[str, Any] = {key: record[key] for key in kept if key in record}
     flat |= {"input_sha256": record.get("inputs", {}), "code_fingerprint": record.get("code", {})}
     attrs = {str(key): _plain(value) for key, value in dataset.attrs.items()}
     attrs |= {key: _plain(value) for key, value in flat.items()}
