@@ -32,11 +32,11 @@ REFERENCES = {
 }
 
 AFFINITY = {
-    "excess": "the co-fluctuation of the two rectified derivatives above what their activity "
+    "excess": "the co-fluctuation of the two absolute derivatives above what their activity "
     "levels give: their covariance in a centred window of {window_s:g} s divided by the product of "
     "their standard deviations, negative values set to 0, times the geometric mean of the "
     "standard deviations",
-    "differential": "the similarity of the two rectified derivatives over intervals in which both "
+    "differential": "the similarity of the two absolute derivatives over intervals in which both "
     "derivatives keep a constant sign, weighted by their mean size (Dyballa et al. 2024, our "
     "formula)",
     "abs_corr": "the absolute correlation of the two traces in a centred window of {window_s:g} s",
@@ -104,9 +104,9 @@ def _affinity(settings: Settings, result: xr.Dataset) -> str:
         f"{_number(subjects, 'subject')}{aligned}, after Dyballa et al. (2024). Gaps of up to "
         f"{rules.max_gap_s:g} s were interpolated; neurons that were not identified in a subject "
         "stayed missing. Derivatives were computed with a Savitzky-Golay filter (order 2, "
-        f"window {rules.deriv_window_s:g} s or 5 frames if longer), rectified, divided by their "
-        f"{rules.scale_quantile:g} quantile and clipped at 1. The affinity of a pair of neurons "
-        f"was {formula}, averaged in bins of {rules.bin_s:g} s."
+        f"window {rules.deriv_window_s:g} s or 5 frames if longer); their absolute values were "
+        f"divided by their {rules.scale_quantile:g} quantile and clipped at 1. The affinity of a "
+        f"pair of neurons was {formula}, averaged in bins of {rules.bin_s:g} s."
     )
 
 

@@ -13,7 +13,34 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Community", "Motif", "community_name", "list_motifs", "match_groups", "text_values"]
+__all__ = [
+    "Community",
+    "Motif",
+    "community_name",
+    "list_motifs",
+    "match_groups",
+    "ordered_dims",
+    "text_values",
+]
+
+
+DIMS = (
+    "rank",
+    "component",
+    "level",
+    "community_id",
+    "interval",
+    "bound",
+    "restart",
+    "restart_2",
+    "iteration",
+    "fold",
+    "subject",
+    "neuron",
+    "neuron_2",
+    "time_bin",
+    "time",
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +138,11 @@ def _communities(result: xr.Dataset, component: int, labels: NDArray) -> Iterato
         yield Community(name, members, float(strength[label]), float(pvalue[label]))
 
 
+def ordered_dims(result: xr.Dataset) -> xr.Dataset:
+    """Return the result with its dims in the order of the specification."""
+    return result.transpose(*DIMS, ..., missing_dims="ignore")
+
+
 def list_motifs(result: xr.Dataset) -> list[Motif]:
     """Return the motifs of a result in its order.
 
@@ -119,26 +151,7 @@ def list_motifs(result: xr.Dataset) -> list[Motif]:
     result : xarray.Dataset
         Result of the analysis; dims may be in any order.
     """
-    result = result[
-        [
-            "component_adjacency",
-            "community",
-            "community_strength",
-            *(["community_pvalue"] if "community_pvalue" in result else []),
-            "active_interval",
-            "subject_factor",
-        ]
-    ].transpose(
-        "component",
-        "level",
-        "community_id",
-        "interval",
-        "bound",
-        "subject",
-        "neuron",
-        "neuron_2",
-        missing_dims="ignore",
-    )
+    result = ordered_dims(result)
     motifs = []
     for component in range(result.sizes["component"]):
         labels = result["community"].values[component, 0]

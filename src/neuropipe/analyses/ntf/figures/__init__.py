@@ -9,6 +9,7 @@ from neuropipe.analyses.ntf.figures.communities import draw_communities
 from neuropipe.analyses.ntf.figures.components import draw_components
 from neuropipe.analyses.ntf.figures.rank import draw_rank
 from neuropipe.analyses.ntf.figures.traces import draw_traces
+from neuropipe.analyses.ntf.motifs import ordered_dims
 from neuropipe.plotting.style import apply_style
 
 if TYPE_CHECKING:
@@ -40,5 +41,6 @@ def figures(result: xr.Dataset) -> dict[str, ReportFigure]:
     dict
         Slug -> figure with title, caption and the numbers behind it.
     """
+    result = ordered_dims(result)
     with apply_style():
         return {slug: draw(result) for slug, draw in DRAW.items()}
