@@ -12,12 +12,15 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from neuropipe.errors import DataError, IngestError, MissingInput
 from neuropipe.store.hashing import content_sha256
 from neuropipe.store.nwb import from_nwb, to_nwb
+from neuropipe.store.series import Block, SeriesSpec
 from neuropipe.store.validate import validate_store
-from neuropipe.store.zarr import open_store
+from neuropipe.store.zarr import open_store, write_recording
 
 
 def _sha256(path):
@@ -46,6 +49,43 @@ def test_round_trip_is_identical_and_valid(any_case, tmp_path):
     suspected = any_case.n_times < any_case.n_rois
     assert all(suspected and "check_data_orientation" in issue.message for issue in found)
     assert all(issue.severity == "warning" for issue in found)
+
+
+@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(
+    n_times=st.integers(1, 30),
+    n_rois=st.integers(1, 4),
+    dtype=st.sampled_from(["int16", "uint16", "float32", "float64"]),
+    clock=st.sampled_from(["regular", "irregular"]),
+    words=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), max_size=4),
+    names=st.sets(
+        st.sampled_from(["name", "id", "tags", "start_time", "parent", "fields", "a:b", "a_b"])
+    ),
+)
+def test_any_recording_comes_back_from_nwb(
+    tmp_path_factory, n_times, n_rois, dtype, clock, words, names
+):
+    rng = np.random.default_rng(n_times)
+    values = (rng.normal(size=(n_times, n_rois)) * 100).astype(dtype)
+    time = np.arange(n_times) / 3 if clock == "regular" else rng.uniform(1, 2, n_times).cumsum()
+    edges = np.arange(len(words), dtype=np.float64)
+    column = ("trial", np.array(words, dtype=object))
+    trials = {"start": ("trial", edges), "stop": ("trial", edges + 1)}
+    trials |= dict.fromkeys(sorted(names), column)
+    folder = tmp_path_factory.mktemp("generated")
+    write_recording(
+        folder / "a.zarr",
+        modality="calcium",
+        attrs={"subject_id": "a"},
+        raw=xr.Dataset(coords={"time": time, "roi": np.arange(n_rois, dtype=np.int32)}),
+        series=[SeriesSpec("dff", ("time", "roi"), values.shape, values.dtype, {"units": "1"})],
+        blocks=iter([Block("dff", 0, values)]),
+        groups={"trials": xr.Dataset(trials)},
+    )
+    tree = open_store(folder / "a.zarr")
+    to_nwb(tree, folder / "a.nwb")
+    assert from_nwb(folder / "a.nwb").identical(tree)
+    assert [i for i in validate_store(folder / "a.nwb") if i.severity == "error"] == []
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "lzf"])

@@ -375,7 +375,9 @@ def test_versions_are_compared_when_a_store_is_opened(calcium_case, tmp_path, ca
 def test_values_without_a_form_in_a_store_are_refused(tmp_path):
     objects = xr.Dataset({"a": ("x", np.array([1, "b"], dtype=object))})
     dates = xr.Dataset({"a": ("x", np.array(["2020-01-01"], dtype="datetime64[ns]"))})
-    for ds in (objects, dates, xr.Dataset(attrs={"a": {1, 2}})):
-        with pytest.raises(DataError, match=r"expected|cannot be an attribute"):
+    slash = xr.Dataset({"a/b": ("x", [1.0])})
+    blank = xr.Dataset(coords={"a b": ("x", [1.0])})
+    for ds in (objects, dates, xr.Dataset(attrs={"a": {1, 2}}), slash, blank):
+        with pytest.raises(DataError, match=r"expected|cannot be an attribute|cannot be stored"):
             write_tree(xr.DataTree(ds), tmp_path / "a.zarr")
     assert _no_leftovers(tmp_path)

@@ -32,7 +32,6 @@ FAULTS = {
     "DUPLICATE": lambda ds: ds.assign_coords(roi=np.zeros(ds.sizes["roi"], dtype=int)),
     "DIMS": lambda ds: ds.transpose(),
     "DTYPE": lambda ds: ds.assign(fluorescence=ds["fluorescence"] > 0),
-    "NAME": lambda ds: ds.rename(observed="ob served").assign(observed=ds["observed"]),
 }
 
 

@@ -303,8 +303,6 @@ class _Checker:
             if variable.dtype.kind in "US":
                 text = f"fixed-width text {variable.dtype}, expected variable-length text"
                 self.fault("TEXT", f"{where}/{name}", text)
-            if re.search(r"[\s/:]", str(name)):
-                self.fault("NAME", f"{where}/{name}", "a name holds a blank, a slash or a colon")
 
     def table(self, ds: xr.Dataset, where: str, dim: str, columns: tuple[str, ...]) -> None:
         for column in columns:

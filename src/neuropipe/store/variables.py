@@ -123,6 +123,9 @@ def clean_dataset(ds: xr.Dataset, where: str) -> xr.Dataset:
     """
     variables = {}
     for name, variable in ds.variables.items():
+        if "/" in str(name) or (name in ds.coords and len(str(name).split()) != 1):
+            rule = "slashes" if "/" in str(name) else "blanks in the name of a coordinate"
+            raise DataError(f"{where}: variable {name!r}: {rule} cannot be stored; rename it")
         cleaned = _clean_variable(variable, f"{where}/{name}")
         cleaned.attrs = plain_attrs(variable.attrs, f"{where}/{name}")
         variables[name] = cleaned

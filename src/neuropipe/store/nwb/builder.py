@@ -14,7 +14,9 @@ from hdmf.data_utils import AbstractDataChunkIterator, DataChunk
 from pynwb import ProcessingModule, TimeSeries
 from pynwb.core import ScratchData
 from pynwb.epoch import TimeIntervals
+from pynwb.ophys import PlaneSegmentation
 
+from neuropipe.errors import DataError
 from neuropipe.store.chunks import SMALL_BYTES, chunk_shape
 from neuropipe.store.nwb.clock import rate_form
 from neuropipe.store.nwb.manifest import Manifest
@@ -117,7 +119,7 @@ class NwbBuilder:
         Bool becomes uint8 in series, text a list.
         """
         if is_text(variable.dtype):
-            return np.asarray(variable.values, dtype=object).tolist()
+            return _text(variable)
         dtype = np.dtype(np.uint8) if variable.dtype == bool else np.dtype(variable.dtype)
         if variable.size * dtype.itemsize <= SMALL_BYTES:
             return self._filtered(np.asarray(variable.values, dtype=dtype), variable.shape)
@@ -176,6 +178,7 @@ class NwbBuilder:
     ) -> None:
         """Add a plain `TimeSeries` that holds one variable; `path` is that of its parent."""
         variable, clock = ds[name].variable, str(ds[name].dims[0])
+        title = re.sub(r"[/:]", "_", title)
         here = f"{path}/{title}"
         series = TimeSeries(
             name=title,
@@ -192,9 +195,11 @@ class NwbBuilder:
         self, group: str, ds: xr.Dataset, names: Sequence[str], path: str
     ) -> list[VectorData]:
         """Return table columns of variables along the rows of a table at `path`."""
-        columns = []
+        columns: list[VectorData] = []
         for name in names:
-            title = f"{name}_" if name in RESERVED_COLUMNS else name
+            title = re.sub(r"[/:]", "_", name)
+            while _is_taken(title) or title in {column.name for column in columns}:
+                title += "_"
             variable = ds[name].variable
             data = self.data(variable) if is_text(variable.dtype) else np.asarray(variable.values)
             text = describe(variable, name)
@@ -232,6 +237,20 @@ class NwbBuilder:
         text = describe(variable, name)
         self.nwbfile.add_scratch(ScratchData(name=title, data=data, description=text))
         self.manifest.place(group, name, {"path": f"/scratch/{title}"})
+
+
+def _is_taken(title: str) -> bool:
+    """Say whether NWB or pynwb gives the name of a column another meaning."""
+    owners = (TimeIntervals, PlaneSegmentation)
+    return title in RESERVED_COLUMNS or any(hasattr(owner, title) for owner in owners)
+
+
+def _text(variable: xr.Variable) -> Any:
+    """Return text as nested lists; HDF5 ends a text at its first NUL."""
+    values = np.asarray(variable.values, dtype=object)
+    if any("\0" in value for value in values.flat):
+        raise DataError("text with a NUL character cannot be written to NWB; remove the character")
+    return values.tolist()
 
 
 def describe(variable: xr.Variable, name: str) -> str:

@@ -18,6 +18,7 @@ from pynwb.ophys import (
 )
 
 from neuropipe.store.nwb.builder import describe
+from neuropipe.store.variables import is_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,9 +58,15 @@ def add_raw(builder: NwbBuilder, ds: xr.Dataset) -> None:
             containers[kind] = kind(name=kind.__name__)
             builder.module("ophys").add(containers[kind])
         _add_series(builder, ds, name, containers[kind], rois)
-    if "valid" in ds.variables and present:
-        title = f"{present[0]}_valid"
-        builder.series(builder.module("ophys").add, GROUP, "valid", ds, OPHYS, title)
+    for key, variable in ds.data_vars.items():
+        name = str(key)
+        if (
+            name not in CONTAINERS
+            and variable.dims[:1] == ("time",)
+            and not is_text(variable.dtype)
+        ):
+            title = f"{present[0]}_valid" if name == "valid" and present else name
+            builder.series(builder.module("ophys").add, GROUP, name, ds, OPHYS, title)
 
 
 def _imaging_plane(builder: NwbBuilder, ds: xr.Dataset) -> ImagingPlane:
@@ -130,6 +137,10 @@ def _mask_columns(n_rois: int, pixel: np.ndarray) -> list[VectorData]:
     return [index, column]
 
 
+def _number(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default
+
+
 def _add_series(
     builder: NwbBuilder,
     ds: xr.Dataset,
@@ -148,8 +159,8 @@ def _add_series(
         rois=rows,
         unit=str(variable.attrs.get("units", "")) or "a.u.",
         description=describe(variable, name),
-        conversion=float(variable.attrs.get("scale_factor", 1.0)),
-        offset=float(variable.attrs.get("add_offset", 0.0)),
+        conversion=_number(variable.attrs.get("scale_factor"), 1.0),
+        offset=_number(variable.attrs.get("add_offset"), 0.0),
         **builder.time(GROUP, "time", ds["time"].variable, path),
     )
     container.add_roi_response_series(series)
