@@ -195,8 +195,8 @@ def _fitting(report: Report, page: Page, max_bytes: int) -> str:
 
 
 def _figures(page: Page) -> list[Figure]:
-    views = [*page.recordings, *(c for run in page.runs for c in run.collections)]
-    return [figure for view in views for figure in view.figures]
+    found = [figure for view in page.recordings for figure in view.figures]
+    return found + [f for run in page.runs for c in run.collections for f in c.figures]
 
 
 def _without(page: Page, uris: set[str]) -> Page:

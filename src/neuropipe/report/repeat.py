@@ -110,7 +110,8 @@ def _results_table(files: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Table
 def _sources_table(markers: Sequence[tuple[Any, Mapping[str, Any], Mapping[str, Any]]]) -> Table:
     rows = []
     for recording, ingest, processed in markers:
-        for source in ingest.get("source") or ({},):
+        sources: list[dict[str, Any]] = list(ingest.get("source") or [{}])
+        for source in sources:
             rows.append(
                 (
                     recording.name,

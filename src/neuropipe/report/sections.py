@@ -114,8 +114,9 @@ def duration_s(report: Mapping[str, Any]) -> float | None:
         if isinstance(source.get("duration_s"), int | float):
             return float(source["duration_s"])
     rate, samples = attrs.get("rate"), (report.get("sizes") or {}).get("time")
-    usable = isinstance(rate, int | float) and isinstance(samples, int)
-    return samples / rate if usable and math.isfinite(rate) and rate > 0 else None
+    if not isinstance(rate, int | float) or not isinstance(samples, int):
+        return None
+    return samples / rate if math.isfinite(rate) and rate > 0 else None
 
 
 def _facts(pairs: Sequence[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
@@ -131,14 +132,14 @@ def _recording_facts(
     attrs = report.get("attrs") or {}
     sizes = report.get("sizes") or {}
     length, rate = duration_s(report), attrs.get("rate")
-    known_rate = isinstance(rate, int | float) and math.isfinite(rate)
+    known = isinstance(rate, int | float) and math.isfinite(rate)
     pairs = [
         ("subject", names.subject(recording.subject)),
         ("session", recording.session),
         ("cohort", recording.cohort),
         ("length", format_duration(length) if length is not None else ""),
         ("sampling", attrs.get("sampling", "")),
-        ("rate", f"{format_number(float(rate))} Hz" if known_rate else ""),
+        ("rate", f"{format_number(float(rate or 0))} Hz" if known else ""),
         *((f"n {dim}", size) for dim, size in sizes.items()),
         ("species", attrs.get("species", "")),
         ("session start", attrs.get("session_start", "")),

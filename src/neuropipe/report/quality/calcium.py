@@ -202,8 +202,8 @@ def _spectrum(data: Traces) -> ReportFigure:
         "Power spectrum (Welch, on the longest stretch without missing samples of each row, "
         "at the median sampling rate), as share of each row's variance; line: median over rows, "
         f"band: 10th to 90th percentile ({', '.join(counts[::-1])}). Good: power falls smoothly "
-        "from low to high frequencies. Bad: narrow peaks (breathing, flicker, mains), or a flat line, "
-        "which is noise."
+        "from low to high frequencies. Bad: narrow peaks (breathing, flicker, mains), or a flat "
+        "line, which is noise."
     )
     return figure
 

@@ -97,7 +97,7 @@ def read_traces(raw: xr.DataTree, processed: xr.DataTree) -> Traces:
     DataError
         If either lacks the series that it should hold.
     """
-    source = raw["raw"].to_dataset(inherit=False)
+    source = raw.children["raw"].to_dataset(inherit=False)
     result = processed.to_dataset(inherit=False)
     if "activity" not in result:
         raise DataError(
