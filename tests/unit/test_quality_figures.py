@@ -211,3 +211,5 @@ def test_store_without_series_is_an_error_that_names_it() -> None:
     raw, processed = stores(n_times=50)
     with pytest.raises(DataError, match=re.escape("sub-w01_calcium")):
         figures(raw, xr.DataTree(processed.to_dataset().drop_vars("activity")))
+    with pytest.raises(DataError, match="no group /raw"):
+        figures(xr.DataTree(xr.Dataset(attrs=raw.attrs)), processed)

@@ -97,6 +97,10 @@ def read_traces(raw: xr.DataTree, processed: xr.DataTree) -> Traces:
     DataError
         If either lacks the series that it should hold.
     """
+    if "raw" not in raw.children:
+        raise DataError(
+            f"{raw.attrs.get('recording', 'store')}: has no group /raw; ingest this recording again"
+        )
     source = raw.children["raw"].to_dataset(inherit=False)
     result = processed.to_dataset(inherit=False)
     if "activity" not in result:
