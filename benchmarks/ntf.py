@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from neuropipe.analyses.ntf import AffinitySettings, affinity_tensor, fit_ntf
-from neuropipe.analyses.ntf.kernels.factorise import Problem, hals
+from neuropipe.analyses.ntf.kernels.factorise import hals
+from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.simulate.planted_calcium import planted_calcium
 from neuropipe.simulate.planted_tensor import planted_tensor
 

@@ -104,7 +104,7 @@ def test_stages_through_files_equal_the_chain(data: xr.Dataset, tmp_path) -> Non
             found.append(xr.open_dataset(path, engine="h5netcdf"))
         parts[stage] = found
     xr.testing.assert_equal(parts["communities"][0].load(), expected)
-    for part in (opened, *sum(parts.values(), [])):
+    for part in [opened, *(part for found in parts.values() for part in found)]:
         part.close()
 
 
@@ -238,7 +238,7 @@ def test_a_full_disk_is_an_error_with_remedies(data: xr.Dataset, monkeypatch) ->
 
     usage = shutil.disk_usage("/")._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(DataError, match="coarser affinity.bin_s, a subset of neurons"):
+    with pytest.raises(DataError, match=r"coarser affinity.bin_s, a subset of neurons"):
         stages.affinity(data, settings(max_memory_gb=1e-5), 0, {})
 
 

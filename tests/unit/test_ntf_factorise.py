@@ -7,7 +7,8 @@ import pytest
 
 from neuropipe.analyses.ntf import fit_ntf, select_rank
 from neuropipe.analyses.ntf.kernels.bootstrap import bootstrap
-from neuropipe.analyses.ntf.kernels.factorise import Problem, fit_pairs, hals
+from neuropipe.analyses.ntf.kernels.factorise import fit_pairs, hals, subject_errors
+from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.analyses.ntf.kernels.rank import (
     HeldOut,
     block_error,
@@ -66,7 +67,7 @@ def test_error_without_the_model_equals_the_error_with_it() -> None:
     residual = (X - model(*result.factors, result.weights))[mask]
     expected = np.linalg.norm(residual) / np.linalg.norm(X[mask])
     assert result.relative_error == pytest.approx(expected, rel=1e-9)
-    errors, total = Problem.build(X, data.W, V).subject_errors(result)
+    errors, total = subject_errors(Problem.build(X, data.W, V), result)
     assert total == pytest.approx(expected, rel=1e-9)
     left = (X - model(*result.factors, result.weights))[:, :, 2][mask[:, :, 2]]
     assert errors[2] == pytest.approx(np.linalg.norm(left) / np.linalg.norm(X[:, :, 2]))

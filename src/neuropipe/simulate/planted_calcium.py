@@ -90,7 +90,8 @@ def _calcium(
     sd = signal.std(axis=1, keepdims=True)
     noise = rng.standard_normal(drive.shape) * sd / snr
     drift = np.cumsum(rng.standard_normal(drive.shape), axis=1) * DRIFT * sd / np.sqrt(n_times)
-    return signal + noise + drift
+    traces: Float = signal + noise + drift
+    return traces
 
 
 def _truth(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -11,7 +13,8 @@ from neuropipe.analyses.ntf.kernels.affinity import Traces, pair_index
 from neuropipe.analyses.ntf.kernels.communities import detect_communities, largest_score
 from neuropipe.analyses.ntf.kernels.community_nulls import familywise_pvalue
 from neuropipe.analyses.ntf.kernels.community_result import stack_communities
-from neuropipe.analyses.ntf.kernels.factorise import Problem, fit_pairs
+from neuropipe.analyses.ntf.kernels.factorise import fit_pairs
+from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.analyses.ntf.spec import Settings
 from neuropipe.analyses.ntf.tensor import build_tensor
 from neuropipe.seeds import stage_generator
@@ -146,7 +149,9 @@ def find_communities(
     names = fitted["neuron"].values
     graphs = adjacency(fitted["pair_factor"].values, names.size)
     rules = settings.communities.model_dump()
-    permute = "permute" if settings.significance == "permute" else "none"
+    permute: Literal["none", "permute"] = (
+        "permute" if settings.significance == "permute" else "none"
+    )
     found = stack_communities(
         [
             detect_communities(

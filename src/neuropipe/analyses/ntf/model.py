@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuropipe.analyses.ntf import stages
 from neuropipe.analyses.ntf.checks import prepare
-from neuropipe.analyses.ntf.kernels.factorise import NTFResult, Problem, factorise
+from neuropipe.analyses.ntf.kernels.factorise import NTFResult, factorise
+from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.analyses.ntf.kernels.rank import choose_rank, fibre_error, held_out_folds
 from neuropipe.analyses.ntf.spec import ANALYSIS, AffinitySettings, Settings
 from neuropipe.analyses.ntf.tensor import build_tensor
@@ -46,6 +47,7 @@ def fit(data: xr.Dataset, settings: Settings | None = None, seed: int = 0) -> xr
     settings = Settings() if settings is None else settings
     scatter = ANALYSIS.scatter(settings)
     parts: dict[str, list[xr.Dataset]] = {}
+    found: list[xr.Dataset] = []
     for stage in ANALYSIS.stages:
         keys: list[dict[str, int]] = scatter.get(stage, [{}])
         function = getattr(stages, stage)
@@ -87,7 +89,8 @@ def _masks(
     for name, mask in masks.items():
         if mask is not None and np.shape(mask) != shapes[name]:
             raise ValueError(f"{name} has shape {np.shape(mask)}, expected {shapes[name]}")
-    return tuple(None if m is None else np.asarray(m, dtype=bool) for m in masks.values())
+    rows, bins = (None if m is None else np.asarray(m, dtype=np.bool_) for m in masks.values())
+    return rows, bins
 
 
 def fit_ntf(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from neuropipe.analyses.ntf.checks import ordered, prepare
 from neuropipe.analyses.ntf.graphs import find_communities
 from neuropipe.analyses.ntf.kernels.bootstrap import bootstrap
-from neuropipe.analyses.ntf.kernels.factorise import NTFResult, Problem, factorise
+from neuropipe.analyses.ntf.kernels.factorise import NTFResult, factorise, subject_errors
+from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.analyses.ntf.kernels.rank import (
     block_error,
     choose_rank,
@@ -250,7 +251,7 @@ def _factors(result: NTFResult, problem: Problem, part: xr.Dataset) -> xr.Datase
     history = np.full((len(result.restarts), length), np.nan)
     for row, one in zip(history, result.restarts, strict=True):
         row[: one.loss_history.size] = one.loss_history
-    error, total = problem.subject_errors(result)
+    error, total = subject_errors(problem, result)
     return xr.Dataset(
         {
             "component_weight": ("component", result.weights),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuropipe.analyses.ntf.checks import Prepared
 from neuropipe.analyses.ntf.kernels.affinity import pair_affinity, pair_index
-from neuropipe.analyses.ntf.kernels.factorise import Problem, TensorLike
+from neuropipe.analyses.ntf.kernels.problem import Problem, TensorLike
 from neuropipe.analyses.ntf.spec import AffinitySettings
 from neuropipe.errors import DataError, Issue, issues_to_json
 

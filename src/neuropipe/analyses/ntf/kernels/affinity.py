@@ -107,14 +107,14 @@ def fill_short_gaps(traces: Float, *, max_gap: int, min_segment: int) -> Traces:
     """
     values = np.array(traces, dtype=np.float64)
     finite = np.isfinite(values)
-    recorded = finite.any(axis=0)
+    recorded: NDArray[np.bool_] = np.any(finite, axis=0)
     for start, stop in _runs(~recorded) if recorded.any() else []:
         recorded[start:stop] = stop - start <= max_gap
     segments = tuple(run for run in _runs(recorded) if run[1] - run[0] >= min_segment)
     recorded = np.zeros(values.shape[1], dtype=bool)
     for start, stop in segments:
         recorded[start:stop] = True
-    present = finite[:, recorded].any(axis=1)
+    present: NDArray[np.bool_] = np.any(finite[:, recorded], axis=1)
     for neuron in np.flatnonzero(present & ~finite[:, recorded].all(axis=1)):
         for start, stop in segments:
             missing = ~finite[neuron, start:stop]

@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuropipe.analyses.ntf.kernels.factorise import (
-    Factors,
-    Float,
-    NTFResult,
-    Problem,
-    TensorLike,
-    hals,
-)
+from neuropipe.analyses.ntf.kernels.factorise import Factors, NTFResult, hals
+from neuropipe.analyses.ntf.kernels.problem import Float, Problem, TensorLike
 from neuropipe.stats.factor_match import factor_match
 
 __all__ = ["Bootstrap", "bootstrap", "inclusion"]

@@ -13,43 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuropipe.analyses.ntf.kernels.problem import Float, Problem, pair_gram, time_gram
+
 __all__ = [
     "Factors",
     "NTFResult",
-    "Problem",
-    "TensorLike",
     "factorise",
     "fit_pairs",
     "hals",
+    "subject_errors",
     "update_rows",
 ]
 
-Float = NDArray[np.floating[Any]]
-Mask = NDArray[np.bool_]
 Factors = tuple[Float, Float, Float]
 
 DEAD = 1e-8
-BLOCK_BYTES = 2 << 20
-
-
-class TensorLike(Protocol):
-    """What the factorisation needs of X: a NumPy array, a memory map, a zarr array."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n_pairs, n_bins, n_subjects)."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or float64."""
-
-    def __getitem__(self, rows: slice) -> Any:
-        """Return a block of pairs."""
 
 
 @dataclass(frozen=True)
@@ -87,111 +69,6 @@ class NTFResult:
     restarts: tuple[NTFResult, ...] = field(default=(), repr=False)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """The tensor, its masks, and what every restart needs of it.
-
-    Attributes
-    ----------
-    X : TensorLike, shape (P, T, A)
-        Tensor, 0 in missing cells.
-    W : ndarray, shape (P, A), or None
-        Pair observed in subject, in the dtype of X; None: all.
-    V : ndarray, shape (T, A), or None
-        Bin observed in subject; None: all.
-    rows : int
-        Pairs per block.
-    norm2 : float
-        Squared norm of X.
-    subject_norm2 : ndarray, shape (A,)
-        Squared norm by subject.
-    column_sum : ndarray, shape (T * A,)
-        Sum over pairs.
-    """
-
-    X: TensorLike
-    W: Float | None
-    V: Float | None
-    rows: int
-    norm2: float
-    subject_norm2: NDArray[np.float64]
-    column_sum: NDArray[np.float64]
-
-    @classmethod
-    def build(cls, X: TensorLike, W: Mask | None = None, V: Mask | None = None) -> Problem:
-        """Check X in one pass and collect its sums.
-
-        Raises
-        ------
-        ValueError
-            If X holds negative or missing values, or values outside its masks.
-        """
-        n_pairs, n_bins, n_subjects = X.shape
-        W = None if W is None or bool(np.all(W)) else np.asarray(W).astype(X.dtype)
-        V = None if V is None or bool(np.all(V)) else np.asarray(V).astype(np.float64)
-        rows = int(np.clip(BLOCK_BYTES // (n_bins * n_subjects * X.dtype.itemsize), 64, 4096))
-        squares, column_sum = np.zeros(n_subjects), np.zeros(n_bins * n_subjects)
-        for start in range(0, n_pairs, rows):
-            block = np.asarray(X[start : start + rows])
-            _check_block(block, None if W is None else W[start : start + rows], V)
-            squares += np.einsum("pta,pta->a", block, block, dtype=np.float64)
-            column_sum += block.reshape(len(block), -1).sum(axis=0, dtype=np.float64)
-        return cls(X, W, V, rows, float(squares.sum()), squares, column_sum)
-
-    @property
-    def complete(self) -> bool:
-        """Nothing is missing."""
-        return self.W is None and self.V is None
-
-    def subject_errors(self, result: NTFResult) -> tuple[NDArray[np.float64], float]:
-        """Return the relative error on the observed cells by subject, and over all.
-
-        Parameters
-        ----------
-        result : NTFResult
-            Factorisation of this tensor.
-
-        Returns
-        -------
-        errors : ndarray, shape (A,)
-            NaN for a subject without signal.
-        total : float
-            Over all subjects.
-        """
-        U, B, G = (np.nan_to_num(factor).astype(np.float64) for factor in result.factors)
-        U = U * result.weights
-        Y = np.zeros((U.shape[1], self.column_sum.size))
-        for start in range(0, len(U), self.rows):
-            rows = slice(start, start + self.rows)
-            Y += U[rows].T @ np.asarray(self.X[rows]).reshape(-1, Y.shape[1])
-        cross = np.einsum("rta,tr,ar->a", Y.reshape(-1, len(B), len(G)), B, G, optimize=True)
-        gram = _pair_gram(self, U.T) * _time_gram(B, self.V, len(G))
-        square = np.einsum("ar,ars,as->a", G, gram, G, optimize=True)
-        left = np.maximum(self.subject_norm2 - 2 * cross + square, 0.0)
-        errors = np.sqrt(
-            np.divide(
-                left,
-                self.subject_norm2,
-                out=np.full(left.shape, np.nan),
-                where=self.subject_norm2 > 0,
-            )
-        )
-        total = np.sqrt(left.sum() / max(self.norm2, np.finfo(np.float64).tiny))
-        return errors, float(total)
-
-
-def _check_block(block: Float, W: Float | None, V: Float | None) -> None:
-    lowest = block.min(initial=0.0)
-    if not (lowest >= 0 and np.isfinite(block.max(initial=0.0))):
-        raise ValueError(
-            f"the tensor holds negative or missing values (lowest {lowest}); it must be "
-            "non-negative, and 0 in the cells that the masks W and V leave out"
-        )
-    outside = W is not None and bool(block.max(axis=1)[W == 0].any())
-    if outside or (V is not None and bool(block.max(axis=0)[V == 0].any())):
-        raise ValueError("the tensor must be 0 in the cells that the masks W and V leave out")
-
-
 def update_rows(F: Float, M: Float, H: Float, sweeps: int) -> None:
     """Minimise ``sum_n f_n^T H_n f_n - 2 m_n f_n`` over ``f_n >= 0`` by coordinates, in place.
 
@@ -218,27 +95,6 @@ def update_rows(F: Float, M: Float, H: Float, sweeps: int) -> None:
             np.maximum(current, 0.0, out=F[r])
 
 
-def _time_gram(B: Float, V: Float | None, n_subjects: int) -> NDArray[np.float64]:
-    """Return ``Q_a = sum_t V[t,a] b_t b_t^T``, shape (A, R, R); one for all without V."""
-    if V is None:
-        return np.broadcast_to(B.T @ B, (n_subjects, B.shape[1], B.shape[1]))
-    return np.einsum("ta,tr,ts->ars", V, B, B, optimize=True)
-
-
-def _pair_gram(problem: Problem, U: Float) -> NDArray[np.float64]:
-    """Return ``C_a = sum_p W[p,a] u_p u_p^T``, shape (A, R, R); U is (R, P)."""
-    n_components, n_subjects = U.shape[0], problem.X.shape[2]
-    shape = (n_subjects, n_components, n_components)
-    if problem.W is None:
-        return np.broadcast_to((U @ U.T).astype(np.float64), shape)
-    result = np.zeros(shape)
-    for start in range(0, U.shape[1], problem.rows):
-        part = U[:, start : start + problem.rows]
-        weights = problem.W[start : start + problem.rows].T
-        result += (part[None] * weights[:, None, :]) @ part.T
-    return result
-
-
 def _update_pairs(
     problem: Problem, U: Float, B: Float, G: Float, *, ridge: float, sweeps: int
 ) -> NDArray[np.float64]:
@@ -246,7 +102,7 @@ def _update_pairs(
     dtype, n_components = U.dtype, U.shape[0]
     n_subjects = G.shape[0]
     K = (B[:, None, :] * G[None, :, :]).reshape(-1, n_components).astype(dtype)
-    gram = _time_gram(B, problem.V, n_subjects) * (G[:, :, None] * G[:, None, :])
+    gram = time_gram(B, problem.V, n_subjects) * (G[:, :, None] * G[:, None, :])
     rho = np.zeros((n_components, n_components))
     if not problem.complete:
         np.fill_diagonal(rho, ridge * np.einsum("tr,tr->r", B, B) * np.einsum("ar,ar->r", G, G))
@@ -275,7 +131,7 @@ def _revive(problem: Problem, U: Float, Y: NDArray[np.float64]) -> int:
     return int(dead.size)
 
 
-def _revive_small(F: NDArray[np.float64]) -> int:
+def _revive_small(F: Float) -> int:
     dead = np.flatnonzero(~F.any(axis=0))
     F[:, dead] = DEAD
     return int(dead.size)
@@ -287,7 +143,7 @@ def _update_small(
     """Update B and G from the contraction Y; return them, the squared error, the revived."""
     n_bins, n_subjects = B.shape[0], G.shape[0]
     Y = Y.reshape(-1, n_bins, n_subjects)
-    C = _pair_gram(problem, U)
+    C = pair_gram(problem, U)
     outer = C * (G[:, :, None] * G[:, None, :])
     if problem.V is None:
         H = outer.sum(axis=0)
@@ -297,7 +153,7 @@ def _update_small(
     update_rows(Bt, np.einsum("rta,ar->rt", Y, G, optimize=True), H, sweeps)
     B = np.ascontiguousarray(Bt.T)
     revived = _revive_small(B)
-    H_a = C * _time_gram(B, problem.V, n_subjects)
+    H_a = C * time_gram(B, problem.V, n_subjects)
     M = np.einsum("rta,tr->ra", Y, B, optimize=True)
     Gt = np.ascontiguousarray(G.T)
     update_rows(Gt, M, np.ascontiguousarray(H_a.transpose(1, 2, 0)), sweeps)
@@ -321,7 +177,7 @@ def _start(problem: Problem, rank: int, rng: np.random.Generator) -> Factors:
     n_pairs, n_bins, n_subjects = problem.X.shape
     U = rng.random((rank, n_pairs)).astype(problem.X.dtype)
     B, G = rng.random((n_bins, rank)), rng.random((n_subjects, rank))
-    gram = _pair_gram(problem, U) * _time_gram(B, problem.V, n_subjects)
+    gram = pair_gram(problem, U) * time_gram(B, problem.V, n_subjects)
     norm2 = float(np.einsum("ar,ars,as->", G, gram, G, optimize=True))
     scale = (problem.norm2 / max(norm2, np.finfo(np.float64).tiny)) ** (1 / 6)
     return U * problem.X.dtype.type(scale), B * scale, G * scale
@@ -358,6 +214,9 @@ def hals(
     NTFResult
         Components by descending weight.
     """
+    U: Float
+    B: Float
+    G: Float
     if start is not None:
         U = np.ascontiguousarray(np.nan_to_num(start[0]).T).astype(problem.X.dtype)
         B, G = (np.array(factor, dtype=np.float64) for factor in start[1:])
@@ -366,7 +225,8 @@ def hals(
     else:
         raise ValueError("hals needs a generator or a start")
     norm2 = max(problem.norm2, np.finfo(np.float64).tiny)
-    errors, losses = [np.inf], []
+    errors: list[float] = [np.inf]
+    losses: list[float] = []
     revived, converged = 0, False
     while len(losses) < max_iter and not converged:
         B, G = _unit(B, G, U)
@@ -418,6 +278,39 @@ def fit_pairs(
     B64, G64 = B.astype(np.float64), G.astype(np.float64)
     _update_pairs(problem, U, B64, G64, ridge=ridge, sweeps=sweeps)
     return U.T
+
+
+def subject_errors(problem: Problem, result: NTFResult) -> tuple[NDArray[np.float64], float]:
+    """Return the relative error on the observed cells by subject, and over all.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tensor and masks.
+    result : NTFResult
+        Its factorisation.
+
+    Returns
+    -------
+    errors : ndarray, shape (A,)
+        NaN for a subject without signal.
+    total : float
+        Over all subjects.
+    """
+    U, B, G = (np.nan_to_num(factor).astype(np.float64) for factor in result.factors)
+    U = U * result.weights
+    Y = np.zeros((U.shape[1], problem.column_sum.size))
+    for start in range(0, len(U), problem.rows):
+        rows = slice(start, start + problem.rows)
+        Y += U[rows].T @ np.asarray(problem.X[rows]).reshape(-1, Y.shape[1])
+    cross = np.einsum("rta,tr,ar->a", Y.reshape(-1, len(B), len(G)), B, G, optimize=True)
+    gram = pair_gram(problem, U.T) * time_gram(B, problem.V, len(G))
+    square = np.einsum("ar,ars,as->a", G, gram, G, optimize=True)
+    norm2 = problem.subject_norm2
+    left = np.maximum(norm2 - 2 * cross + square, 0.0)
+    errors = np.sqrt(np.divide(left, norm2, out=np.full(left.shape, np.nan), where=norm2 > 0))
+    total = np.sqrt(left.sum() / max(problem.norm2, np.finfo(np.float64).tiny))
+    return errors, float(total)
 
 
 def factorise(

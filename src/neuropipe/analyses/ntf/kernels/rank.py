@@ -14,15 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuropipe.analyses.ntf.kernels.factorise import (
-    Float,
-    Mask,
-    NTFResult,
-    Problem,
-    TensorLike,
-    hals,
-    update_rows,
-)
+from neuropipe.analyses.ntf.kernels.factorise import NTFResult, hals, update_rows
+from neuropipe.analyses.ntf.kernels.problem import Float, Mask, Problem, TensorLike
 from neuropipe.stats.factor_match import factor_match
 from neuropipe.stats.folds import hold_out_fibres
 
@@ -258,15 +251,19 @@ def choose_rank(ranks: Sequence[int], errors: NDArray[np.float64]) -> int:
     -------
     int
 
+    Notes
+    -----
+    All ranks are scored on the same cells. The standard error is that of the difference to the
+    lowest error over folds, so that how hard a fold is does not count.
+
     Examples
     --------
     >>> choose_rank([1, 2, 3], np.array([[9.0, 9.2], [5.0, 5.4], [5.1, 5.2]]))
     2
     """
-    mean = errors.mean(axis=1)
-    spread = errors.std(axis=1, ddof=1) / np.sqrt(errors.shape[1])
-    best = int(np.argmin(mean))
-    within = mean <= mean[best] + spread[best]
+    excess = errors - errors[int(np.argmin(errors.mean(axis=1)))]
+    spread = excess.std(axis=1, ddof=1) / np.sqrt(errors.shape[1])
+    within = excess.mean(axis=1) <= spread
     return min(rank for rank, good in zip(ranks, within, strict=True) if good)
 
 
