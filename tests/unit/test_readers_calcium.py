@@ -696,3 +696,53 @@ def test_nwb_that_breaks_its_schema_is_named(tmp_path, activity):
         del file["identifier"]
     with pytest.raises(IngestError, match=r"NOT_THIS_FORMAT.*a\.nwb"):
         open_with("nwb", path)
+
+
+def test_parquet_faults(tmp_path):
+    import pandas as pd
+
+    frame = pd.DataFrame({"time": [0.0, 0.5], "AVAL": pd.array([1, None], dtype="Int64")})
+    path = tmp_path / "a.parquet"
+    frame.to_parquet(path)
+    np.testing.assert_array_equal(
+        samples(open_with("table", path, {"kind": "dff"}), "dff"), [[1.0], [np.nan]]
+    )
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(IngestError, match="TRUNCATED"):
+        open_with("table", path, {"kind": "dff"})
+    pd.DataFrame({"time": [0.0], "who": ["x"]}).to_parquet(path)
+    with pytest.raises(IngestError, match="column who"):
+        open_with("table", path, {"kind": "dff"})
+
+
+def test_behaviour_of_another_length_gets_a_clock_of_its_own_when_trimmed(tmp_path, traces):
+    path = write_h5(tmp_path / "a.h5", f=traces, t=np.arange(N_TIMES) / 4, v=np.arange(N_TIMES - 1))
+    datasets = {"traces": "f", "time": "t", "behavior": {"v": "v"}}
+    handle = open_with("hdf5", path, {"datasets": datasets, "kind": "dff"}, {"trim": 1})
+    assert handle.schema().behavior.sizes == {"time_behavior_v": N_TIMES - 1}
+    handle.close()
+
+
+def test_nwb_roi_columns_of_other_converters(tmp_path, activity):
+    from pynwb import NWBHDF5IO
+
+    path = tmp_path / "a.nwb"
+    write_calcium_nwb(activity, "01", path, labels=NAMES)
+    with NWBHDF5IO(path, "a") as stream:
+        nwb = stream.read()
+        table = nwb.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+        table.add_column(name="x", description="x", data=[1.0, 2.0, 3.0, 4.0])
+        table.add_column(name="confidence", description="c", data=[1.0, 2.0, 3.0, 4.0])
+        table.add_column(name="iscell", description="i", data=np.array([[1, 0.9]] * 4))
+        table.add_column(name="alias", description="a", data=["one", "two", "", "four"])
+        stream.write(nwb)
+    handle = open_with("nwb", path, {"label_column": "alias"})
+    raw = handle.schema().raw
+    assert list(raw["label_source"].values) == ["one", "two", "", "four"]
+    np.testing.assert_array_equal(raw["label_confidence"].values, [1, 2, 3, 4])
+    np.testing.assert_array_equal(raw["x"].values, [1, 2, 3, 4])
+    assert raw["is_cell"].values.all()
+    np.testing.assert_array_equal(raw["iscell_prob"].values, [0.9] * 4)
+    handle.close()
+    with pytest.raises(ConfigError, match="no column 'nobody'"):
+        open_with("nwb", path, {"label_column": "nobody"})

@@ -250,7 +250,9 @@ def check_behavior_clocks(behavior: xr.Dataset | None, time: np.ndarray, path: o
     IngestError
         ``BAD_TIME`` or ``CLOCK_MISMATCH``.
     """
-    for name in sorted(str(d) for d in (behavior.dims if behavior is not None else ())):
+    if behavior is None:
+        return
+    for name in sorted(str(dim) for dim in behavior.dims):
         if not name.startswith("time_") or name not in behavior.coords:
             continue
         clock = np.asarray(behavior[name].values, dtype=np.float64)

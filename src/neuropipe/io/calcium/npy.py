@@ -64,7 +64,8 @@ class NpyArray:
 
     def __init__(self, path: Path, allow_truncated: bool = False) -> None:
         shape, fortran, dtype, offset = _read_header(path)
-        self.path, self.dtype, self.issues = path, dtype, []
+        self.path, self.dtype = path, dtype
+        self.issues: list[Issue] = []
         self.stated_shape = self.shape = shape
         if dtype.hasobject:
             raise IngestError(

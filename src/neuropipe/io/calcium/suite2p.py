@@ -53,7 +53,7 @@ def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a folder that holds ``F.npy``, itself or in ``plane<n>``."""
     if not path.is_dir() or not _planes(path):
         return None
-    issues = ()
+    issues: tuple[Issue, ...] = ()
     if not any((plane / "ops.npy").is_file() for plane in _planes(path)):
         message = "there is no ops.npy, so the folder does not state its rate"
         hint = "set `rate_hz` in ingest.readers.suite2p or ingest.overrides"
@@ -71,7 +71,7 @@ def _choose_plane(path: Path, wanted: int | None) -> Path:
             "give the folder that suite2p wrote",
         )
     if wanted is not None and planes != [path]:
-        named = [plane for plane in planes if PLANE.fullmatch(plane.name)[1] == str(wanted)]
+        named = [plane for plane in planes if plane.name == f"plane{wanted}"]
         if named:
             return named[0]
     if wanted is None and len(planes) == 1:
@@ -107,7 +107,7 @@ def _rate(
     if rate is not None and stated is not None and abs(rate / stated - 1) > RATE_TOLERANCE:
         message = f"ops.npy states fs = {stated} Hz, the settings {rate} Hz; the settings win"
         issues.append(Issue("RATE_MISMATCH", str(ops), message, "correct the wrong one"))
-    return rate or stated, files
+    return float(rate or stated or np.nan), files
 
 
 def _is_all_zero(array: NpyArray) -> bool:

@@ -195,7 +195,8 @@ class _ParquetTable:
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
 
-        self.path, self.issues = path, []
+        self.path = path
+        self.issues: list[Issue] = []
         try:
             self._file = pq.ParquetFile(path)
         except Exception as error:
@@ -207,12 +208,22 @@ class _ParquetTable:
         schema = self._file.schema_arrow
         self.names = list(schema.names)
         self.length = self._file.metadata.num_rows
-        self._types = [_parquet_dtype(field.type, path, field.name) for field in schema]
+        self._types = [
+            _parquet_dtype(field.type, path, field.name, self._has_nulls(k))
+            for k, field in enumerate(schema)
+        ]
+
+    def _has_nulls(self, column: int) -> bool:
+        """Tell whether a column misses values, or does not say that it misses none."""
+        metadata = self._file.metadata
+        groups = [metadata.row_group(k).column(column) for k in range(metadata.num_row_groups)]
+        counts = [group.statistics.null_count if group.statistics else None for group in groups]
+        return any(count != 0 for count in counts)
 
     @property
     def dtype(self) -> np.dtype:
         """Dtype that holds every column but the first without loss."""
-        return np.result_type(*(self._types[1:] or [np.float64]))
+        return np.result_type(*(self._types[1:] or [np.dtype(np.float64)]))
 
     def chunks(self, columns: tuple[int, ...], step: int) -> Iterator[np.ndarray]:
         """Yield ``(n_samples, n_columns)`` of at most `step` samples."""
@@ -220,10 +231,10 @@ class _ParquetTable:
         dtype = np.result_type(*(self._types[c] for c in columns))
         for batch in self._file.iter_batches(batch_size=step, columns=names):
             held = [batch.column(batch.schema.get_field_index(n)) for n in names]
-            yield np.stack([_values(column, dtype) for column in held], axis=1)
+            yield np.stack([c.to_numpy(zero_copy_only=False).astype(dtype) for c in held], axis=1)
 
 
-def _parquet_dtype(kind: Any, path: Path, name: str) -> np.dtype:
+def _parquet_dtype(kind: Any, path: Path, name: str, has_nulls: bool) -> np.dtype:
     import pyarrow as pa
 
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
@@ -233,12 +244,9 @@ def _parquet_dtype(kind: Any, path: Path, name: str) -> np.dtype:
             f"holds {kind}, numbers expected",
             "leave it out with `ignore_columns`",
         )
+    if has_nulls and not pa.types.is_floating(kind):
+        return np.dtype(np.float64)
     return np.dtype(kind.to_pandas_dtype())
-
-
-def _values(column: Any, dtype: np.dtype) -> np.ndarray:
-    values = column.to_numpy(zero_copy_only=False)
-    return values.astype(np.float64 if column.null_count else dtype)
 
 
 @dataclass
