@@ -23,7 +23,18 @@ __all__ = ["Job", "make_plan"]
 
 _STORE_MODULES = tuple(
     f"neuropipe.store.{name}"
-    for name in ("atlas", "chunks", "clock", "hashing", "labels", "nwb", "schema", "series", "zarr")
+    for name in (
+        "atlas",
+        "atlases",
+        "chunks",
+        "clock",
+        "hashing",
+        "labels",
+        "nwb",
+        "schema",
+        "series",
+        "zarr",
+    )
 )
 _FIGURE_MODULES = ("neuropipe.plotting",)
 PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")

@@ -211,8 +211,11 @@ class _Inspector:
         """Give removed parts of finished stages the state of the result that they fed."""
         for name, job in self.plan.items():
             final = self._final(job)
-            if final and self.states[name][0] == "missing" and self.states[final.name][0] == "done":
-                self.states[name] = ("done", ())
+            if final is None or self.states[name][0] != "missing":
+                continue
+            state = self.states[final.name][0]
+            if state in ("done", "stale"):
+                self.states[name] = (state, ())
 
     def _final(self, job: Job) -> Job | None:
         if not all(_is_temporary(path) for path in job.outputs):

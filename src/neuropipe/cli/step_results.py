@@ -195,7 +195,7 @@ def table(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     for row in settings.get("rows", []):
         identity = {key: row[key] for key in TABLE_COLUMNS[:5]}
         if not Path(row["result"]).exists():
-            rows.append(identity | {"metric": "", "unit": _error_code(row)})
+            rows.append(identity | {"metric": _error_code(row)})
             continue
         inputs = read_provenance(row["result"]).get("inputs", {})
         sha = next((digest for path, digest in inputs.items() if path.startswith("inputs/")), "")

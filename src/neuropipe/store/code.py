@@ -34,35 +34,43 @@ def source_fingerprint(source: str) -> str:
 
 
 def _module_files(name: str) -> list[tuple[str, Path]]:
-    """Return (module name, file) of a module, or of every module of a package."""
+    """Return (name, file) of a module, or of every module and data file of a package."""
     spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
+    if spec is None:
         raise ModuleNotFoundError(f"{name}: no such module")
-    origin = Path(spec.origin)
-    if origin.name != "__init__.py":
-        return [(name, origin)]
-    files = sorted(origin.parent.rglob("*.py"))
-    return [(_dotted(name, origin.parent, file), file) for file in files]
+    if not spec.submodule_search_locations:
+        return [(name, Path(str(spec.origin)))]
+    found = []
+    for location in spec.submodule_search_locations:
+        folder = Path(location)
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        kept = (path for path in files if "__pycache__" not in path.parts and path.name[0] != ".")
+        found += [(_dotted(name, folder, file), file) for file in kept]
+    return found
 
 
 def _dotted(package: str, folder: Path, file: Path) -> str:
-    parts = file.relative_to(folder).with_suffix("").parts
-    return ".".join([package, *parts]).removesuffix(".__init__")
+    relative = file.relative_to(folder)
+    if file.suffix != ".py":
+        return f"{package}/{relative}"
+    return ".".join([package, *relative.with_suffix("").parts]).removesuffix(".__init__")
 
 
 @functools.lru_cache(maxsize=4096)
 def _fingerprint_file(file: str, size: int, modified_ns: int) -> str:
     path = Path(file)
-    return source_fingerprint(path.read_text(encoding="utf-8"))
+    if path.suffix == ".py":
+        return source_fingerprint(path.read_text(encoding="utf-8"))
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def module_fingerprints(names: Sequence[str]) -> dict[str, str]:
-    """Return module name -> fingerprint, for modules and for all modules of packages.
+    """Return name -> fingerprint, for modules and for all modules and data files of packages.
 
     Parameters
     ----------
     names : sequence of str
-        Dotted names. A package stands for all its modules.
+        Dotted names. A package stands for all its modules and for the data files beside them.
     """
     found: dict[str, str] = {}
     for name in names:

@@ -46,12 +46,17 @@ class _Graph:
     """Graph of the observed nodes, in an order that does not depend on the input's order."""
 
     adjacency: Floats
-    weight: Floats
     rank_z: Floats
-    observed: Ints
     nodes: Ints
-    model: int
-    tables: tuple[Floats, Floats]
+    blocks: sbm.WeightedGraph
+
+    @property
+    def weight(self) -> Floats:
+        return self.blocks.weight
+
+    @property
+    def observed(self) -> Ints:
+        return self.blocks.observed
 
 
 @dataclass(frozen=True)
@@ -123,12 +128,14 @@ def _graph(matrix: Floats, weights: Weights) -> _Graph:
     matrix = np.ascontiguousarray(matrix[np.ix_(order, order)])
     return _Graph(
         adjacency=matrix,
-        weight=_scaled(matrix, model),
         rank_z=_rank_z(matrix),
-        observed=np.isfinite(matrix).astype(np.int64),
         nodes=seen[order],
-        model=model,
-        tables=sbm.term_tables(max(seen.size, 1), model),
+        blocks=sbm.WeightedGraph(
+            _scaled(matrix, model),
+            np.isfinite(matrix).astype(np.int64),
+            model,
+            *sbm.term_tables(max(seen.size, 1), model),
+        ),
     )
 
 
@@ -161,9 +168,7 @@ def _search(
             else rng.integers(n_slots, size=n, dtype=np.int64)
         )
         orders = rng.permuted(np.tile(np.arange(n), (N_ORDERS, 1)), axis=1)
-        found, value = sbm.search_partition(
-            graph.weight, graph.observed, labels, n_slots, orders, graph.model, *graph.tables
-        )
+        found, value = sbm.search_partition(graph.blocks, labels, n_slots, orders)
         if value > objective:
             best, objective = found, value
     return np.unique(best, return_inverse=True)[1].astype(np.int64), float(objective)
@@ -206,7 +211,7 @@ def _standing_out(labels: Ints, graph: _Graph, min_size: int) -> tuple[Ints, Flo
 
 def _levels(graph: _Graph, labels: Ints, min_size: int) -> tuple[Ints, Floats, Floats]:
     """Return communities, strengths and scores of the best partition and of its merges."""
-    nested = sbm.merge_sequence(graph.weight, graph.observed, labels, graph.model, graph.tables[0])
+    nested = sbm.merge_sequence(graph.blocks, labels)
     found = [
         _standing_out(np.unique(level, return_inverse=True)[1], graph, min_size) for level in nested
     ]
@@ -224,13 +229,7 @@ def _detect(
     n = graph.nodes.size
     if n < MIN_NODES or not graph.weight.any():
         labels, community = np.zeros(n, np.int64), np.full((1, n), BACKGROUND)
-        objective = (
-            sbm.partition_objective(
-                graph.weight, graph.observed, labels, graph.model, *graph.tables
-            )
-            if n
-            else 0.0
-        )
+        objective = sbm.partition_objective(graph.blocks, labels) if n else 0.0
         empty = np.full((1, 1), np.nan)
         return _Detection(labels, float(objective), community, empty, empty)
     labels, objective = _search(graph, k_max, restarts, rng)

@@ -17,6 +17,8 @@ partition of N nodes into K blocks of sizes n_k has the log prior
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from scipy.special import gammaln
 __all__ = [
     "EXPONENTIAL",
     "NORMAL",
+    "WeightedGraph",
     "merge_sequence",
     "move_gains",
     "partition_objective",
@@ -38,6 +41,28 @@ Ints = NDArray[np.int64]
 EXPONENTIAL, NORMAL = 0, 1
 MAX_SWEEPS = 60
 GAIN_FLOOR = 1e-9
+
+
+class WeightedGraph(NamedTuple):
+    """A graph and the block model of its weights.
+
+    Attributes
+    ----------
+    weight : ndarray (n_nodes, n_nodes)
+        Symmetric weights in the units of the model, 0 where unobserved and on the diagonal.
+    observed : ndarray of int64 (n_nodes, n_nodes)
+        1 where the pair was observed, 0 elsewhere and on the diagonal.
+    model : int
+        `EXPONENTIAL` or `NORMAL`.
+    pair_table, block_table : ndarray
+        From `term_tables`.
+    """
+
+    weight: Floats
+    observed: Ints
+    model: int
+    pair_table: Floats
+    block_table: Floats
 
 
 def term_tables(n_nodes: int, model: int) -> tuple[Floats, Floats]:
@@ -72,18 +97,18 @@ def term_tables(n_nodes: int, model: int) -> tuple[Floats, Floats]:
 
 
 @njit(cache=True)
-def _term(model: int, n: int, s: float, q: float, pair_table: Floats) -> float:
+def _term(graph: WeightedGraph, n: int, s: float, q: float) -> float:
     """Return the log marginal likelihood of one block pair."""
     if n == 0:
         return 0.0
-    if model == 0:
-        return pair_table[n] - (1.0 + n) * np.log1p(s)
-    return pair_table[n] - (1.0 + 0.5 * n) * np.log1p(0.5 * (q - s * s / (1.0 + n)))
+    if graph.model == EXPONENTIAL:
+        return graph.pair_table[n] - (1.0 + n) * np.log1p(s)
+    return graph.pair_table[n] - (1.0 + 0.5 * n) * np.log1p(0.5 * (q - s * s / (1.0 + n)))
 
 
 @njit(cache=True)
 def _block_sums(
-    weight: Floats, observed: Ints, labels: Ints, n_slots: int
+    graph: WeightedGraph, labels: Ints, n_slots: int
 ) -> tuple[Ints, Ints, Floats, Floats]:
     """Return block sizes and, per block pair, number, sum and sum of squares of the weights."""
     sizes = np.zeros(n_slots, np.int64)
@@ -96,9 +121,9 @@ def _block_sums(
         for j in range(i + 1, labels.size):
             b = labels[j]
             low, high = min(a, b), max(a, b)
-            count[low, high] += observed[i, j]
-            total[low, high] += weight[i, j]
-            square[low, high] += weight[i, j] * weight[i, j]
+            count[low, high] += graph.observed[i, j]
+            total[low, high] += graph.weight[i, j]
+            square[low, high] += graph.weight[i, j] * graph.weight[i, j]
     for a in range(n_slots):
         for b in range(a):
             count[a, b], total[a, b], square[a, b] = count[b, a], total[b, a], square[b, a]
@@ -106,13 +131,13 @@ def _block_sums(
 
 
 @njit(cache=True)
-def _terms(model: int, count: Ints, total: Floats, square: Floats, table: Floats) -> Floats:
+def _terms(graph: WeightedGraph, count: Ints, total: Floats, square: Floats) -> Floats:
     """Return the matrix of `_term` over block pairs."""
     n_slots = count.shape[0]
     term = np.zeros((n_slots, n_slots))
     for a in range(n_slots):
         for b in range(a, n_slots):
-            term[a, b] = _term(model, count[a, b], total[a, b], square[a, b], table)
+            term[a, b] = _term(graph, count[a, b], total[a, b], square[a, b])
             term[b, a] = term[a, b]
     return term
 
@@ -127,32 +152,19 @@ def _log_factorials(n: int) -> Floats:
 
 
 @njit(cache=True)
-def partition_objective(
-    weight: Floats,
-    observed: Ints,
-    labels: Ints,
-    model: int,
-    pair_table: Floats,
-    block_table: Floats,
-) -> float:
+def partition_objective(graph: WeightedGraph, labels: Ints) -> float:
     """Return log marginal likelihood plus log prior of a partition.
 
     Parameters
     ----------
-    weight : ndarray (n_nodes, n_nodes)
-        Symmetric weights, 0 where unobserved and on the diagonal.
-    observed : ndarray of int64 (n_nodes, n_nodes)
-        1 where the pair was observed, 0 elsewhere and on the diagonal.
+    graph : WeightedGraph
+        Weights and block model.
     labels : ndarray of int64 (n_nodes,)
         Block of each node; labels need not be consecutive.
-    model : int
-        `EXPONENTIAL` or `NORMAL`.
-    pair_table, block_table : ndarray
-        From `term_tables`.
     """
     n_slots = labels.max() + 1
-    sizes, count, total, square = _block_sums(weight, observed, labels, n_slots)
-    term = _terms(model, count, total, square, pair_table)
+    sizes, count, total, square = _block_sums(graph, labels, n_slots)
+    term = _terms(graph, count, total, square)
     factorial = _log_factorials(labels.size)
     value = 0.0
     blocks = 0
@@ -162,12 +174,12 @@ def partition_objective(
             blocks += 1
         for b in range(a, n_slots):
             value += term[a, b]
-    return value + block_table[blocks]
+    return value + graph.block_table[blocks]
 
 
 @njit(cache=True)
 def _node_sums(
-    weight: Floats, observed: Ints, labels: Ints, node: int, n_slots: int
+    graph: WeightedGraph, labels: Ints, node: int, n_slots: int
 ) -> tuple[Ints, Floats, Floats]:
     """Return number, sum and sum of squares of one node's weights, by block."""
     count = np.zeros(n_slots, np.int64)
@@ -175,9 +187,9 @@ def _node_sums(
     square = np.zeros(n_slots)
     for j in range(labels.size):
         b = labels[j]
-        count[b] += observed[node, j]
-        total[b] += weight[node, j]
-        square[b] += weight[node, j] * weight[node, j]
+        count[b] += graph.observed[node, j]
+        total[b] += graph.weight[node, j]
+        square[b] += graph.weight[node, j] * graph.weight[node, j]
     return count, total, square
 
 
@@ -187,9 +199,7 @@ def _gains(
     home: int,
     sums: tuple[Ints, Ints, Floats, Floats],
     term: Floats,
-    model: int,
-    pair_table: Floats,
-    block_table: Floats,
+    graph: WeightedGraph,
 ) -> Floats:
     """Return the change of the objective when a node leaves `home` for each block."""
     rn, rs, rq = node_sums
@@ -201,7 +211,7 @@ def _gains(
     a = home
     leave = np.zeros(n_slots)
     for k in range(n_slots):
-        rest = _term(model, n[a, k] - rn[k], s[a, k] - rs[k], q[a, k] - rq[k], pair_table)
+        rest = _term(graph, n[a, k] - rn[k], s[a, k] - rs[k], q[a, k] - rq[k])
         leave[k] = rest - term[a, k]
     left = leave.sum()
     gains = np.zeros(n_slots)
@@ -211,42 +221,29 @@ def _gains(
         gain = left - leave[b]
         for k in range(n_slots):
             if k != a and (sizes[k] > 0 or k == b):
-                joined = _term(model, n[b, k] + rn[k], s[b, k] + rs[k], q[b, k] + rq[k], pair_table)
+                joined = _term(graph, n[b, k] + rn[k], s[b, k] + rs[k], q[b, k] + rq[k])
                 gain += joined - term[b, k]
         between = _term(
-            model,
-            n[a, b] - rn[b] + rn[a],
-            s[a, b] - rs[b] + rs[a],
-            q[a, b] - rq[b] + rq[a],
-            pair_table,
+            graph, n[a, b] - rn[b] + rn[a], s[a, b] - rs[b] + rs[a], q[a, b] - rq[b] + rq[a]
         )
         gain += between - term[a, b]
         after = blocks - (sizes[a] == 1) + (sizes[b] == 0)
         gain += np.log(sizes[b] + 1.0) - np.log(sizes[a] * 1.0)
-        gains[b] = gain + block_table[after] - block_table[blocks]
+        gains[b] = gain + graph.block_table[after] - graph.block_table[blocks]
     return gains
 
 
 @njit(cache=True)
-def move_gains(
-    weight: Floats,
-    observed: Ints,
-    labels: Ints,
-    node: int,
-    n_slots: int,
-    model: int,
-    pair_table: Floats,
-    block_table: Floats,
-) -> Floats:
+def move_gains(graph: WeightedGraph, labels: Ints, node: int, n_slots: int) -> Floats:
     """Return the change of the objective when `node` moves to each of `n_slots` blocks.
 
     Parameters are those of `partition_objective`; slots without a node stand for a new block.
     The gain of staying is 0.
     """
-    sums = _block_sums(weight, observed, labels, n_slots)
-    term = _terms(model, sums[1], sums[2], sums[3], pair_table)
-    node_sums = _node_sums(weight, observed, labels, node, n_slots)
-    return _gains(node_sums, labels[node], sums, term, model, pair_table, block_table)
+    sums = _block_sums(graph, labels, n_slots)
+    term = _terms(graph, sums[1], sums[2], sums[3])
+    node_sums = _node_sums(graph, labels, node, n_slots)
+    return _gains(node_sums, labels[node], sums, term, graph)
 
 
 @njit(cache=True)
@@ -256,8 +253,7 @@ def _shift(
     target: int,
     sums: tuple[Ints, Ints, Floats, Floats],
     term: Floats,
-    model: int,
-    pair_table: Floats,
+    graph: WeightedGraph,
 ) -> None:
     """Update the block sums and their terms in place when a node moves."""
     rn, rs, rq = node_sums
@@ -273,40 +269,32 @@ def _shift(
                 n[k, block], s[k, block], q[k, block] = n[block, k], s[block, k], q[block, k]
     for block in (home, target):
         for k in range(sizes.size):
-            value = _term(model, n[block, k], s[block, k], q[block, k], pair_table)
+            value = _term(graph, n[block, k], s[block, k], q[block, k])
             term[block, k] = value
             term[k, block] = value
 
 
 @njit(cache=True)
 def _settle(
-    weight: Floats,
-    observed: Ints,
-    labels: Ints,
-    n_slots: int,
-    new_blocks: bool,
-    orders: Ints,
-    model: int,
-    pair_table: Floats,
-    block_table: Floats,
+    graph: WeightedGraph, labels: Ints, n_slots: int, new_blocks: bool, orders: Ints
 ) -> None:
     """Move single nodes to their best block, in place, until no move helps."""
-    sums = _block_sums(weight, observed, labels, n_slots)
+    sums = _block_sums(graph, labels, n_slots)
     sizes = sums[0]
-    term = _terms(model, sums[1], sums[2], sums[3], pair_table)
+    term = _terms(graph, sums[1], sums[2], sums[3])
     for sweep in range(MAX_SWEEPS):
         moved = False
         for node in orders[sweep % orders.shape[0]]:
             home = labels[node]
-            node_sums = _node_sums(weight, observed, labels, node, n_slots)
-            gains = _gains(node_sums, home, sums, term, model, pair_table, block_table)
+            node_sums = _node_sums(graph, labels, node, n_slots)
+            gains = _gains(node_sums, home, sums, term, graph)
             target = home
             best = GAIN_FLOOR
             for b in range(n_slots):
                 if gains[b] > best and (new_blocks or sizes[b] > 0):
                     target, best = b, gains[b]
             if target != home:
-                _shift(node_sums, home, target, sums, term, model, pair_table)
+                _shift(node_sums, home, target, sums, term, graph)
                 labels[node] = target
                 moved = True
         if not moved:
@@ -315,11 +303,7 @@ def _settle(
 
 @njit(cache=True)
 def _best_merge(
-    sums: tuple[Ints, Ints, Floats, Floats],
-    term: Floats,
-    factorial: Floats,
-    model: int,
-    pair_table: Floats,
+    sums: tuple[Ints, Ints, Floats, Floats], term: Floats, factorial: Floats, graph: WeightedGraph
 ) -> tuple[int, int]:
     """Return the pair of blocks whose union costs the objective least."""
     sizes, n, s, q = sums
@@ -330,18 +314,15 @@ def _best_merge(
                 continue
             gain = factorial[sizes[a] + sizes[b]] - factorial[sizes[a]] - factorial[sizes[b]]
             gain += _term(
-                model,
+                graph,
                 n[a, a] + n[b, b] + n[a, b],
                 s[a, a] + s[b, b] + s[a, b],
                 q[a, a] + q[b, b] + q[a, b],
-                pair_table,
             )
             gain -= term[a, a] + term[b, b] + term[a, b]
             for k in range(sizes.size):
                 if k != a and k != b and sizes[k] > 0:
-                    gain += _term(
-                        model, n[a, k] + n[b, k], s[a, k] + s[b, k], q[a, k] + q[b, k], pair_table
-                    )
+                    gain += _term(graph, n[a, k] + n[b, k], s[a, k] + s[b, k], q[a, k] + q[b, k])
                     gain -= term[a, k] + term[b, k]
             if gain > best:
                 best, pair = gain, (a, b)
@@ -349,24 +330,16 @@ def _best_merge(
 
 
 @njit(cache=True)
-def _merge(
-    weight: Floats,
-    observed: Ints,
-    labels: Ints,
-    n_slots: int,
-    model: int,
-    pair_table: Floats,
-    factorial: Floats,
-) -> int:
+def _merge(graph: WeightedGraph, labels: Ints, n_slots: int, factorial: Floats) -> int:
     """Merge the best pair of blocks in place; return the number of blocks left."""
-    sums = _block_sums(weight, observed, labels, n_slots)
+    sums = _block_sums(graph, labels, n_slots)
     blocks = 0
     for k in range(n_slots):
         blocks += sums[0][k] > 0
     if blocks < 2:
         return blocks
-    term = _terms(model, sums[1], sums[2], sums[3], pair_table)
-    a, b = _best_merge(sums, term, factorial, model, pair_table)
+    term = _terms(graph, sums[1], sums[2], sums[3])
+    a, b = _best_merge(sums, term, factorial, graph)
     for i in range(labels.size):
         if labels[i] == b:
             labels[i] = a
@@ -375,14 +348,7 @@ def _merge(
 
 @njit(cache=True)
 def search_partition(
-    weight: Floats,
-    observed: Ints,
-    start: Ints,
-    n_slots: int,
-    orders: Ints,
-    model: int,
-    pair_table: Floats,
-    block_table: Floats,
+    graph: WeightedGraph, start: Ints, n_slots: int, orders: Ints
 ) -> tuple[Ints, float]:
     """Return the best partition on the way from a start down to one block.
 
@@ -391,8 +357,8 @@ def search_partition(
 
     Parameters
     ----------
-    weight, observed, model, pair_table, block_table
-        As in `partition_objective`.
+    graph : WeightedGraph
+        Weights and block model.
     start : ndarray of int64 (n_nodes,)
         First partition, labels below `n_slots`.
     n_slots : int
@@ -413,30 +379,28 @@ def search_partition(
     best = -np.inf
     blocks = n_slots
     while blocks > 0:
-        _settle(weight, observed, labels, n_slots, False, orders, model, pair_table, block_table)
-        value = partition_objective(weight, observed, labels, model, pair_table, block_table)
+        _settle(graph, labels, n_slots, False, orders)
+        value = partition_objective(graph, labels)
         if value > best:
             best = value
             best_labels = labels.copy()
         before = blocks
-        blocks = _merge(weight, observed, labels, n_slots, model, pair_table, factorial)
+        blocks = _merge(graph, labels, n_slots, factorial)
         if blocks == 1 and before == 1:
             break
-    _settle(weight, observed, best_labels, n_slots, True, orders, model, pair_table, block_table)
-    best = partition_objective(weight, observed, best_labels, model, pair_table, block_table)
+    _settle(graph, best_labels, n_slots, True, orders)
+    best = partition_objective(graph, best_labels)
     return best_labels, best
 
 
 @njit(cache=True)
-def merge_sequence(
-    weight: Floats, observed: Ints, labels: Ints, model: int, pair_table: Floats
-) -> Ints:
+def merge_sequence(graph: WeightedGraph, labels: Ints) -> Ints:
     """Return the nested partitions from `labels` down to two blocks.
 
     Parameters
     ----------
-    weight, observed, model, pair_table
-        As in `partition_objective`.
+    graph : WeightedGraph
+        Weights and block model.
     labels : ndarray of int64 (n_nodes,)
         Finest partition, labels 0..K-1, all in use.
 
@@ -452,6 +416,6 @@ def merge_sequence(
     current = labels.copy()
     out[0] = current
     for level in range(1, n_slots - 1):
-        _merge(weight, observed, current, n_slots, model, pair_table, factorial)
+        _merge(graph, current, n_slots, factorial)
         out[level] = current
     return out

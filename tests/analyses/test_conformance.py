@@ -1,0 +1,162 @@
+"""What every registered analysis must do, whatever it computes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from neuropipe.analyses.registry import Analysis, analyses, load_object
+from neuropipe.config.load import check_model
+from neuropipe.config.template import settings_rows
+from neuropipe.plotting.figure import ReportFigure
+from neuropipe.store.provenance import read_dataset, write_dataset
+from neuropipe.study import section_model
+
+NAMES = sorted(analyses())
+# Settings that make the simulated data of an analysis a matter of seconds.
+QUICK = {
+    "ntf": (
+        {"n_neurons": 24, "n_subjects": 3, "duration": 80.0, "n_motifs": 2},
+        {"rank": 2, "restarts": 2, "max_iter": 25, "communities": {"null_draws": 5, "restarts": 2}},
+    )
+}
+# Another value of one key of each kind, to see it in the methods text.
+CHANGED = {"ntf": ({"ridge": 0.5}, "0.5")}
+
+
+@pytest.fixture(params=NAMES)
+def analysis(request: pytest.FixtureRequest) -> Analysis:
+    return analyses()[request.param]
+
+
+def settings_of(analysis: Analysis, **changes):
+    values = {**QUICK[analysis.name][1], **changes}
+    model, problems = check_model(analysis.settings, values)
+    assert not problems
+    return model
+
+
+def simulated(analysis: Analysis, seed: int = 0) -> xr.Dataset:
+    face = importlib.import_module(analysis.package)
+    data, _ = face.simulate(seed=seed, **QUICK[analysis.name][0])
+    return data
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, tuple[xr.Dataset, xr.Dataset]]:
+    found = {}
+    for name in NAMES:
+        analysis = analyses()[name]
+        data = simulated(analysis)
+        found[name] = data, load_object(analysis.fit)(data, settings_of(analysis), 3)
+    return found
+
+
+def test_face_offers_the_five_names(analysis):
+    face = importlib.import_module(analysis.package)
+    for name in ("Settings", "fit", "simulate", "score", "figures"):
+        assert name in face.__all__
+        assert callable(getattr(face, name))
+
+
+def test_defaults_are_valid_and_every_setting_is_described(analysis):
+    section_model(analysis)()
+    for key, _, description in settings_rows(analysis.settings):
+        assert description, key
+
+
+def test_unknown_setting_is_an_error_with_the_closest_key(analysis):
+    key = next(iter(analysis.settings.model_fields))
+    _, problems = check_model(analysis.settings, {key + "x": 1})
+    assert f"Did you mean {key!r}" in problems[0]
+
+
+def test_same_seed_same_result_and_input_untouched(analysis, fitted):
+    data, result = fitted[analysis.name]
+    before = data.copy(deep=True)
+    again = load_object(analysis.fit)(data, settings_of(analysis), 3)
+    xr.testing.assert_identical(data, before)
+    xr.testing.assert_equal(again, result)
+
+
+def test_order_of_dims_does_not_matter(analysis, fitted):
+    data, result = fitted[analysis.name]
+    turned = data.transpose(*reversed(list(data.dims)))
+    again = load_object(analysis.fit)(turned, settings_of(analysis), 3)
+    xr.testing.assert_allclose(again, result, rtol=1e-6)
+
+
+def test_workflow_stages_equal_fit_bit_for_bit(analysis, fitted, tmp_path):
+    if not analysis.stages:
+        pytest.skip("one job: the workflow calls fit itself")
+    data, result = fitted[analysis.name]
+    write_dataset(data, tmp_path / "input.nc", {})
+    data = read_dataset(tmp_path / "input.nc")
+    stages = importlib.import_module(f"{analysis.package}.stages")
+    settings, parts = settings_of(analysis), {}
+    scatter = analysis.scatter(settings)
+    for stage in analysis.stages:
+        files = []
+        some = settings_of(analysis)
+        if stage != analysis.stages[-1]:
+            some, problems = check_model(analysis.settings, analysis.for_stage(settings, stage))
+            assert not problems
+        for index, key in enumerate(scatter.get(stage, [{}])):
+            part = getattr(stages, stage)(data, some, 3, parts, **key)
+            suffix = analysis.part_suffix.get(stage, ".nc")
+            write_dataset(part, tmp_path / f"{stage}-{index}{suffix}", {})
+            files.append(read_dataset(tmp_path / f"{stage}-{index}{suffix}"))
+        if files:
+            parts[stage] = files
+    final = parts[analysis.stages[-1]][0]
+    for name in result.data_vars:
+        np.testing.assert_array_equal(final[name].values, result[name].values, err_msg=str(name))
+
+
+def test_result_is_plain_and_says_whether_it_converged(analysis, fitted):
+    _, result = fitted[analysis.name]
+    assert result.attrs["converged"] in (0, 1)
+    for issue in json.loads(result.attrs["issues"]):
+        assert {"code", "message", "severity"} <= set(issue)
+    assert not set(result.data_vars) & set(result.dims)
+
+
+def test_figures_texts_and_metrics(analysis, fitted):
+    _, result = fitted[analysis.name]
+    figures = load_object(analysis.figures)(result)
+    assert tuple(figures) == analysis.figure_slugs
+    for slug, figure in figures.items():
+        assert isinstance(figure, ReportFigure)
+        assert len(figure.caption) > 40, slug
+        assert figure.title
+        assert len(figure.table)
+    assert len(load_object(analysis.summary)(result))
+    assert any(c.isdigit() for c in load_object(analysis.headline)(result))
+    for metric in load_object(analysis.metrics)(result):
+        assert {"metric", "value", "unit"} <= set(metric)
+
+
+def test_figures_leave_no_global_state(analysis, fitted):
+    import matplotlib.pyplot as plt
+
+    load_object(analysis.figures)(fitted[analysis.name][1])
+    assert plt.get_fignums() == []
+
+
+def test_methods_text_names_a_changed_setting(analysis, fitted):
+    change, text = CHANGED[analysis.name]
+    _, result = fitted[analysis.name]
+    write = load_object(analysis.methods)
+    assert text in write(settings_of(analysis, **change), result)
+    assert text not in write(settings_of(analysis), result)
+
+
+def test_resources_are_positive(analysis):
+    resources = analysis.resources(settings_of(analysis), {})
+    assert resources.cpus >= 1
+    assert resources.mem_mb > 0
+    assert resources.minutes > 0
