@@ -46,18 +46,28 @@ def scaled(graph, model):
     return np.nan_to_num(weight), np.isfinite(weight).astype(np.int64)
 
 
-def objective(graph, labels, model):
-    weight, observed = scaled(graph, model)
+def blocks(graph, model):
     tables = sbm.term_tables(len(graph), MODELS[model])
-    return sbm.partition_objective(weight, observed, labels, MODELS[model], *tables)
+    return sbm.WeightedGraph(*scaled(graph, model), MODELS[model], *tables)
+
+
+def term(model, values):
+    """Marginal likelihood of the weights of one block pair."""
+    tables = sbm.term_tables(6, model)
+    graph = sbm.WeightedGraph(np.zeros((6, 6)), np.zeros((6, 6), np.int64), model, *tables)
+    square = float(np.square(values).sum())
+    return sbm._term(graph, len(values), float(sum(values)), square)
+
+
+def objective(graph, labels, model):
+    return sbm.partition_objective(blocks(graph, model), labels)
 
 
 @pytest.mark.parametrize("values", [[0.4], [0.1, 2.5, 0.7], [0.0, 0.0, 3.0, 1.0]])
 def test_exponential_marginal_likelihood_is_the_integral_over_the_rate(values):
     n, s = len(values), sum(values)
     expected = integrate.quad(lambda rate: rate**n * np.exp(-rate * (s + 1)), 0, np.inf)[0]
-    table = sbm.term_tables(6, sbm.EXPONENTIAL)[0]
-    assert sbm._term(sbm.EXPONENTIAL, n, s, 0.0, table) == pytest.approx(np.log(expected))
+    assert term(sbm.EXPONENTIAL, values) == pytest.approx(np.log(expected))
 
 
 @pytest.mark.parametrize("values", [[0.4], [0.1, -1.5, 0.7]])
@@ -69,9 +79,7 @@ def test_normal_marginal_likelihood_is_the_integral_over_mean_and_variance(value
     for value in values:
         density = density * stats.norm.pdf(value, z * np.sqrt(variance), np.sqrt(variance))
     expected = np.trapezoid(np.trapezoid(density, z), log_variance)
-    table = sbm.term_tables(6, sbm.NORMAL)[0]
-    n, s, q = len(values), sum(values), float(np.square(values).sum())
-    assert sbm._term(sbm.NORMAL, n, s, q, table) == pytest.approx(np.log(expected), abs=1e-6)
+    assert term(sbm.NORMAL, values) == pytest.approx(np.log(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize("model", ["exponential", "normal"])
@@ -80,7 +88,7 @@ def test_objective_is_the_sum_over_block_pairs_and_the_partition_prior(model):
     graph, _ = random_graph(rng, 6, missing=0.2)
     labels = np.array([0, 1, 1, 0, 2, 1])
     weight, observed = scaled(graph, model)
-    table, block_table = sbm.term_tables(6, MODELS[model])
+    block_table = sbm.term_tables(6, MODELS[model])[1]
     expected = block_table[3] + np.log(2.0) + np.log(6.0)
     for a, b in itertools.combinations_with_replacement(range(3), 2):
         pairs = [
@@ -88,8 +96,7 @@ def test_objective_is_the_sum_over_block_pairs_and_the_partition_prior(model):
             for i, j in itertools.combinations(range(6), 2)
             if observed[i, j] and {labels[i], labels[j]} == {a, b}
         ]
-        square = float(np.square(pairs).sum())
-        expected += sbm._term(MODELS[model], len(pairs), float(sum(pairs)), square, table)
+        expected += term(MODELS[model], pairs)
     assert objective(graph, labels, model) == pytest.approx(expected)
 
 
@@ -115,10 +122,8 @@ def test_move_gain_is_the_difference_of_the_objective(model, seed):
     labels[:4] = [0, 1, 2, 2]
     labels[labels == 3] = 2
     labels[0] = 3  # block 3 is a single node
-    weight, observed = scaled(graph, model)
-    tables = sbm.term_tables(n, MODELS[model])
     for node in range(n):
-        gains = sbm.move_gains(weight, observed, labels, node, 6, MODELS[model], *tables)
+        gains = sbm.move_gains(blocks(graph, model), labels, node, 6)
         for target in range(6):
             moved = labels.copy()
             moved[node] = target
@@ -224,9 +229,7 @@ def test_coarser_levels_merge_blocks_of_finer_ones():
     graph[:20, :20] += 0.5 * (1 - np.eye(20))
     found = detect_communities(graph, significance="none", rng=np.random.default_rng(0))
     assert len(found.community) == found.block.max()
-    weight, observed = scaled(graph, "exponential")
-    table = sbm.term_tables(60, sbm.EXPONENTIAL)[0]
-    nested = sbm.merge_sequence(weight, observed, found.block, sbm.EXPONENTIAL, table)
+    nested = sbm.merge_sequence(blocks(graph, "exponential"), found.block)
     for fine, coarse in itertools.pairwise(nested):
         assert len({*zip(fine, coarse, strict=True)}) == np.unique(fine).size
         assert np.unique(coarse).size == np.unique(fine).size - 1

@@ -204,8 +204,8 @@ def _standing_out(labels: Ints, graph: _Graph, min_size: int) -> tuple[Ints, Flo
     excess = strength - np.median(values)
     chosen = np.flatnonzero((excess > STANDOUT * excess.max()) & (strength > values.mean()))
     chosen = chosen[np.argsort(-strength[chosen], kind="stable")]
-    for number, block in enumerate(chosen):
-        community[labels == block] = number
+    for number, strong in enumerate(chosen):
+        community[labels == strong] = number
     return community, strength[chosen], score[chosen]
 
 

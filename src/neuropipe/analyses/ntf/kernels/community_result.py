@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class Communities:
     description_length: float
 
 
-def stack_communities(found: list[Communities]) -> dict[str, NDArray]:
+def stack_communities(found: list[Communities]) -> dict[str, NDArray[Any]]:
     """Return the communities of several graphs over the same nodes as rectangular arrays.
 
     Parameters
@@ -65,7 +66,7 @@ def stack_communities(found: list[Communities]) -> dict[str, NDArray]:
     levels = max(len(one.community) for one in found)
     ids = max(one.strength.shape[1] for one in found)
 
-    def padded(values: NDArray, width: int) -> NDArray:
+    def padded(values: NDArray[Any], width: int) -> NDArray[Any]:
         rows = np.concatenate([values, np.repeat(values[-1:], levels - len(values), axis=0)])
         gap = ((0, 0), (0, width - rows.shape[1]))
         return np.pad(rows, gap, constant_values=np.nan) if gap[1][1] else rows
