@@ -12,7 +12,7 @@ BASE = '"""Doc."""\ndef f(x):\n    """Doc."""\n    return x + 1\n'
 @pytest.mark.parametrize(
     "other",
     [
-        '"""Another."""\n\n# note\ndef f( x ):\n    """Longer\n    doc."""\n    return x+1  # why\n',
+        '"""Another."""\n\n# note\ndef f( x ):\n    """Long\n    doc."""\n    return x+1  # w\n',
         "def f(x):\n    return x + 1\n",
     ],
 )

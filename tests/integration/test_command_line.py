@@ -1,0 +1,132 @@
+"""The command line: help, exit codes, one message per fault, nothing half-written."""
+
+from __future__ import annotations
+
+import pytest
+
+from neuropipe.cli.main import COMMANDS, main
+from neuropipe.config.load import read_yaml
+from neuropipe.errors import ConfigError
+from neuropipe.study import load_study
+
+
+@pytest.fixture
+def study(tmp_path):
+    assert main(["init", str(tmp_path / "s"), "--preset", "worm"]) == 0
+    return tmp_path / "s"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "usage: neuropipe" in capsys.readouterr().out
+
+
+def test_unknown_words_end_with_2(capsys):
+    for words in (["rnu"], ["run", "--cors", "2"], ["list", "--nothing"]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2
+
+
+def test_init_writes_a_study_that_loads_and_refuses_to_overwrite(study, capsys):
+    loaded = load_study(study)
+    assert loaded.config.preset == "worm"
+    assert [run.label for run in loaded.runs] == ["ntf"]
+    assert loaded.config.preprocess.calcium.normalise == "zscore"
+    assert main(["init", str(study)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["init", str(study / "x"), "--preset", "wrom"]) == 2
+    assert "Did you mean 'worm'" in capsys.readouterr().err
+    assert not (study / "x" / "config" / "config.yaml").exists()
+
+
+def test_every_commented_default_of_the_template_is_the_default(study):
+    """Removing every # in front of a key leaves a valid configuration that changes nothing."""
+    file = study / "config" / "config.yaml"
+    lines = []
+    for line in file.read_text().splitlines():
+        bare = line.lstrip()
+        active = bare.startswith("#") and bare[1:2].isalpha()
+        lines.append(line.replace("#", "", 1) if active else line)
+    (study / "config" / "all.yaml").write_text("\n".join(lines))
+    everything = read_yaml(study / "config" / "all.yaml")
+    everything["preset"] = "worm"
+    plain = load_study(study)
+    assert everything["preprocess"]["calcium"]["dff"]["window_s"] == 60
+    assert everything["analyses"]["ntf"]["communities"]["null_draws"] == 200
+    full = load_study(study, {"study": everything["study"], "analyses": everything["analyses"]})
+    assert full.runs[0].settings == plain.runs[0].settings
+
+
+def test_a_typo_is_one_message_without_traceback(study, capsys):
+    file = study / "config" / "config.yaml"
+    file.write_text(file.read_text() + "\nsede: 3\n")
+    assert main(["validate", "--directory", str(study)]) == 2
+    err = capsys.readouterr().err
+    assert "config/config.yaml: sede: unknown key. Did you mean 'seed'?" in err
+    assert "Traceback" not in err
+    with pytest.raises(ConfigError):
+        main(["--debug", "validate", "--directory", str(study)])
+
+
+def test_no_study_here(tmp_path, capsys):
+    assert main(["status", "--directory", str(tmp_path)]) == 2
+    assert "neuropipe init" in capsys.readouterr().err
+
+
+def test_validate_names_missing_files_and_unreadable_ones(study, capsys):
+    (study / "fake.nwb").write_text("this is no NWB file")
+    (study / "config" / "recordings.tsv").write_text(
+        "subject\tmodality\tpath\tcohort\n"
+        "a\tcalcium\tnone.h5\tx\nb\tcalcium\tfake.nwb\tx\nc\teeg\tfake.nwb\ty\n"
+    )
+    assert main(["validate", "--directory", str(study)]) == 2
+    out = capsys.readouterr().out
+    assert "MISSING_FILE" in out
+    assert "none.h5 does not exist" in out
+    assert "fake.nwb" in out
+
+
+def test_validate_of_a_path_that_is_not_there(tmp_path, capsys):
+    assert main(["validate", str(tmp_path / "x.zarr")]) == 2
+    assert "no such store" in capsys.readouterr().err
+
+
+def test_list_shows_settings_of_one_analysis_and_reader(capsys):
+    assert main(["list"]) == 0
+    assert "ntf" in capsys.readouterr().out
+    assert main(["list", "ntf"]) == 0
+    assert "communities.null_draws" in capsys.readouterr().out
+    assert main(["list", "hdf5"]) == 0
+    assert "names_table" in capsys.readouterr().out
+    assert main(["list", "nft"]) == 2
+    assert "Did you mean 'ntf'" in capsys.readouterr().err
+
+
+def test_settings_of_a_step_must_be_json_or_a_file(tmp_path, capsys):
+    words = ["step", "ntf", "fit", "--input", "x.nc", "--output", str(tmp_path / "r.nc")]
+    assert main([*words, "--settings", "{broken"]) == 2
+    assert "neither JSON text nor a file" in capsys.readouterr().err
+    assert main([*words, "--settings", str(tmp_path / "none.yaml")]) == 2
+
+
+def test_a_step_on_an_array_made_elsewhere(tmp_path, capsys):
+    from neuropipe.simulate.planted_calcium import planted_calcium
+    from neuropipe.store.provenance import read_dataset
+
+    data, _ = planted_calcium(0, n_neurons=24, n_subjects=2, duration=60.0, n_motifs=1)
+    data.to_netcdf(tmp_path / "my.nc", engine="h5netcdf")
+    settings = tmp_path / "my.yaml"
+    settings.write_text("rank: 2\nrestarts: 1\nmax_iter: 10\nsignificance: none\n")
+    words = ["--input", str(tmp_path / "my.nc"), "--settings", str(settings), "--seed", "5"]
+    assert main(["step", "ntf", "fit", *words, "--output", str(tmp_path / "result.nc")]) == 0
+    result = read_dataset(tmp_path / "result.nc")
+    assert result.sizes["component"] == 2
+    assert result.attrs["seed"] == 5
+    settings.write_text("rnak: 2\n")
+    assert main(["step", "ntf", "fit", *words, "--output", str(tmp_path / "r2.nc")]) == 2
+    assert "Did you mean 'rank'" in capsys.readouterr().err
+    assert not (tmp_path / "r2.nc").exists()
