@@ -330,3 +330,15 @@ def test_methods_mention_every_setting_that_is_not_the_default(settings, words, 
     for word in words:
         assert word in paragraph
     assert paragraph != text(Settings(), result)
+
+
+def test_result_of_a_fit_is_drawn_and_described():
+    from neuropipe.analyses import ntf
+
+    data, _ = ntf.simulate(seed=0, n_neurons=24, n_subjects=2, duration=120, n_motifs=2)
+    settings = Settings(rank=[2, 3], restarts=2, cv_folds=2, communities={"null_draws": 5})
+    fitted = ntf.fit(data, settings, seed=0)
+    assert tuple(figures(fitted)) == ANALYSIS.figure_slugs
+    assert "communities.null_draws = 5" in text(settings, fitted)
+    assert headline(fitted)
+    assert {row["metric"] for row in metrics(fitted)} >= {"components", "restart_similarity"}
