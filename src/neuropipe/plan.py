@@ -6,6 +6,8 @@ the study folder; ``run --here`` walks through it without Snakemake.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,28 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from neuropipe.analyses.registry import Analysis, Resources
-from neuropipe.config.recordings import Recording
+from neuropipe.config.recordings import MODALITIES, Recording
 from neuropipe.store import layout
 from neuropipe.store.code import code_fingerprint, module_fingerprints
 from neuropipe.study import Collection, Run, Study
 
 __all__ = ["Job", "make_plan"]
 
-_STORE_MODULES = tuple(
-    f"neuropipe.store.{name}"
-    for name in (
-        "atlas",
-        "atlases",
-        "chunks",
-        "clock",
-        "hashing",
-        "labels",
-        "nwb",
-        "schema",
-        "series",
-        "zarr",
-    )
-)
+# Modules of the store and of ingest that decide no value of a store.
+_WITHOUT_EFFECT = {
+    "neuropipe.store": ("__init__", "atomic", "code", "layout", "provenance", "validate"),
+    "neuropipe.io": ("__init__", "scan"),
+}
 _FIGURE_MODULES = ("neuropipe.plotting",)
 PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
 QUALITY_CODE = ("neuropipe.report.quality", *_FIGURE_MODULES)
@@ -160,9 +152,11 @@ def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
 
 
 def _reader_settings(study: Study, recording: Recording) -> dict[str, Any]:
-    ingest = study.config.ingest
-    shared = ingest.readers.get(recording.reader, {})
-    return {**shared, **ingest.overrides.get(recording.name, {})}
+    ingest, merged = study.config.ingest, {}
+    for name, settings in ingest.readers.items():
+        if recording.reader in ("", name):
+            merged |= settings
+    return merged | ingest.overrides.get(recording.name, {})
 
 
 def _megabytes(root: Path, paths: Sequence[str]) -> float:
@@ -196,17 +190,27 @@ def _ingest(study: Study, recording: Recording) -> Job:
     )
 
 
+def _modules_of(package: str) -> list[str]:
+    """Return the modules and folders directly in a package that decide stores."""
+    folder = Path(str(importlib.util.find_spec(package).origin)).parent  # type: ignore[union-attr]
+    names = {p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    names |= {p.name for p in folder.iterdir() if p.is_dir() and p.name == "atlases"}
+    return [f"{package}.{name}" for name in sorted(names - {*_WITHOUT_EFFECT[package]})]
+
+
+@functools.cache
 def ingest_code(modality: str) -> tuple[str, ...]:
-    """Return the modules that decide a store: readers, installed ones too, and the store layer."""
+    """Return the modules that decide a store: the store layer, what all readers share, and the
+    readers of the modality, those of installed packages too.
+    """  # noqa: D205 - one sentence
     from neuropipe.io.registry import readers
 
-    modules = {"neuropipe.io.ingest", "neuropipe.io.registry"}
+    others = {f"neuropipe.io.{name}" for name in MODALITIES if name != modality}
+    modules = {*_modules_of("neuropipe.store"), *_modules_of("neuropipe.io")} - others
     for reader in readers().values():
-        if modality in reader.modalities:
-            module = reader.open.partition(":")[0]
-            own = module.startswith("neuropipe.")
-            modules.add(module.rpartition(".")[0] if own else module)
-    return (*sorted(modules), *_STORE_MODULES)
+        if modality in reader.modalities and not reader.open.startswith("neuropipe."):
+            modules.add(reader.open.partition(":")[0])
+    return tuple(sorted(modules))
 
 
 def _index(study: Study) -> Job:
