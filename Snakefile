@@ -55,6 +55,6 @@ for name in flow.analysis_names():
     rule:
         name:
             name
-        localrule: True
         input:
             flow.results(name),
+        localrule: True

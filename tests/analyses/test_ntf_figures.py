@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from neuropipe.analyses.ntf.figures import DRAW, figures
-from neuropipe.analyses.ntf.figures.common import shared_epochs, subject_epochs
+from neuropipe.analyses.ntf.figures.annotations import shared_epochs, subject_epochs
 from neuropipe.analyses.ntf.kernels.communities import detect_communities
 from neuropipe.analyses.ntf.kernels.community_result import stack_communities
 from neuropipe.analyses.ntf.methods import text

@@ -58,7 +58,8 @@ def write_study(folder):
         path = CALCIUM / "celegans_nsm_swf702_4animals.h5"
         rows.append((label(name), path, "nsm", "hdf5", "Caenorhabditis elegans"))
         overrides[f"sub-{label(name)}_calcium"] = {**NSM, "group": name}
-    rows.append(("mouse", CALCIUM / "suite2p_pynapple" / "plane0", "two", "suite2p", "Mus musculus"))
+    plane = CALCIUM / "suite2p_pynapple" / "plane0"
+    rows.append(("mouse", plane, "two", "suite2p", "Mus musculus"))
     overrides["sub-mouse_calcium"] = {"rate_hz": 30.0}
     lines = ["subject\tmodality\tpath\tcohort\treader\tspecies"]
     lines += [f"{s}\tcalcium\t{p}\t{c}\t{r}\t{o}" for s, p, c, r, o in rows]

@@ -35,7 +35,7 @@ def test_defaults_are_valid():
         ({"preprocess": {"calcium": {"dff": {"windows_s": 3}}}}, "Did you mean 'window_s'?"),
         ({"preprocess": {"calcium": {"resample": {}}}}, "resample.dt_s: is missing"),
         ({"seed": "1"}, "Write a number without quotes"),
-        ({"seed": True}, 'seed: input should be a valid integer, found true'),
+        ({"seed": True}, "seed: input should be a valid integer, found true"),
         ({"preprocess": {"calcium": {"normalise": "None"}}}, "Write null to switch it off"),
         ({"preprocess": {"calcium": {"resample": {"dt_s": -1}}}}, "greater than 0, found -1"),
         ({"preprocess": {"calcium": {"smooth": {"kind": "moving", "tau_s": 1}}}}, "`window_s`"),
@@ -64,7 +64,8 @@ def test_integers_pass_as_floats_and_null_switches_off():
 
 
 def test_preset_lies_under_the_users_keys_and_analyses_of_the_user_select():
-    merged = with_preset({"preset": "worm", "preprocess": {"calcium": {"normalise": "robust"}}}, "c")
+    given = {"preset": "worm", "preprocess": {"calcium": {"normalise": "robust"}}}
+    merged = with_preset(given, "c")
     assert merged["preprocess"]["calcium"]["normalise"] == "robust"
     assert merged["preprocess"]["calcium"]["resample"] == {"dt_s": 0.3333}
     assert with_preset({"preset": "worm", "analyses": {}}, "c")["analyses"] == {}

@@ -124,11 +124,15 @@ def test_nothing_imports_snakemake():
         assert not any(name.split(".")[0] == "snakemake" for name in imported(path)), path
 
 
+def run_python(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.mark.parametrize("module", ["neuropipe", "neuropipe.workflow", "neuropipe.cli.main"])
 def test_import_leaves_heavy_packages_alone(module):
     code = f"import sys, {module}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == ""
+    assert run_python(code) == ""
 
 
 def test_loading_a_study_leaves_heavy_packages_alone(tmp_path):
@@ -140,8 +144,7 @@ def test_loading_a_study_leaves_heavy_packages_alone(tmp_path):
         "Workflow({'study': 'x', 'analyses': {'ntf': {}}}, root)\n"
         f"print(*[m for m in {HEAVY!r} if m in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == ""
+    assert run_python(code) == ""
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)

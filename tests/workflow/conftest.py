@@ -59,7 +59,7 @@ def study(finished: Path, tmp_path: Path, study_at: type) -> Any:
     """Return a copy of the finished study, file times kept: a moved study folder."""
     folder = tmp_path / "study"
     shutil.copytree(finished, folder, symlinks=True)
-    return StudyFolder(folder)
+    return study_at(folder)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def fresh(template: Path, tmp_path: Path, study_at: type) -> Any:
 
 
 @pytest.fixture
-def editable(study: StudyFolder, tmp_path: Path) -> StudyFolder:
+def editable(study: Any, tmp_path: Path) -> Any:
     """Return a copy of the finished study beside a copy of our code that may be edited."""
     package = tmp_path / "checkout"
     package.mkdir()

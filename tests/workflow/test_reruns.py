@@ -20,7 +20,7 @@ def edit_source(study, module, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
-def test_a_finished_study_has_nothing_to_do_also_in_another_place_and_hash_order(study, monkeypatch):
+def test_a_finished_study_has_nothing_to_do_also_when_moved(study, monkeypatch):
     for seed in ("1", "2"):
         monkeypatch.setenv("PYTHONHASHSEED", seed)
         assert study.would_run() == set()

@@ -4,19 +4,19 @@ rule analysis_assemble:
         flow.inputs("analysis_assemble"),
     output:
         "inputs/{collection}/{analysis}.nc",
+    log:
+        "logs/analysis_assemble/{collection}_{analysis}.log",
+    conda:
+        "../../envs/neuropipe.yaml"
+    threads: 1
+    resources:
+        mem_mb=flow.mem_mb("analysis_assemble"),
+        runtime=flow.minutes("analysis_assemble"),
     params:
         name=lambda wildcards: flow.study.run(wildcards.analysis).analysis.name,
         stores=flow.option("analysis_assemble", "inputs"),
         settings=flow.settings("analysis_assemble"),
         code=flow.code("analysis_assemble"),
-    log:
-        "logs/analysis_assemble/{collection}_{analysis}.log",
-    threads: 1
-    resources:
-        mem_mb=flow.mem_mb("analysis_assemble"),
-        runtime=flow.minutes("analysis_assemble"),
-    conda:
-        "../../envs/neuropipe.yaml"
     shell:
         "{PYTHON:q} -m neuropipe step assemble {params.name} --inputs {params.stores:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
@@ -28,22 +28,22 @@ rule analysis_fit:
     output:
         result="results/{collection}/{analysis}/result.nc",
         provenance="results/{collection}/{analysis}/provenance.json",
-    params:
-        name=lambda wildcards: flow.study.run(wildcards.analysis).analysis.name,
-        settings=flow.settings("analysis_fit"),
-        code=flow.code("analysis_fit"),
-    wildcard_constraints:
-        analysis=flow.single_labels(),
     log:
         "logs/analysis_fit/{collection}_{analysis}.log",
     benchmark:
         "benchmarks/analysis_fit/{collection}_{analysis}.tsv"
+    wildcard_constraints:
+        analysis=flow.single_labels(),
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: flow.threads("analysis_fit")
     resources:
         mem_mb=flow.mem_mb("analysis_fit"),
         runtime=flow.minutes("analysis_fit"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        name=lambda wildcards: flow.study.run(wildcards.analysis).analysis.name,
+        settings=flow.settings("analysis_fit"),
+        code=flow.code("analysis_fit"),
     shell:
         "{PYTHON:q} -m neuropipe step {params.name} fit --input {input[0]:q}"
         " --output {output.result:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
@@ -64,22 +64,26 @@ for name in flow.analysis_names():
                 subcategory="{collection}",
                 labels={"analysis": "{analysis}"},
             ),
-            [path for path in flow.figure_patterns(name)[3:] if not path.endswith(".svg")],
+            [
+                path
+                for path in flow.figure_patterns(name)[3:]
+                if not path.endswith(".svg")
+            ],
+        log:
+            f"logs/analysis_figures_{name}/{{collection}}_{{analysis}}.log",
+        wildcard_constraints:
+            analysis=flow.labels(name),
+        conda:
+            "../../envs/neuropipe.yaml"
+        threads: 1
+        resources:
+            mem_mb=flow.mem_mb(f"analysis_figures_{name}"),
+            runtime=flow.minutes(f"analysis_figures_{name}"),
         params:
             name=name,
             folder="results/{collection}/{analysis}",
             settings=flow.settings(f"analysis_figures_{name}"),
             code=flow.code(f"analysis_figures_{name}"),
-        wildcard_constraints:
-            analysis=flow.labels(name),
-        log:
-            f"logs/analysis_figures_{name}/{{collection}}_{{analysis}}.log",
-        threads: 1
-        resources:
-            mem_mb=flow.mem_mb(f"analysis_figures_{name}"),
-            runtime=flow.minutes(f"analysis_figures_{name}"),
-        conda:
-            "../../envs/neuropipe.yaml"
         shell:
             "{PYTHON:q} -m neuropipe step figures {params.name} --input {input[0]:q}"
             " --output {params.folder:q} --settings {params.settings:q} --threads {threads}"
@@ -87,19 +91,19 @@ for name in flow.analysis_names():
 
 
 rule analysis_table:
-    localrule: True
     input:
         flow.inputs("analysis_table"),
     output:
         "results/{analysis}/table.tsv",
+    log:
+        "logs/analysis_table/{analysis}.log",
+    localrule: True
+    conda:
+        "../../envs/neuropipe.yaml"
     params:
         name=lambda wildcards: flow.study.run(wildcards.analysis).analysis.name,
         settings=flow.settings("analysis_table"),
         code=flow.code("analysis_table"),
-    log:
-        "logs/analysis_table/{analysis}.log",
-    conda:
-        "../../envs/neuropipe.yaml"
     shell:
         "{PYTHON:q} -m neuropipe step table {params.name} --output {output:q}"
         " --settings {params.settings:q} 2> {log:q}"

@@ -13,11 +13,11 @@ wildcard_constraints:
 
 
 rule validate:
+    log:
+        "logs/validate/all.log",
     localrule: True
     conda:
         "../../envs/neuropipe.yaml"
-    log:
-        "logs/validate/all.log",
     shell:
         "{PYTHON:q} -m neuropipe validate > {log} 2>&1"
 

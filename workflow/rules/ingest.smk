@@ -6,38 +6,38 @@ rule ingest_recording:
         store=directory("stores/{folder}/{recording}.zarr"),
         nwb="stores/{folder}/{recording}.nwb",
         marker="stores/{folder}/{recording}.report.json",
-    params:
-        source=flow.option("ingest_recording", "source"),
-        settings=flow.settings("ingest_recording"),
-        code=flow.code("ingest_recording"),
     log:
         "logs/ingest_recording/{folder}/{recording}.log",
     benchmark:
         "benchmarks/ingest_recording/{folder}/{recording}.tsv"
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: 1
     resources:
         mem_mb=flow.mem_mb("ingest_recording"),
         runtime=flow.minutes("ingest_recording"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        source=flow.option("ingest_recording", "source"),
+        settings=flow.settings("ingest_recording"),
+        code=flow.code("ingest_recording"),
     shell:
         "{PYTHON:q} -m neuropipe step ingest --source {params.source:q} --output {output.store:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
 rule ingest_index:
-    localrule: True
     input:
         flow.inputs("ingest_index"),
     output:
         "stores/dataset.json",
+    log:
+        "logs/ingest_index/all.log",
+    localrule: True
+    conda:
+        "../../envs/neuropipe.yaml"
     params:
         settings=flow.settings("ingest_index"),
         code=flow.code("ingest_index"),
-    log:
-        "logs/ingest_index/all.log",
-    conda:
-        "../../envs/neuropipe.yaml"
     shell:
         "{PYTHON:q} -m neuropipe step index --inputs {input:q} --output {output:q}"
         " --settings {params.settings:q} 2> {log:q}"

@@ -4,21 +4,21 @@ rule ntf_affinity:
         flow.inputs("ntf_affinity"),
     output:
         temp(directory("work/{collection}/{analysis}/affinity/all.zarr")),
-    params:
-        settings=flow.settings("ntf_affinity"),
-        code=flow.code("ntf_affinity"),
-    wildcard_constraints:
-        analysis=flow.labels("ntf"),
     log:
         "logs/ntf_affinity/{collection}_{analysis}.log",
     benchmark:
         "benchmarks/ntf_affinity/{collection}_{analysis}.tsv"
+    wildcard_constraints:
+        analysis=flow.labels("ntf"),
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: 1
     resources:
         mem_mb=flow.mem_mb("ntf_affinity"),
         runtime=flow.minutes("ntf_affinity"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        settings=flow.settings("ntf_affinity"),
+        code=flow.code("ntf_affinity"),
     shell:
         "{PYTHON:q} -m neuropipe step ntf affinity --input {input[0]:q} --output {output:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
@@ -29,23 +29,23 @@ rule ntf_rank:
         flow.inputs("ntf_rank"),
     output:
         temp("work/{collection}/{analysis}/rank/rank-{rank}.nc"),
-    params:
-        parts=flow.option("ntf_rank", "parts"),
-        settings=flow.settings("ntf_rank"),
-        code=flow.code("ntf_rank"),
-    wildcard_constraints:
-        analysis=flow.labels("ntf"),
-        rank=r"\d+",
     log:
         "logs/ntf_rank/{collection}_{analysis}_rank-{rank}.log",
     benchmark:
         "benchmarks/ntf_rank/{collection}_{analysis}_rank-{rank}.tsv"
+    wildcard_constraints:
+        analysis=flow.labels("ntf"),
+        rank=r"\d+",
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: 1
     resources:
         mem_mb=flow.mem_mb("ntf_rank"),
         runtime=flow.minutes("ntf_rank"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        parts=flow.option("ntf_rank", "parts"),
+        settings=flow.settings("ntf_rank"),
+        code=flow.code("ntf_rank"),
     shell:
         "{PYTHON:q} -m neuropipe step ntf rank --input {input[0]:q} --key rank={wildcards.rank}"
         " --parts {params.parts:q} --output {output:q} --settings {params.settings:q}"
@@ -57,22 +57,22 @@ rule ntf_fit:
         flow.inputs("ntf_fit"),
     output:
         temp("work/{collection}/{analysis}/fit/all.nc"),
-    params:
-        parts=flow.option("ntf_fit", "parts"),
-        settings=flow.settings("ntf_fit"),
-        code=flow.code("ntf_fit"),
-    wildcard_constraints:
-        analysis=flow.labels("ntf"),
     log:
         "logs/ntf_fit/{collection}_{analysis}.log",
     benchmark:
         "benchmarks/ntf_fit/{collection}_{analysis}.tsv"
+    wildcard_constraints:
+        analysis=flow.labels("ntf"),
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: 1
     resources:
         mem_mb=flow.mem_mb("ntf_fit"),
         runtime=flow.minutes("ntf_fit"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        parts=flow.option("ntf_fit", "parts"),
+        settings=flow.settings("ntf_fit"),
+        code=flow.code("ntf_fit"),
     shell:
         "{PYTHON:q} -m neuropipe step ntf fit --input {input[0]:q} --parts {params.parts:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
@@ -84,22 +84,22 @@ rule ntf_communities:
     output:
         result="results/{collection}/{analysis}/result.nc",
         provenance="results/{collection}/{analysis}/provenance.json",
-    params:
-        parts=flow.option("ntf_communities", "parts"),
-        settings=flow.settings("ntf_communities"),
-        code=flow.code("ntf_communities"),
-    wildcard_constraints:
-        analysis=flow.labels("ntf"),
     log:
         "logs/ntf_communities/{collection}_{analysis}.log",
     benchmark:
         "benchmarks/ntf_communities/{collection}_{analysis}.tsv"
+    wildcard_constraints:
+        analysis=flow.labels("ntf"),
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: 1
     resources:
         mem_mb=flow.mem_mb("ntf_communities"),
         runtime=flow.minutes("ntf_communities"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        parts=flow.option("ntf_communities", "parts"),
+        settings=flow.settings("ntf_communities"),
+        code=flow.code("ntf_communities"),
     shell:
         "{PYTHON:q} -m neuropipe step ntf communities --input {input[0]:q}"
         " --parts {params.parts:q} --output {output.result:q}"

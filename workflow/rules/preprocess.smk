@@ -5,19 +5,19 @@ rule preprocess_recording:
     output:
         store=directory("preprocessed/{recording}.zarr"),
         marker="preprocessed/{recording}.json",
-    params:
-        settings=flow.settings("preprocess_recording"),
-        code=flow.code("preprocess_recording"),
     log:
         "logs/preprocess_recording/{recording}.log",
     benchmark:
         "benchmarks/preprocess_recording/{recording}.tsv"
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: 1
     resources:
         mem_mb=flow.mem_mb("preprocess_recording"),
         runtime=flow.minutes("preprocess_recording"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        settings=flow.settings("preprocess_recording"),
+        code=flow.code("preprocess_recording"),
     shell:
         "{PYTHON:q} -m neuropipe step preprocess --input {input[0]:q} --output {output.store:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
@@ -28,17 +28,17 @@ rule recording_figures:
         flow.inputs("recording_figures"),
     output:
         directory("preprocessed/{recording}"),
-    params:
-        settings=flow.settings("recording_figures"),
-        code=flow.code("recording_figures"),
     log:
         "logs/recording_figures/{recording}.log",
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: 1
     resources:
         mem_mb=flow.mem_mb("recording_figures"),
         runtime=flow.minutes("recording_figures"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        settings=flow.settings("recording_figures"),
+        code=flow.code("recording_figures"),
     shell:
         "{PYTHON:q} -m neuropipe step quality --raw {input[0]:q} --processed {input[2]:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"

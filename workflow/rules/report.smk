@@ -4,17 +4,17 @@ rule report_page:
         flow.inputs("report_page"),
     output:
         "report/index.html",
-    params:
-        settings=flow.settings("report_page"),
-        code=flow.code("report_page"),
     log:
         "logs/report_page/all.log",
+    conda:
+        "../../envs/neuropipe.yaml"
     threads: 1
     resources:
         mem_mb=flow.mem_mb("report_page"),
         runtime=flow.minutes("report_page"),
-    conda:
-        "../../envs/neuropipe.yaml"
+    params:
+        settings=flow.settings("report_page"),
+        code=flow.code("report_page"),
     shell:
         "{PYTHON:q} -m neuropipe step report --output {output:q} --settings {params.settings:q}"
         " --threads {threads} 2> {log:q}"

@@ -10,6 +10,7 @@ from neuropipe.errors import ComputationError
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from toy_analysis.spec import Settings
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuropipe.analyses.ntf.figures.common import count_text, shared_epochs
+from neuropipe.analyses.ntf.figures.annotations import count_text, shared_epochs
 from neuropipe.analyses.ntf.motifs import text_values
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.palette import category_styles

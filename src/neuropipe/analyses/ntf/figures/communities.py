@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuropipe.analyses.ntf.figures.common import community_colors, count_text, format_p
+from neuropipe.analyses.ntf.figures.annotations import community_colors, count_text, format_p
 from neuropipe.analyses.ntf.motifs import Motif, list_motifs, text_values
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.palette import BACKGROUND, CATEGORICAL, INK, MARKERS

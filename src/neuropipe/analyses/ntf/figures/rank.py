@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuropipe.analyses.ntf.figures.common import count_text
+from neuropipe.analyses.ntf.figures.annotations import count_text
 from neuropipe.analyses.ntf.summary import restart_similarity
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.palette import CATEGORICAL, INK

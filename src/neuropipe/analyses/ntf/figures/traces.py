@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuropipe.analyses.ntf.figures.common import community_colors, count_text, subject_epochs
+from neuropipe.analyses.ntf.figures.annotations import community_colors, count_text, subject_epochs
 from neuropipe.analyses.ntf.motifs import Community, Motif, list_motifs, text_values
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.panels import note, shade_epochs, shade_intervals, stacked_traces
