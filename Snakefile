@@ -19,35 +19,31 @@ for name in flow.staged_names():
     include: f"workflow/rules/{name}.smk"
 
 
-localrules:
-    all,
-    stores,
-    analyses,
-    report,
-    validate,
-
-
 rule all:
     default_target: True
     input:
         flow.stores(),
         flow.results(),
         "report/index.html",
+    localrule: True
 
 
 rule stores:
     input:
         flow.stores(),
+    localrule: True
 
 
 rule analyses:
     input:
         flow.results(),
+    localrule: True
 
 
 rule report:
     input:
         "report/index.html",
+    localrule: True
 
 
 for name in flow.analysis_names():

@@ -140,8 +140,9 @@ class _Inspector:
         record = self.record(job.record)
         written = (self.root / job.record).stat().st_mtime
         texts = []
+        folder = self.root / Path(job.settings["recording"]["path"]).parent
         for entry in record.get("source", []):
-            path = self.root / entry["path"]
+            path = folder / entry["path"]
             if not path.is_file():
                 continue
             facts = path.stat()

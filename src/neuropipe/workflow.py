@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from neuropipe.plan import Job, figure_files, has_steps, make_plan, stage_list
 from neuropipe.store import layout
 from neuropipe.study import Run, load_study
 
-__all__ = ["Workflow"]
+__all__ = ["Workflow", "put_interpreter_first"]
 
 _GROWTH = (1.0, 1.5, 2.0)
 Wildcards = Any
@@ -155,6 +156,11 @@ class Workflow:
         return stage_list(next(r.analysis for r in self.study.runs if r.analysis.name == name))
 
 
-def interpreter() -> str:
-    """Return the Python that runs the steps: the one that runs Snakemake."""
-    return sys.executable
+def put_interpreter_first() -> None:
+    """Let ``python3`` in the rules be the Python that runs Snakemake, here and on every node.
+
+    A path in a param would rerun everything in another environment; with ``--sdm conda`` the
+    environment of the rule comes before this one.
+    """
+    folder = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])

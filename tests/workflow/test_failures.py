@@ -93,8 +93,7 @@ def test_a_locked_study_says_how_to_unlock(study):
     locks = study.path / ".snakemake" / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     study.edit(analyses={"ntf": {"rank": 2}})
-    (locks / "0.output.lock").write_text(str(study.path / "report" / "index.html") + "\n")
-    (locks / "0.input.lock").write_text("")
+    (locks / "0.output.lock").write_text("report/index.html\n")
     answer = study.neuropipe("run")
     assert answer.code == 1
     assert "neuropipe unlock" in answer.out

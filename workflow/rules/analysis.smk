@@ -18,7 +18,7 @@ rule analysis_assemble:
         settings=flow.settings("analysis_assemble"),
         code=flow.code("analysis_assemble"),
     shell:
-        "{PYTHON:q} -m neuropipe step assemble {params.name} --inputs {params.stores:q}"
+        "python3 -m neuropipe step assemble {params.name} --inputs {params.stores:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -45,7 +45,7 @@ rule analysis_fit:
         settings=flow.settings("analysis_fit"),
         code=flow.code("analysis_fit"),
     shell:
-        "{PYTHON:q} -m neuropipe step {params.name} fit --input {input[0]:q}"
+        "python3 -m neuropipe step {params.name} fit --input {input[0]:q}"
         " --output {output.result:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -85,7 +85,7 @@ for name in flow.analysis_names():
             settings=flow.settings(f"analysis_figures_{name}"),
             code=flow.code(f"analysis_figures_{name}"),
         shell:
-            "{PYTHON:q} -m neuropipe step figures {params.name} --input {input[0]:q}"
+            "python3 -m neuropipe step figures {params.name} --input {input[0]:q}"
             " --output {params.folder:q} --settings {params.settings:q} --threads {threads}"
             " 2> {log:q}"
 
@@ -105,5 +105,5 @@ rule analysis_table:
         settings=flow.settings("analysis_table"),
         code=flow.code("analysis_table"),
     shell:
-        "{PYTHON:q} -m neuropipe step table {params.name} --output {output:q}"
+        "python3 -m neuropipe step table {params.name} --output {output:q}"
         " --settings {params.settings:q} 2> {log:q}"

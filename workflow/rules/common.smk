@@ -1,7 +1,7 @@
 # Helpers, wildcards and what happens after a failure; the logic is in neuropipe.workflow.
-from neuropipe.workflow import Workflow, interpreter
+from neuropipe.workflow import Workflow, put_interpreter_first
 
-PYTHON = interpreter()
+put_interpreter_first()
 flow = Workflow(config)
 
 
@@ -19,8 +19,8 @@ rule validate:
     conda:
         "../../envs/neuropipe.yaml"
     shell:
-        "{PYTHON:q} -m neuropipe validate > {log} 2>&1"
+        "python3 -m neuropipe validate > {log} 2>&1"
 
 
 onerror:
-    shell("{PYTHON:q} -m neuropipe report --after-failure")
+    shell("python3 -m neuropipe report --after-failure")

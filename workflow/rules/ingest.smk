@@ -21,7 +21,7 @@ rule ingest_recording:
         settings=flow.settings("ingest_recording"),
         code=flow.code("ingest_recording"),
     shell:
-        "{PYTHON:q} -m neuropipe step ingest --source {params.source:q} --output {output.store:q}"
+        "python3 -m neuropipe step ingest --source {params.source:q} --output {output.store:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -39,5 +39,5 @@ rule ingest_index:
         settings=flow.settings("ingest_index"),
         code=flow.code("ingest_index"),
     shell:
-        "{PYTHON:q} -m neuropipe step index --inputs {input:q} --output {output:q}"
+        "python3 -m neuropipe step index --inputs {input:q} --output {output:q}"
         " --settings {params.settings:q} 2> {log:q}"

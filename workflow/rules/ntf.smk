@@ -20,7 +20,7 @@ rule ntf_affinity:
         settings=flow.settings("ntf_affinity"),
         code=flow.code("ntf_affinity"),
     shell:
-        "{PYTHON:q} -m neuropipe step ntf affinity --input {input[0]:q} --output {output:q}"
+        "python3 -m neuropipe step ntf affinity --input {input[0]:q} --output {output:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -47,7 +47,7 @@ rule ntf_rank:
         settings=flow.settings("ntf_rank"),
         code=flow.code("ntf_rank"),
     shell:
-        "{PYTHON:q} -m neuropipe step ntf rank --input {input[0]:q} --key rank={wildcards.rank}"
+        "python3 -m neuropipe step ntf rank --input {input[0]:q} --key rank={wildcards.rank}"
         " --parts {params.parts:q} --output {output:q} --settings {params.settings:q}"
         " --threads {threads} 2> {log:q}"
 
@@ -74,7 +74,7 @@ rule ntf_fit:
         settings=flow.settings("ntf_fit"),
         code=flow.code("ntf_fit"),
     shell:
-        "{PYTHON:q} -m neuropipe step ntf fit --input {input[0]:q} --parts {params.parts:q}"
+        "python3 -m neuropipe step ntf fit --input {input[0]:q} --parts {params.parts:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -101,6 +101,6 @@ rule ntf_communities:
         settings=flow.settings("ntf_communities"),
         code=flow.code("ntf_communities"),
     shell:
-        "{PYTHON:q} -m neuropipe step ntf communities --input {input[0]:q}"
+        "python3 -m neuropipe step ntf communities --input {input[0]:q}"
         " --parts {params.parts:q} --output {output.result:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"

@@ -19,7 +19,7 @@ rule preprocess_recording:
         settings=flow.settings("preprocess_recording"),
         code=flow.code("preprocess_recording"),
     shell:
-        "{PYTHON:q} -m neuropipe step preprocess --input {input[0]:q} --output {output.store:q}"
+        "python3 -m neuropipe step preprocess --input {input[0]:q} --output {output.store:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -40,5 +40,5 @@ rule recording_figures:
         settings=flow.settings("recording_figures"),
         code=flow.code("recording_figures"),
     shell:
-        "{PYTHON:q} -m neuropipe step quality --raw {input[0]:q} --processed {input[2]:q}"
+        "python3 -m neuropipe step quality --raw {input[0]:q} --processed {input[2]:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"

@@ -16,5 +16,5 @@ rule report_page:
         settings=flow.settings("report_page"),
         code=flow.code("report_page"),
     shell:
-        "{PYTHON:q} -m neuropipe step report --output {output:q} --settings {params.settings:q}"
+        "python3 -m neuropipe step report --output {output:q} --settings {params.settings:q}"
         " --threads {threads} 2> {log:q}"
