@@ -192,6 +192,23 @@ def test_a_pause_of_one_animal_is_masked_in_time(data: xr.Dataset) -> None:
     assert np.isfinite(found["time_factor"]).all()
 
 
+def test_epochs_put_side_by_side_do_not_touch(data: xr.Dataset) -> None:
+    step = np.where(data["time"] < 40, 0.0, 3.0 * float(np.nanmax(data["activity"])))
+    pieces = data.drop_dims("epoch").assign(
+        epoch_name=("epoch", np.array(["odour", "light"], dtype=object)),
+        epoch_start=("epoch", [0.0, 40.0]),
+        epoch_stop=("epoch", [40.0, 80.0]),
+        epoch_subject=("epoch", np.array(["*", "*"], dtype=object)),
+    )
+    pieces = pieces.assign_attrs(align="epochs")
+    stepped = pieces.assign(activity=pieces["activity"] + xr.DataArray(step, dims="time"))
+    plain, moved = (stages.affinity(one, settings(), 0, {}) for one in (pieces, stepped))
+    np.testing.assert_allclose(plain["affinity"], moved["affinity"], atol=1e-5)
+    joined = stages.affinity(stepped.assign_attrs(align="absolute"), settings(), 0, {})
+    gain = joined["affinity"] - plain["affinity"]
+    assert float(gain.isel(time_bin=slice(36, 44)).mean()) > 0.02, "the join would show"
+
+
 def test_unaligned_time_is_an_issue_for_several_animals_only(data: xr.Dataset) -> None:
     free = data.assign_attrs(time_aligned=0)
     assert "TIME_NOT_ALIGNED" in codes(stages.affinity(free, settings(), 0, {}))

@@ -182,6 +182,21 @@ def test_derivative_is_that_of_a_local_parabola() -> None:
         assert found[0, t] == pytest.approx(slope(y, t, 0.25))
 
 
+def test_the_ends_of_a_stretch_look_no_more_alike_than_its_middle() -> None:
+    """Derivatives read off the edge of a parabola made noise co-fluctuate at every end."""
+    values = np.random.default_rng(0).standard_normal((40, 600))
+    traces = fill_short_gaps(values, max_gap=3, min_segment=11)
+    size = np.abs(derivatives(traces, window=11, dt=0.25)).mean(axis=0)
+    assert size[[*range(5), *range(-5, 0)]].max() < 1.3 * size[5:-5].mean()
+    first, second = pair_index(40)
+    for mode, most in (("excess", 2.0), ("differential", 1.2)):
+        out = np.zeros((first.size, 150), dtype=np.float32)
+        options = {"rate_hz": RATE, "deriv_window": 11, "window": 61, "bin_frames": BIN}
+        pair_affinity(traces, first, second, mode=mode, scale_quantile=0.95, out=out, **options)
+        level = out.mean(axis=0)
+        assert level[[0, 1, -2, -1]].mean() < most * level[10:-10].mean(), mode
+
+
 def test_short_gaps_are_interpolated_and_long_ones_make_a_neuron_missing() -> None:
     values = np.tile(np.arange(40.0), (4, 1))
     values[0, 10:13] = np.nan
@@ -204,6 +219,37 @@ def test_a_pause_of_the_recording_splits_it_and_removes_no_neuron() -> None:
     assert filled.segments == ((0, 20), (30, 57))
     assert not filled.values[:, 20:30].any()
     assert np.isfinite(filled.values).all()
+
+
+def test_a_short_pause_at_an_end_is_not_filled_in() -> None:
+    values = np.random.default_rng(0).standard_normal((4, 40))
+    values[:, :2] = np.nan
+    values[:, 39:] = np.nan
+    assert fill_short_gaps(values, max_gap=3, min_segment=5).segments == ((2, 39),)
+
+
+@pytest.mark.parametrize("hole", [(), (18, 19), (20,)])
+def test_pieces_that_meet_are_stretches_of_their_own(hole: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).standard_normal((4, 40))
+    values[:, hole] = np.nan
+    values[:, 31] = np.nan  # inside a piece: interpolated
+    found = fill_short_gaps(values, max_gap=3, min_segment=5, joins=(20,)).segments
+    assert found == ((0, 18 if 19 in hole else 20), (21 if 20 in hole else 20, 40))
+
+
+@pytest.mark.parametrize("mode", ["excess", "differential", "abs_dcorr"])
+def test_nothing_runs_across_the_joins_of_pieces(mode: str) -> None:
+    """A step of every neuron at the join would make all of them co-fluctuate around it."""
+    values = np.random.default_rng(0).standard_normal((5, 80))
+    first, second = pair_index(5)
+    found = []
+    for piece in (values, values + np.where(np.arange(80) < 36, 0.0, 50.0)):
+        traces = fill_short_gaps(piece, max_gap=3, min_segment=5, joins=(36,))
+        out = np.zeros((first.size, 20), dtype=np.float32)
+        options = {"rate_hz": RATE, "deriv_window": 5, "window": WINDOW, "bin_frames": BIN}
+        pair_affinity(traces, first, second, mode=mode, scale_quantile=0.95, out=out, **options)
+        found.append(out)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
 
 def test_stretches_shorter_than_the_derivative_window_are_not_used() -> None:

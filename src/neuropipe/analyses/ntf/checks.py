@@ -102,6 +102,20 @@ def ordered(data: xr.Dataset) -> xr.Dataset:
     return data.isel(order)
 
 
+def _joins(data: xr.Dataset) -> list[int]:
+    """Return the frames at which pieces that were cut out of the recordings meet.
+
+    Only `align: epochs` puts pieces side by side; its epoch table holds their starts.
+    """
+    if data.attrs.get("align") != "epochs" or "epoch_start" not in data:
+        return []
+    time = data["time"].values.astype(np.float64)
+    # Half a frame earlier: the start is the time of a frame, up to rounding.
+    half = float(np.median(np.diff(time))) / 2
+    found = np.searchsorted(time, np.unique(data["epoch_start"].values) - half)
+    return [int(frame) for frame in np.unique(found) if 0 < frame < time.size]
+
+
 def prepare(data: xr.Dataset, settings: AffinitySettings) -> Prepared:
     """Check the input dataset, close short gaps and drop animals that cannot be used.
 
@@ -133,7 +147,10 @@ def prepare(data: xr.Dataset, settings: AffinitySettings) -> Prepared:
     deriv_window = odd_frames(settings.deriv_window_s, rate, least=5)
     activity = data["activity"].transpose("subject", "neuron", "time").values
     gap = int(np.floor(settings.max_gap_s * rate + 1e-9))
-    traces = [fill_short_gaps(x, max_gap=gap, min_segment=deriv_window) for x in activity]
+    joins = _joins(data)
+    traces = [
+        fill_short_gaps(x, max_gap=gap, min_segment=deriv_window, joins=joins) for x in activity
+    ]
     used = np.array([int(one.present.sum()) >= MIN_NEURONS for one in traces])
     names = data["subject"].values.astype(str).astype(object)
     if not used.any():

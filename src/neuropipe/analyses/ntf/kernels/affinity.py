@@ -5,7 +5,8 @@ Everything here works on one animal's traces, an array ``(n_neurons, n_times)`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ class Traces:
     recorded : ndarray of bool, shape (n_times,)
         The animal was recorded at that frame.
     segments : tuple of (start, stop)
-        Runs of recorded frames.
+        Runs of recorded frames that follow each other in time.
     """
 
     values: Float
@@ -85,12 +86,28 @@ def _fill_row(row: Float, missing: NDArray[np.bool_], longest: int) -> bool:
     return True
 
 
-def fill_short_gaps(traces: Float, *, max_gap: int, min_segment: int) -> Traces:
+def _recorded_stretches(
+    measured: NDArray[np.bool_], joins: Sequence[int], longest: int
+) -> list[tuple[int, int]]:
+    """Return the runs of measured frames, pauses up to `longest` closed, cut at the joins."""
+    stretches: list[tuple[int, int]] = []
+    for begin, end in itertools.pairwise((0, *joins, measured.size)):
+        runs = [(begin + start, begin + stop) for start, stop in _runs(measured[begin:end])]
+        for start, stop in runs:
+            if start > runs[0][0] and start - stretches[-1][1] <= longest:
+                start = stretches.pop()[0]
+            stretches.append((start, stop))
+    return stretches
+
+
+def fill_short_gaps(
+    traces: Float, *, max_gap: int, min_segment: int, joins: Sequence[int] = ()
+) -> Traces:
     """Find the recorded stretches of one animal and close short gaps in its traces.
 
     Frames at which no neuron has a value are a pause of the recording when there are more than
-    ``max_gap`` of them in a row; a neuron with a longer gap inside a recorded stretch counts as
-    missing in this animal.
+    ``max_gap`` of them in a row, or when they begin or end the recording or a piece of it; a
+    neuron with a longer gap inside a recorded stretch counts as missing in this animal.
 
     Parameters
     ----------
@@ -100,6 +117,9 @@ def fill_short_gaps(traces: Float, *, max_gap: int, min_segment: int) -> Traces:
         Longest gap that is interpolated, frames.
     min_segment : int
         Recorded stretches shorter than this many frames are not used.
+    joins : sequence of int
+        Increasing frames at which another piece of the recording begins: the frame before is
+        not its neighbour in time.
 
     Returns
     -------
@@ -107,10 +127,8 @@ def fill_short_gaps(traces: Float, *, max_gap: int, min_segment: int) -> Traces:
     """
     values = np.array(traces, dtype=np.float64)
     finite = np.isfinite(values)
-    recorded: NDArray[np.bool_] = np.any(finite, axis=0)
-    for start, stop in _runs(~recorded) if recorded.any() else []:
-        recorded[start:stop] = stop - start <= max_gap
-    segments = tuple(run for run in _runs(recorded) if run[1] - run[0] >= min_segment)
+    stretches = _recorded_stretches(np.any(finite, axis=0), joins, max_gap)
+    segments = tuple(run for run in stretches if run[1] - run[0] >= min_segment)
     recorded = np.zeros(values.shape[1], dtype=bool)
     for start, stop in segments:
         recorded[start:stop] = True
@@ -128,6 +146,9 @@ def fill_short_gaps(traces: Float, *, max_gap: int, min_segment: int) -> Traces:
 def derivatives(traces: Traces, *, window: int, dt: float) -> Float:
     """Return Savitzky-Golay first derivatives (order 2) of each recorded stretch.
 
+    Frames less than half a window from the ends of a stretch have the value of the nearest one
+    with a whole window.
+
     Parameters
     ----------
     traces : Traces
@@ -143,10 +164,14 @@ def derivatives(traces: Traces, *, window: int, dt: float) -> Float:
         Per second; 0 where nothing was recorded.
     """
     result = np.zeros_like(traces.values)
+    half = window // 2
     for start, stop in traces.segments:
-        result[:, start:stop] = savgol_filter(
-            traces.values[:, start:stop], window, 2, deriv=1, delta=dt, axis=1
-        )
+        part = savgol_filter(traces.values[:, start:stop], window, 2, deriv=1, delta=dt, axis=1)
+        # A parabola that is read off its centre is several times noisier, at the same frames in
+        # all neurons, which would pass for co-fluctuation.
+        part[:, :half] = part[:, half, None]
+        part[:, part.shape[1] - half :] = part[:, part.shape[1] - half - 1, None]
+        result[:, start:stop] = part
     return result
 
 
