@@ -102,7 +102,7 @@ def test_digest_does_not_depend_on_blocks(lengths):
 def test_buffer_passes_whole_chunks_on(lengths, chunk):
     values = np.arange(sum(lengths))
     written = []
-    buffer = ChunkBuffer(chunk, lambda start, part: written.append((start, part)))
+    buffer = ChunkBuffer(chunk, lambda start, part: written.append((start, part.copy())))
     for part in np.split(values, np.cumsum(lengths)[:-1]):
         buffer.add(part)
     buffer.flush()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["ChunkBuffer", "chunk_shape"]
+__all__ = ["BUFFER_BYTES", "ChunkBuffer", "chunk_shape", "column_slices"]
 
 CHUNK_BYTES = 8 << 20
 SMALL_BYTES = 1 << 20
@@ -50,46 +51,62 @@ def chunk_shape(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
     return (min(samples, lengths[0]), rows, *lengths[2:])
 
 
+def column_slices(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Yield the parts of all dims but the first that one chunk covers.
+
+    Chunks that are written or read one by one need memory for one, not for all that lie side by
+    side.
+    """
+    parts = [
+        [slice(at, min(at + step, length)) for at in range(0, length, step)]
+        for length, step in zip(shape[1:], chunk[1:], strict=True)
+    ]
+    yield from itertools.product(*parts)
+
+
 class ChunkBuffer:
     """Collect consecutive blocks and pass them on in whole chunks along the first dim.
 
     Writing a part of a chunk means reading, decoding and writing it again; blocks of a reader
-    seldom end where chunks end.
+    seldom end where chunks end. Memory is that of one row of chunks, and none after `flush`.
 
     Parameters
     ----------
     length : int
         Length of a chunk along the first dim.
     write : callable
-        Called with ``(start, values)``; `start` is a multiple of `length`.
+        Called with ``(start, values)``; `start` is a multiple of `length`. The values are
+        overwritten afterwards.
     """
 
     def __init__(self, length: int, write: Callable[[int, np.ndarray], None]) -> None:
         self._length, self._write = length, write
-        self._pending: list[np.ndarray] = []
-        self._held = 0
+        self._held: np.ndarray | None = None
+        self._count = 0
         self._start = 0
 
     def add(self, values: np.ndarray) -> None:
         """Take the next samples."""
         while len(values):
-            if not self._held and len(values) >= self._length:
-                whole = len(values) - len(values) % self._length
-                self._pass_on(values[:whole])
-                values = values[whole:]
-                continue
-            taken = values[: self._length - self._held]
-            self._pending.append(np.array(taken))
-            self._held += len(taken)
-            values = values[len(taken) :]
-            if self._held == self._length:
-                self.flush()
+            if not self._count and len(values) >= self._length:
+                taken = len(values) - len(values) % self._length
+                self._pass_on(values[:taken])
+            else:
+                taken = min(len(values), self._length - self._count)
+                if self._held is None:
+                    self._held = np.empty((self._length, *values.shape[1:]), values.dtype)
+                self._held[self._count : self._count + taken] = values[:taken]
+                self._count += taken
+                if self._count == self._length:
+                    self._pass_on(self._held)
+                    self._count = 0
+            values = values[taken:]
 
     def flush(self) -> None:
         """Pass on what is held, also if it is less than a chunk."""
-        if self._held:
-            held, self._pending, self._held = np.concatenate(self._pending), [], 0
-            self._pass_on(held)
+        if self._held is not None and self._count:
+            self._pass_on(self._held[: self._count])
+        self._held, self._count = None, 0
 
     def _pass_on(self, values: np.ndarray) -> None:
         self._write(self._start, values)

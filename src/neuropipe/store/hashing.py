@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuropipe.errors import MissingInput
+from neuropipe.store.chunks import BUFFER_BYTES, column_slices
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -138,16 +139,33 @@ def iter_blocks(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield ``(start, values)`` of consecutive blocks along the first dim.
 
-    A variable that is loaded lazily is never read as a whole.
+    A variable that is loaded lazily is never read as a whole. Its blocks end where its chunks
+    end, so that each is decoded once; one row of chunks may then exceed `max_bytes`.
     """
     if not variable.dims or variable.sizes[variable.dims[0]] == 0:
         yield 0, variable.values
         return
-    dim, length = variable.dims[0], variable.shape[0]
+    length = variable.shape[0]
+    stored = variable.encoding.get("preferred_chunks", {})
+    chunk = [int(stored.get(dim, size)) for dim, size in variable.sizes.items()]
     row_bytes = max(1, int(np.prod(variable.shape[1:], dtype=np.int64)) * variable.dtype.itemsize)
     step = max(1, max_bytes // row_bytes)
+    if stored and step >= chunk[0]:
+        step -= step % chunk[0]
+    elif stored and chunk[0] * row_bytes <= BUFFER_BYTES:
+        step = chunk[0]
     for start in range(0, length, step):
-        yield start, variable.isel({dim: slice(start, start + step)}).values
+        yield start, _read(variable, slice(start, min(start + step, length)), chunk)
+
+
+def _read(variable: xr.Variable, here: slice, chunk: Sequence[int]) -> np.ndarray:
+    """Return samples, read chunk by chunk where they lie on disk."""
+    if variable.dtype.kind in TEXT_KINDS or list(chunk[1:]) == list(variable.shape[1:]):
+        return variable[here].values
+    values = np.empty((here.stop - here.start, *variable.shape[1:]), variable.dtype)
+    for columns in column_slices(variable.shape, chunk):
+        values[(slice(None), *columns)] = variable[(here, *columns)].values
+    return values
 
 
 def content_sha256(ds: xr.Dataset) -> str:

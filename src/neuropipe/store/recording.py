@@ -220,7 +220,7 @@ class _RawWriter:
         small = self._raw.drop_vars(derived, errors="ignore")
         self._digests = write_dataset(self._group, small)
         writers = {name: self._series_writer(spec) for name, spec in self._specs.items()}
-        mask, mask_writer = self._open_mask()
+        mask, mask_writer = self._open_mask(next(iter(writers.values())).chunks)
         first = next(iter(self._specs))
         for block in blocks:
             values = self._checked(block, writers)
@@ -242,7 +242,8 @@ class _RawWriter:
             self._group, spec.name, spec.dims, spec.shape, spec.dtype, attrs=spec.attrs
         )
 
-    def _open_mask(self) -> tuple[ValidMask | None, ArrayWriter | None]:
+    def _open_mask(self, chunks: tuple[int, ...]) -> tuple[ValidMask | None, ArrayWriter | None]:
+        """Return mask and writer; the mask has the chunks of the samples that it is read with."""
         main = self._main
         if main is None or len(main.dims) != 2:
             return None, None
@@ -252,8 +253,9 @@ class _RawWriter:
             given = lambda start, stop: known[start:stop].values.astype(bool)  # noqa: E731
         mask = ValidMask((main.shape[0], main.shape[1]), given)
         writer = ArrayWriter(
-            self._group, "valid", main.dims, main.shape, np.dtype(bool), fill_value=True
-        )
+            self._group, "valid", main.dims, main.shape, np.dtype(bool),
+            fill_value=True, chunks=chunks,
+        )  # fmt: skip
         return mask, writer
 
     def _checked(self, block: Block, writers: Mapping[str, ArrayWriter]) -> np.ndarray:

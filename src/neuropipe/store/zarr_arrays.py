@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropipe.store.chunks import ChunkBuffer, chunk_shape
+from neuropipe.store.chunks import ChunkBuffer, chunk_shape, column_slices
 from neuropipe.store.hashing import VariableDigest, iter_blocks
 from neuropipe.store.variables import encode_attrs, is_text
 
@@ -49,9 +49,13 @@ class ArrayWriter:
         JSON-serialisable attributes.
     fill_value : optional
         Value of chunks that are not stored because they hold nothing else.
+    chunks : tuple of int, optional
+        Chunk length per dim; default: `chunk_shape`.
 
     Attributes
     ----------
+    chunks : tuple of int
+        Chunk length per dim.
     digest : VariableDigest
         Hash of what was written so far.
     length : int
@@ -68,17 +72,18 @@ class ArrayWriter:
         *,
         attrs: Mapping[str, Any] | None = None,
         fill_value: Any = None,
+        chunks: tuple[int, ...] | None = None,
     ) -> None:
         from zarr.codecs import BloscCodec
 
         dtype = np.dtype(dtype)
         text = is_text(dtype)
-        chunks = chunk_shape(shape, dtype.itemsize)
+        self.chunks = chunks or chunk_shape(shape, dtype.itemsize)
         self._array = group.create_array(
             name,
             shape=tuple(shape),
             dtype=str if text else dtype.newbyteorder("="),
-            chunks=chunks,
+            chunks=self.chunks,
             compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")],
             fill_value=("" if text else dtype.type(0)) if fill_value is None else fill_value,
             dimension_names=tuple(str(dim) for dim in dims),
@@ -86,13 +91,15 @@ class ArrayWriter:
         )
         self.digest = VariableDigest(dims, shape, dtype)
         self.length = 0
-        self._buffer = ChunkBuffer(chunks[0] if chunks else 1, self._write)
+        self._buffer = ChunkBuffer(self.chunks[0] if self.chunks else 1, self._write)
 
     def add(self, values: np.ndarray) -> None:
         """Take the next samples, shape ``(n, ...)``."""
         self.digest.update(values)
         self.length += len(values)
         self._buffer.add(values)
+        if self.length == self._array.shape[0]:
+            self.close()
 
     def set(self, values: np.ndarray) -> None:
         """Write the whole of an array, also one without dims or without elements."""
@@ -105,7 +112,9 @@ class ArrayWriter:
         self._buffer.flush()
 
     def _write(self, start: int, values: np.ndarray) -> None:
-        self._array[start : start + len(values)] = values
+        here = slice(start, start + len(values))
+        for columns in column_slices(self._array.shape, self.chunks):
+            self._array[(here, *columns)] = values[(slice(None), *columns)]
 
 
 def write_variable(group: zarr.Group, name: str, variable: xr.Variable) -> VariableDigest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -77,11 +77,8 @@ class NpyArray:
         if dtype.kind not in "biuf":
             raise IngestError("NOT_THIS_FORMAT", path, f"dtype {dtype}, numbers expected", "")
         self._check_size(offset, fortran, allow_truncated)
-        self._map = (
-            np.memmap(path, dtype, "r", offset, self.shape, "F" if fortran else "C")
-            if 0 not in self.shape
-            else np.zeros(self.shape, dtype)
-        )
+        self._offset = offset
+        self._order: Literal["C", "F"] = "F" if fortran else "C"
 
     def _check_size(self, offset: int, fortran: bool, allow_truncated: bool) -> None:
         size, shape = self.path.stat().st_size - offset, self.shape
@@ -101,7 +98,11 @@ class NpyArray:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        return self._map[key]
+        if 0 in self.shape:
+            return np.zeros(self.shape, self.dtype)[key]
+        # Mapped anew each time: pages of a map that stays open count as memory of the process.
+        mapped = np.memmap(self.path, self.dtype, "r", self._offset, self.shape, self._order)
+        return np.array(mapped[key])
 
 
 def load_pickled(path: Path) -> np.ndarray:

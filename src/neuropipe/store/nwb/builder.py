@@ -17,7 +17,7 @@ from pynwb.epoch import TimeIntervals
 from pynwb.ophys import PlaneSegmentation
 
 from neuropipe.errors import DataError
-from neuropipe.store.chunks import SMALL_BYTES, chunk_shape
+from neuropipe.store.chunks import SMALL_BYTES, chunk_shape, column_slices
 from neuropipe.store.nwb.clock import rate_form
 from neuropipe.store.nwb.manifest import Manifest
 from neuropipe.store.variables import is_text
@@ -51,26 +51,29 @@ MODULE_TEXT = {
 
 
 class _Blocks(AbstractDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
-    """Hand a lazily loaded variable to hdmf in whole chunks along its first dim."""
+    """Hand a lazily loaded variable to hdmf one chunk at a time."""
 
-    def __init__(self, variable: xr.Variable, dtype: np.dtype, step: int) -> None:
-        self._variable, self._dtype, self._step = variable, dtype, step
-        self._start = 0
+    def __init__(self, variable: xr.Variable, dtype: np.dtype) -> None:
+        self._variable, self._dtype = variable, dtype
+        self._chunk = chunk_shape(variable.shape, dtype.itemsize)
+        self._places = self._each_chunk()
+
+    def _each_chunk(self) -> Iterator[tuple[slice, ...]]:
+        length, step = self._variable.shape[0], self._chunk[0]
+        for start in range(0, length, step):
+            for columns in column_slices(self._variable.shape, self._chunk):
+                yield slice(start, min(start + step, length)), *columns
 
     def __iter__(self) -> Iterator[DataChunk]:
         return self
 
     def __next__(self) -> DataChunk:
-        length = self._variable.shape[0]
-        if self._start >= length:
-            raise StopIteration
-        here = slice(self._start, min(self._start + self._step, length))
-        self._start = here.stop
-        values = np.asarray(self._variable[here].values, dtype=self._dtype)
-        return DataChunk(data=values, selection=(here, *[slice(None)] * (values.ndim - 1)))
+        place = next(self._places)
+        values = np.asarray(self._variable[place].values, dtype=self._dtype)
+        return DataChunk(data=values, selection=place)
 
     def recommended_chunk_shape(self) -> tuple[int, ...]:
-        return chunk_shape(self._variable.shape, self._dtype.itemsize)
+        return self._chunk
 
     def recommended_data_shape(self) -> tuple[int, ...]:
         return tuple(self._variable.shape)
@@ -123,8 +126,7 @@ class NwbBuilder:
         dtype = np.dtype(np.uint8) if variable.dtype == bool else np.dtype(variable.dtype)
         if variable.size * dtype.itemsize <= SMALL_BYTES:
             return self._filtered(np.asarray(variable.values, dtype=dtype), variable.shape)
-        step = chunk_shape(variable.shape, dtype.itemsize)[0]
-        return self._filtered(_Blocks(variable, dtype, step), variable.shape)
+        return self._filtered(_Blocks(variable, dtype), variable.shape)
 
     def _filtered(self, data: Any, shape: Sequence[int]) -> Any:
         if self._compression is None or not all(shape):

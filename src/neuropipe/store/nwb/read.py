@@ -107,7 +107,9 @@ def _variable(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> xr.Varia
     if tuple(values.shape) != tuple(entry["shape"]):
         raise ValueError(f"{place}: shape {tuple(values.shape)}, expected {entry['shape']}")
     attrs = Manifest({"": {"attrs": entry["attrs"]}}).attrs("")
-    return xr.Variable(entry["dims"], values, attrs)
+    chunks = file[place["path"]].chunks if kind == "path" else None
+    encoding = {"preferred_chunks": dict(zip(entry["dims"], chunks, strict=True))} if chunks else {}
+    return xr.Variable(entry["dims"], values, attrs, encoding)
 
 
 def _from_path(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
