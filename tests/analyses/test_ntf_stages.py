@@ -192,6 +192,25 @@ def test_a_pause_of_one_animal_is_masked_in_time(data: xr.Dataset) -> None:
     assert np.isfinite(found["time_factor"]).all()
 
 
+def test_bins_that_nobody_was_recorded_in_are_nan_and_never_active(
+    data: xr.Dataset, monkeypatch
+) -> None:
+    paused = data.copy(deep=True)
+    paused["activity"][:, :, 100:160] = np.nan
+    monkeypatch.setattr("neuropipe.analyses.ntf.graphs.SHIFT_DRAWS", 3)
+    options = {"bootstrap": 2, "significance": "circular_shift"}
+    found = ntf.fit(paused, settings(**options), 0)
+    pause = slice(25, 40)
+    assert np.isnan(found["time_factor"][:, pause]).all()
+    assert np.isnan(found["time_factor_interval"][:, pause]).all()
+    others = found["time_factor"].drop_isel(time_bin=np.r_[pause])
+    np.testing.assert_allclose((others**2).sum("time_bin"), 1.0, rtol=1e-5)
+    start, stop = found["active_interval"].transpose("bound", ...).values
+    assert not ((start < 39.8) & (stop > 25.0)).any()
+    assert np.isfinite(found["reconstruction_error"]).all()
+    assert np.isfinite(found["component_adjacency"]).any()
+
+
 def test_epochs_put_side_by_side_do_not_touch(data: xr.Dataset) -> None:
     step = np.where(data["time"] < 40, 0.0, 3.0 * float(np.nanmax(data["activity"])))
     pieces = data.drop_dims("epoch").assign(

@@ -7,7 +7,7 @@ import pytest
 
 from neuropipe.analyses.ntf import fit_ntf, select_rank
 from neuropipe.analyses.ntf.kernels.bootstrap import bootstrap
-from neuropipe.analyses.ntf.kernels.factorise import fit_pairs, hals, subject_errors
+from neuropipe.analyses.ntf.kernels.factorise import factorise, fit_pairs, hals, subject_errors
 from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.analyses.ntf.kernels.rank import (
     HeldOut,
@@ -146,6 +146,19 @@ def test_same_seed_gives_identical_factors_and_restarts_differ() -> None:
     assert not np.array_equal(one.restarts[0].factors[1], one.restarts[1].factors[1])
 
 
+def test_the_order_of_the_seeds_orders_the_restarts_and_changes_no_number() -> None:
+    data = small(5)
+    problem = Problem.build(data.X, data.W)
+    one, two = (
+        factorise(problem, 3, [np.random.default_rng(k) for k in seeds])
+        for seeds in ((0, 1, 2), (2, 0, 1))
+    )
+    for place, other in enumerate((1, 2, 0)):
+        a, b = one.restarts[place], two.restarts[other]
+        np.testing.assert_array_equal(a.factors[0], b.factors[0])
+    np.testing.assert_array_equal(one.factors[1], two.factors[1])
+
+
 def test_components_are_ordered_by_weight_with_unit_columns() -> None:
     data = small(6)
     result = fit_ntf(data.X, 3, W=data.W, restarts=2)
@@ -191,6 +204,28 @@ def test_pairs_that_were_never_observed_are_nan() -> None:
     result = fit_ntf(data.X * W[:, None, :], 3, W=W, restarts=1)
     assert np.isnan(result.factors[0][5]).all()
     assert np.isfinite(np.delete(result.factors[0], 5, axis=0)).all()
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+def test_what_was_never_observed_is_nan_and_does_not_count(ridge: float) -> None:
+    data = small(7, missing=0.0)
+    W, V = np.ones(data.W.shape, dtype=bool), np.ones((40, 5), dtype=bool)
+    W[:50] = False
+    V[10:15] = False
+    V[:, 3] = False
+    X = data.X * W[:, None, :] * V
+    result = fit_ntf(X, 3, W=W, V=V, restarts=1, ridge=ridge)
+    unseen = (slice(0, 50), slice(10, 15), slice(3, 4))
+    for factor, rows in zip(result.factors, unseen, strict=True):
+        assert np.isnan(factor[rows]).all()
+        others = np.delete(factor, np.r_[rows], axis=0)
+        np.testing.assert_allclose(np.linalg.norm(others, axis=0), 1.0)
+    errors, total = subject_errors(Problem.build(X, W, V), result)
+    assert total == pytest.approx(result.relative_error)
+    assert np.isnan(errors[3])
+    kept = np.delete(np.delete(np.delete(X, np.r_[0:50], 0), np.r_[10:15], 1), 3, 2)
+    alone = fit_ntf(kept, 3, restarts=1)
+    assert result.relative_error == pytest.approx(alone.relative_error, abs=2e-3)
 
 
 def test_a_component_that_starts_at_zero_is_revived() -> None:
@@ -338,3 +373,19 @@ def test_bootstrap_intervals_hold_the_estimate() -> None:
     columns = factor_match(data.factors, best.factors)[1]
     assert found.inclusion[:, columns][planted].mean() > 0.8
     assert found.inclusion[:, columns][~planted].mean() < 0.1
+
+
+def test_without_noise_every_draw_of_animals_gives_the_estimate() -> None:
+    data = planted_tensor(
+        0, n_neurons=20, n_bins=40, n_subjects=6, rank=1, group=10, noise=0, dtype="float64"
+    )
+    W = data.W.copy()
+    strong = int(data.factors[0].argmax())
+    W[strong, 1:] = False  # a pair of the first animal only
+    problem = Problem.build(data.X * W[:, None, :], W)
+    best = hals(problem, 1, rng=np.random.default_rng(0), tol=1e-9)
+    found = bootstrap(problem, best, [np.random.default_rng(k) for k in range(12)], tol=1e-9)
+    for quantile in (0, 1):
+        np.testing.assert_allclose(found.subject_factor[quantile], best.factors[2], atol=2e-3)
+        np.testing.assert_allclose(found.time_factor[quantile], best.factors[1], atol=2e-3)
+    assert found.inclusion[strong, 0] == 1, "draws without the first animal do not count"

@@ -49,8 +49,8 @@ def adjacency(pairs: Float, n_neurons: int) -> Float:
 
 
 def is_active(time_factor: Float) -> NDArray[np.bool_]:
-    """Return where a time factor (..., n_bins) exceeds half of its 0.98 quantile."""
-    return time_factor > ACTIVE_SHARE * np.quantile(
+    """Return where a time factor (..., n_bins) exceeds half of its 0.98 quantile; not at NaN."""
+    return time_factor > ACTIVE_SHARE * np.nanquantile(
         time_factor, ACTIVE_QUANTILE, axis=-1, keepdims=True
     )
 

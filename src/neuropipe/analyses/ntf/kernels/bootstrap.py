@@ -25,11 +25,12 @@ class Bootstrap:
     Attributes
     ----------
     time_factor : ndarray, shape (2, n_bins, R)
-        5 and 95 % quantiles of B.
+        5 and 95 % quantiles of B; NaN in bins that nobody was recorded in.
     subject_factor : ndarray, shape (2, n_subjects, R)
         5 and 95 % quantiles of G over the draws that hold the animal; NaN if none does.
     inclusion : ndarray, shape (n_pairs, R)
-        Share of draws in which the pair belongs to the component.
+        Share of the draws with an animal that has the pair in which it belongs to the component;
+        NaN if there is none.
     """
 
     time_factor: Float
@@ -57,9 +58,10 @@ class _Drawn:
 
 
 def inclusion(U: Float) -> NDArray[np.bool_]:
-    """Return which pairs belong to each component: above half of its 0.98 quantile."""
-    known = np.nan_to_num(U)
-    return known > 0.5 * np.quantile(known, 0.98, axis=0)
+    """Return which pairs belong to each component: above half of its 0.98 quantile; not NaN."""
+    threshold = 0.5 * np.nanquantile(U, 0.98, axis=0)
+    result: NDArray[np.bool_] = np.greater(U, threshold)
+    return result
 
 
 def bootstrap(
@@ -87,22 +89,30 @@ def bootstrap(
     """
     n_subjects = problem.X.shape[2]
     times, loadings = [], []
-    included = np.zeros(best.factors[0].shape)
+    included, held = np.zeros(best.factors[0].shape), np.zeros((best.factors[0].shape[0], 1))
     for rng in rngs:
         drawn = rng.integers(n_subjects, size=n_subjects)
         U, B, G = _refit(problem, best, drawn, options)
-        start = tuple(np.nan_to_num(factor) for factor in best.factors)
-        columns = factor_match((start[0], start[1]), (np.nan_to_num(U), B))[1]
+        known = [np.nan_to_num(factor) for factor in (*best.factors[:2], U, B)]
+        columns = factor_match(known[:2], known[2:])[1]
         times.append(B[:, columns])
         loading = np.full((n_subjects, columns.size), np.nan)
-        loading[drawn] = G[:, columns]
+        # Columns have unit length over the animals drawn; the estimate has it over all of them.
+        length = np.linalg.norm(np.nan_to_num(best.factors[2][drawn]), axis=0)
+        loading[drawn] = G[:, columns] * length
         loadings.append(loading)
         included += inclusion(U[:, columns])
-    stacked = np.stack(loadings)
-    subject = np.full((2, *stacked.shape[1:]), np.nan)
-    seen = np.isfinite(stacked[:, :, 0]).any(axis=0)
-    subject[:, seen] = np.nanquantile(stacked[:, seen], QUANTILES, axis=0)
-    return Bootstrap(np.quantile(times, QUANTILES, axis=0), subject, included / len(rngs))
+        held += np.isfinite(U[:, :1])
+    share = np.divide(included, held, out=np.full(included.shape, np.nan), where=held > 0)
+    return Bootstrap(_quantiles(np.stack(times)), _quantiles(np.stack(loadings)), share)
+
+
+def _quantiles(draws: Float) -> Float:
+    """Return the quantiles over the draws that are not NaN; NaN where all are."""
+    result = np.full((len(QUANTILES), *draws.shape[1:]), np.nan)
+    seen = np.isfinite(draws[:, :, 0]).any(axis=0)
+    result[:, seen] = np.nanquantile(draws[:, seen], QUANTILES, axis=0)
+    return result
 
 
 def _refit(

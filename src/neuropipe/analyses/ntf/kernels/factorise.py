@@ -43,8 +43,8 @@ class NTFResult:
     weights : ndarray, shape (n_components,)
         Scale ``lam`` of each component, descending.
     factors : tuple of ndarray
-        U (n_pairs, R), B (n_bins, R), G (n_subjects, R); columns of unit length. Rows of U of
-        pairs that were never observed are NaN.
+        U (n_pairs, R), B (n_bins, R), G (n_subjects, R); columns of unit length. Rows of pairs,
+        bins and subjects that were never observed are NaN.
     loss_history : ndarray, shape (n_iterations,)
         Loss after each iteration, ridge included, as a share of ``1/2 ||X||^2``.
     relative_error : float
@@ -173,10 +173,16 @@ def _unit(B: Float, G: Float, U: Float) -> tuple[Float, Float]:
 
 
 def _start(problem: Problem, rank: int, rng: np.random.Generator) -> Factors:
-    """Return uniform random factors whose model has the norm of X on the observed cells."""
+    """Return uniform random factors whose model has the norm of X on the observed cells.
+
+    Rows without any observed cell start at 0. No data would ever move them, and their random
+    values would count in the lengths of the columns.
+    """
     n_pairs, n_bins, n_subjects = problem.X.shape
     U = rng.random((rank, n_pairs)).astype(problem.X.dtype)
     B, G = rng.random((n_bins, rank)), rng.random((n_subjects, rank))
+    pairs, bins, subjects = problem.observed_rows()
+    U[:, ~pairs] = B[~bins] = G[~subjects] = 0.0
     gram = pair_gram(problem, U) * time_gram(B, problem.V, n_subjects)
     norm2 = float(np.einsum("ar,ars,as->", G, gram, G, optimize=True))
     scale = (problem.norm2 / max(norm2, np.finfo(np.float64).tiny)) ** (1 / 6)
@@ -219,7 +225,7 @@ def hals(
     G: Float
     if start is not None:
         U = np.ascontiguousarray(np.nan_to_num(start[0]).T).astype(problem.X.dtype)
-        B, G = (np.array(factor, dtype=np.float64) for factor in start[1:])
+        B, G = (np.nan_to_num(factor).astype(np.float64) for factor in start[1:])
     elif rng is not None:
         U, B, G = _start(problem, rank, rng)
     else:
@@ -263,10 +269,9 @@ def _ordered(problem: Problem, U: Float, B: Float, G: Float) -> NTFResult:
     centre = np.arange(B.shape[0]) @ B / np.maximum(B.sum(axis=0), np.finfo(np.float64).tiny)
     order = np.lexsort((centre, -weights))
     pairs = (U / np.maximum(weights, np.finfo(np.float64).tiny)[:, None]).T[:, order]
-    pairs = pairs.astype(U.dtype)
-    if problem.W is not None:
-        pairs[~problem.W.any(axis=1)] = np.nan
-    factors = (pairs, B[:, order].astype(U.dtype), G[:, order].astype(U.dtype))
+    factors = (pairs.astype(U.dtype), B[:, order].astype(U.dtype), G[:, order].astype(U.dtype))
+    for factor, observed in zip(factors, problem.observed_rows(), strict=True):
+        factor[~observed] = np.nan
     return NTFResult(weights[order], factors, np.empty(0), np.nan, False, int(dead.sum()))
 
 
@@ -275,7 +280,7 @@ def fit_pairs(
 ) -> Float:
     """Return the pair factor (P, R) that fits X best with B and G held fixed."""
     U = np.zeros((B.shape[1], problem.X.shape[0]), dtype=problem.X.dtype)
-    B64, G64 = B.astype(np.float64), G.astype(np.float64)
+    B64, G64 = (np.nan_to_num(factor).astype(np.float64) for factor in (B, G))
     _update_pairs(problem, U, B64, G64, ridge=ridge, sweeps=sweeps)
     return U.T
 

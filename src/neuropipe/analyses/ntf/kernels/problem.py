@@ -87,6 +87,16 @@ class Problem:
         """Nothing is missing."""
         return self.W is None and self.V is None
 
+    def observed_rows(self) -> tuple[Mask, Mask, Mask]:
+        """Return which pairs, bins and subjects have an observed cell."""
+        n_pairs, n_bins, n_subjects = self.X.shape
+        W = np.ones((1, n_subjects)) if self.W is None else self.W
+        V = np.ones((1, n_subjects)) if self.V is None else self.V
+        in_pairs, in_bins = W.any(axis=0), V.any(axis=0)
+        pairs = np.broadcast_to((W * in_bins).any(axis=1), n_pairs)
+        bins = np.broadcast_to((V * in_pairs).any(axis=1), n_bins)
+        return pairs, bins, np.logical_and(in_pairs, in_bins)
+
 
 def _check_block(block: Float, W: Float | None, V: Float | None) -> None:
     lowest = block.min(initial=0.0)

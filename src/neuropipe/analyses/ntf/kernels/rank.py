@@ -140,7 +140,7 @@ def fibre_error(
     problem = Problem.build(HeldOut(X, *cells), train, V)
     runs = [hals(problem, rank, rng=one, **options) for one in rng.spawn(STARTS)]
     result = min(runs, key=lambda run: run.relative_error)
-    U, B, G = (factor.astype(np.float64) for factor in result.factors)
+    U, B, G = (np.nan_to_num(factor).astype(np.float64) for factor in result.factors)
     error = total = 0.0
     pairs, subjects = cells
     for start in range(0, X.shape[0], problem.rows):
@@ -214,6 +214,7 @@ def _two_way(
     norm2 = float(np.sum(X.astype(np.float64) ** 2))
     U = rng.random((rank, X.shape[0])).astype(X.dtype)
     B = rng.random((rank, X.shape[1])).astype(X.dtype)
+    B[:, ~mask.any(axis=0)] = 0.0
     B *= np.sqrt(norm2) / np.linalg.norm(U.T @ B)
     eye = np.eye(rank, dtype=X.dtype)[:, :, None]
     last = np.inf
