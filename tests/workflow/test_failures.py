@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.workflow
@@ -70,19 +70,49 @@ def test_an_analysis_that_raises_leaves_nothing_and_is_retried(study):
     assert "failed" not in study.neuropipe("status").out
 
 
+def wait_for(path, process):
+    limit = time.monotonic() + 300
+    while not path.exists() and process.poll() is None:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def kill_all(process):
+    """Kill a process and everything that it started, as a loss of power does."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    for member in [psutil.Process(process.pid), *family]:
+        member.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_its_jobs_and_leaves_no_lock(fresh, stop):
+    command = [sys.executable, "-m", "neuropipe", "run"]
+    process = subprocess.Popen(
+        command, cwd=fresh.path, env=fresh.environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(fresh.path / "logs" / "ingest_recording", process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run again to resume" in err
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+    assert leftovers(fresh) == []
+    assert fresh.neuropipe("run", "stores").code == 0
+
+
 @pytest.mark.parametrize("moment", ["stores/dataset.json", "work/cohort-worm/ntf/affinity"])
 def test_a_killed_run_resumes_to_the_same_hashes(fresh, finished, moment):
     command = [sys.executable, "-m", "neuropipe", "run"]
     process = subprocess.Popen(
-        command, cwd=fresh.path, env=fresh.environment(), start_new_session=True,
+        command, cwd=fresh.path, env=fresh.environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    limit = time.monotonic() + 300
-    while not (fresh.path / moment).exists() and process.poll() is None:
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    wait_for(fresh.path / moment, process)
+    kill_all(process)
     assert fresh.neuropipe("unlock").code == 0
     answer = fresh.neuropipe("run")
     assert answer.code == 0, answer.out

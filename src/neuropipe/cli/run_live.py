@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -110,7 +111,14 @@ def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> i
     waiting = {n for n, c in zip(plan, cells, strict=True) if c.state != "done"}
     watch = _Watch(study, plan, time.time() - 0.01, waiting)
     with log.open("w", encoding="utf-8") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+        # A process group of its own: an interrupt reaches it once, from us, and its jobs with it.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
         code = _follow(process, watch)
     return _conclude(watch, code, log)
 
@@ -120,6 +128,8 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
     from rich.live import Live
 
     console, interrupted = Console(highlight=False), False
+    # A scheduler or a container ends us with SIGTERM: stop as on Ctrl-C, so that no job lives on.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     live = Live(console=console, refresh_per_second=4) if sys.stdout.isatty() else None
     if live:
         live.start()
@@ -130,9 +140,10 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
                 _show(watch, live)
             except KeyboardInterrupt:
                 interrupted = True
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, signal.SIGINT)
         _show(watch, live)
     finally:
+        signal.signal(signal.SIGTERM, previous)
         if live:
             live.stop()
     return _INTERRUPTED if interrupted else process.returncode
