@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from real_data import FOUR_WORMS, needs
 
 from neuropipe.assemble.cohort import Input, cohort
 from neuropipe.config.models import IngestConfig, PreprocessConfig
@@ -16,11 +15,7 @@ from neuropipe.config.recordings import Recording
 from neuropipe.errors import DataError
 from neuropipe.preprocess.chain import preprocess
 
-ROOT = Path(os.environ.get("NEUROPIPE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
-SOURCE = ROOT / "calcium" / "celegans_nsm_swf702_4animals.h5"
-pytestmark = pytest.mark.skipif(
-    not SOURCE.exists(), reason=f"real recordings are not there: {SOURCE}"
-)
+pytestmark = needs(FOUR_WORMS)
 ANIMALS = {"a": "2022-07-26-31", "b": "2022-07-26-38", "c": "2022-07-27-31"}
 
 
@@ -40,10 +35,10 @@ def stores(tmp_path_factory) -> dict[str, xr.DataTree]:
                 "overrides": {name: {"group": group}},
             }
         )
-        row = Recording(name=name, subject=subject, modality="calcium", path=str(SOURCE),
+        row = Recording(name=name, subject=subject, modality="calcium", path=str(FOUR_WORMS),
                         species="Caenorhabditis elegans", reader="hdf5")  # fmt: skip
         path = folder / f"{name}.zarr"
-        ingest_recording(row, SOURCE, settings, path)
+        ingest_recording(row, FOUR_WORMS, settings, path)
         trees[subject] = open_store(path)
     return trees
 

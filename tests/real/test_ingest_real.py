@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from real_data import CALCIUM, DAG, FOUR, FOUR_WORMS, ROOT, WORM_FOLDER, needs
 
 from neuropipe.config.models import IngestConfig
 from neuropipe.config.recordings import Recording
@@ -24,39 +25,9 @@ from neuropipe.store.schema import check_tree
 from neuropipe.store.validate import validate_store
 from neuropipe.store.zarr import open_store
 
-ROOT = Path(os.environ.get("NEUROPIPE_REAL_DATA") or Path(__file__).parents[3] / "shared/data")
-CALCIUM = ROOT / "calcium"
+pytestmark = needs(CALCIUM)
+SPIKES = ROOT / "spikes/nwb_units/A8604-211122.nwb"
 
-pytestmark = pytest.mark.skipif(
-    not CALCIUM.is_dir(), reason=f"real data absent: {CALCIUM} (set NEUROPIPE_REAL_DATA)"
-)
-
-# `trace_array_original` holds the traces before any normalisation, hence fluorescence; those
-# of `traces_array_F_F20` would be a ratio to a baseline, which preprocessing computes itself.
-DAG = {
-    "kind": "fluorescence",
-    "index_base": 1,
-    "datasets": {
-        "traces": "gcamp/trace_array_original",
-        "time": "timing/timestamp_confocal",
-        "behavior": {
-            "velocity": "behavior/velocity",
-            "body_angle": "behavior/body_angle",
-            "reversal": "behavior/reversal_vec",
-        },
-        "intervals": {"reversal": {"path": "behavior/reversal_events", "index_base": 0}},
-    },
-}
-FOUR = {
-    "kind": "dff",
-    "datasets": {
-        "traces": "dff_z",
-        "time": "time_s",
-        "names": "neuron",
-        "confidence": "id_confidence",
-        "behavior": {"velocity": "behavior_velocity"},
-    },
-}
 WORMS = {
     "2022-08-02-31": (130, 101, 3, 1_833_319.2464575856),
     "2022-08-02-38": (139, 105, 5, 1_835_641.777122736),
@@ -72,7 +43,7 @@ def ingest(source, out, readers, override=None, subject="01"):
 
 
 def worm(name):
-    return CALCIUM / f"celegans_dag2023/{name}-data.h5"
+    return WORM_FOLDER / f"{name}-data.h5"
 
 
 @pytest.mark.parametrize("name", WORMS)
@@ -140,14 +111,13 @@ def test_camera_clock_of_the_worm(tmp_path):
 
 
 def test_one_file_with_four_animals(tmp_path):
-    path = CALCIUM / "celegans_nsm_swf702_4animals.h5"
-    with h5py.File(path) as file:
+    with h5py.File(FOUR_WORMS) as file:
         groups = sorted(file)
         assert len(groups) == 4
         duplicates = 0
         for k, group in enumerate(groups):
             out = tmp_path / str(k)
-            report, tree = ingest(path, out, {"hdf5": FOUR}, {"group": group}, f"w{k}")
+            report, tree = ingest(FOUR_WORMS, out, {"hdf5": FOUR}, {"group": group}, f"w{k}")
             raw = tree["raw"].to_dataset().load()
             np.testing.assert_array_equal(raw["dff"].values, file[group]["dff_z"][:])
             assert raw["dff"].dtype == np.float32
@@ -161,9 +131,8 @@ def test_one_file_with_four_animals(tmp_path):
 
 
 def test_four_animals_without_a_group_say_which_there_are(tmp_path):
-    path = CALCIUM / "celegans_nsm_swf702_4animals.h5"
     with pytest.raises(IngestError, match="2022-07-26-31/dff_z"):
-        ingest(path, tmp_path, {"hdf5": FOUR})
+        ingest(FOUR_WORMS, tmp_path, {"hdf5": FOUR})
 
 
 def test_suite2p_folder(tmp_path):
@@ -197,12 +166,10 @@ def test_nwb_file_gives_back_the_store(tmp_path):
     back.close()
 
 
+@needs(SPIKES)
 def test_nwb_of_another_laboratory_without_roi_responses(tmp_path):
-    path = ROOT / "spikes/nwb_units/A8604-211122.nwb"
-    if not path.is_file():
-        pytest.skip(f"real data absent: {path}")
     with pytest.raises(IngestError, match="NOT_THIS_FORMAT"):
-        ingest(path, tmp_path, {})
+        ingest(SPIKES, tmp_path, {})
 
 
 SCRIPT = """

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import csv
-import os
 import time as wall
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from real_data import WORM_FOLDER, needs
 
 from neuropipe.store.nwb import from_nwb, to_nwb
 from neuropipe.store.series import Block, SeriesSpec
 from neuropipe.store.validate import validate_store
 from neuropipe.store.zarr import open_store, write_recording
 
-ROOT = Path(os.environ.get("NEUROPIPE_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data")
-FOLDER = ROOT / "calcium" / "celegans_dag2023"
 NAMES = ("2022-08-02-31", "2022-08-02-38")
 
-pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason=f"no real recordings under {FOLDER}; set NEUROPIPE_REAL_DATA"
-)
+pytestmark = needs(WORM_FOLDER)
 
 
 def _recording(name):
-    with h5py.File(FOLDER / f"{name}-data.h5") as file:
+    with h5py.File(WORM_FOLDER / f"{name}-data.h5") as file:
         time = file["timing/timestamp_confocal"][:]
         traces = file["gcamp/trace_array_original"][:]
         dff = file["gcamp/traces_array_F_F20"][:]
@@ -38,7 +33,7 @@ def _recording(name):
         }
     label = np.full(traces.shape[1], "", dtype=object)
     confidence = np.full(traces.shape[1], np.nan)
-    with (FOLDER / f"{name}-labels.csv").open(encoding="utf-8") as stream:
+    with (WORM_FOLDER / f"{name}-labels.csv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             index = int(row["trace_index_1based"]) - 1
             label[index], confidence[index] = row["label"], float(row["confidence"])

@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import yaml
+from real_data import CALCIUM, DAG, FOUR, FOUR_WORMS, WORM_FOLDER, needs
 
-ROOT = Path(os.environ.get("NEUROPIPE_REAL_DATA") or Path(__file__).parents[3] / "shared/data")
-CALCIUM = ROOT / "calcium"
-
-pytestmark = [
-    pytest.mark.workflow,
-    pytest.mark.skipif(
-        not CALCIUM.is_dir(), reason=f"real data absent: {CALCIUM} (set NEUROPIPE_REAL_DATA)"
-    ),
-]
-FOUR = ("2022-07-26-31", "2022-07-26-38", "2022-07-27-31", "2022-07-27-38")
+pytestmark = [pytest.mark.workflow, needs(CALCIUM)]
+ANIMALS = ("2022-07-26-31", "2022-07-26-38", "2022-07-27-31", "2022-07-27-38")
 TWO = ("2022-08-02-31", "2022-08-02-38")
-DAG = {
-    "kind": "fluorescence",
-    "index_base": 1,
-    "datasets": {
-        "traces": "gcamp/trace_array_original",
-        "time": "timing/timestamp_confocal",
-        "behavior": {"velocity": "behavior/velocity"},
-        "intervals": {"reversal": {"path": "behavior/reversal_events", "index_base": 0}},
-    },
-}
-NSM = {
-    "kind": "dff",
-    "datasets": {
-        "traces": "dff_z",
-        "time": "time_s",
-        "names": "neuron",
-        "confidence": "id_confidence",
-        "behavior": {"velocity": "behavior_velocity"},
-    },
-}
 
 
 def label(name):
@@ -49,15 +20,14 @@ def label(name):
 def write_study(folder):
     rows, overrides = [], {}
     for name in TWO:
-        path = CALCIUM / "celegans_dag2023" / f"{name}-data.h5"
+        path = WORM_FOLDER / f"{name}-data.h5"
         rows.append((label(name), path, "dag", "hdf5", "Caenorhabditis elegans"))
         table = {"names_table": f"{name}-labels.csv",
                  "names_columns": {"index": "trace_index_1based"}}  # fmt: skip
         overrides[f"sub-{label(name)}_calcium"] = {**DAG, **table}
-    for name in FOUR:
-        path = CALCIUM / "celegans_nsm_swf702_4animals.h5"
-        rows.append((label(name), path, "nsm", "hdf5", "Caenorhabditis elegans"))
-        overrides[f"sub-{label(name)}_calcium"] = {**NSM, "group": name}
+    for name in ANIMALS:
+        rows.append((label(name), FOUR_WORMS, "nsm", "hdf5", "Caenorhabditis elegans"))
+        overrides[f"sub-{label(name)}_calcium"] = {**FOUR, "group": name}
     plane = CALCIUM / "suite2p_pynapple" / "plane0"
     rows.append(("mouse", plane, "two", "suite2p", "Mus musculus"))
     overrides["sub-mouse_calcium"] = {"rate_hz": 30.0}
