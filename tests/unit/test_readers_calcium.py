@@ -225,7 +225,7 @@ def test_hdf5_faults_name_field_and_remedy(tmp_path, traces, settings, error, fr
         sq=np.zeros((4, 4)),
         t4=np.arange(4.0),
         n=[b"one", b"two"],
-        iv=np.array([[1, 0], [2, 2]]),
+        iv=np.array([[1, 0, 1], [2, 2, 2]]),
     )
     with pytest.raises(error, match=fragment):
         open_with("hdf5", path, {"kind": "dff", **settings})

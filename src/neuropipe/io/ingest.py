@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ ENTITIES = {
     "acq": "acq",
     "run": "run",
 }
+TIME_COLUMN = re.compile(r"(^|_)(times?|onsets?|offsets?|start|stop)$")
 METADATA = ("species", "sex", "age", "session_start")
 
 
@@ -65,6 +67,7 @@ class _Prepared:
     schema: RecordingSchema
     groups: dict[str, xr.Dataset | None]
     issues: list[Issue]
+    sources: list[dict[str, Any]]
 
 
 def ingest_recording(
@@ -124,7 +127,7 @@ def ingest_recording(
             content = _write(folder / output.name, handle, prepared, recording.modality)
             refuse_other_content(output, content, overwrite)
             write_nwb(folder / output.name, settings)
-            report = _report(recording, source, prepared, content)
+            report = _report(recording, prepared, content)
             report["settings"] = dict(record_settings or settings.model_dump(mode="json"))
             report["reader"], report["code"] = used, dict(code or {})
             report["issues"] = stored_issues(folder / output.name, settings, source)
@@ -138,14 +141,12 @@ def ingest_recording(
     return report
 
 
-def _report(
-    recording: Recording, source: Path, prepared: _Prepared, content: str
-) -> dict[str, Any]:
+def _report(recording: Recording, prepared: _Prepared, content: str) -> dict[str, Any]:
     main = prepared.schema.series[0]
     return {
         "recording": recording.name,
         "modality": recording.modality,
-        "source": source_entries(prepared.schema.source_files, source),
+        "source": prepared.sources,
         "content_sha256": content,
         "sizes": dict(zip(main.dims, main.shape, strict=True)),
         "duration_s": round(float(prepared.raw["time"].values[-1]), 6),
@@ -165,6 +166,8 @@ def _prepare(
     handle: RecordingHandle,
     used: Mapping[str, Any],
 ) -> _Prepared:
+    from neuropipe.store.hashing import combine_files
+
     schema = handle.schema()
     raw = schema.raw
     time = np.asarray(raw["time"].values, dtype=np.float64)
@@ -178,10 +181,12 @@ def _prepare(
     t0 = float(time[0])
     events = _shift_table(handle.events(), t0, ("onset",))
     issues += _events_outside(events, time - t0, source)
+    issues += _unmoved(schema.trials, t0, source)
     attrs = _attributes(recording, source, schema, issues)
     attrs["t0_source"] = t0 + float(schema.attrs.get("t0_source", 0.0))
     attrs["pipeline"] = _pipeline(settings, used)
-    attrs["source_sha256"] = _source_hash(schema)
+    sources = source_entries(schema.source_files, source)
+    attrs["source_sha256"] = combine_files((Path(s["path"]).name, s["sha256"]) for s in sources)
     issues = [portable(issue, source) for issue in issues]
     if settings.strict:
         refuse_warnings(issues, source)
@@ -191,7 +196,7 @@ def _prepare(
         "behavior": _shift_clocks(schema.behavior, t0),
     }
     raw = raw.assign_coords(time=("time", time - t0, {"units": "s"}))
-    return _Prepared(attrs, raw, schema, groups, issues)
+    return _Prepared(attrs, raw, schema, groups, issues, sources)
 
 
 def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Issue]]:
@@ -253,6 +258,24 @@ def _events_outside(events: xr.Dataset | None, time: np.ndarray, source: Path) -
     return [Issue("EVENTS_OUTSIDE", f"{source}: events", message, "", "info")]
 
 
+def _unmoved(trials: xr.Dataset | None, t0: float, source: Path) -> list[Issue]:
+    """Tell of trial columns that may be times, and so may be on another clock than `start`.
+
+    A column `reaction_time` is a duration, `go_time` a moment: only the user knows.
+    """
+    if trials is None or t0 == 0:
+        return []
+    names = [str(name) for name, column in trials.items() if column.dtype.kind == "f"]
+    found = sorted(n for n in names if n not in ("start", "stop") and TIME_COLUMN.search(n))
+    if not found:
+        return []
+    message = (
+        f"trial columns {', '.join(found)} stay on the source's clock: moments among them are "
+        f"{t0!r} s (t0_source) later than `start`, `stop` and the samples"
+    )
+    return [Issue("SOURCE_CLOCK", f"{source}: trials", message, "subtract t0_source", "info")]
+
+
 def _attributes(
     recording: Recording, source: Path, schema: RecordingSchema, issues: list[Issue]
 ) -> dict[str, Any]:
@@ -294,12 +317,6 @@ def _pipeline(settings: IngestConfig, used: Mapping[str, Any]) -> str:
         "neuropipe": version("neuropipe"),
     }
     return json.dumps([step], sort_keys=True, ensure_ascii=False)
-
-
-def _source_hash(schema: RecordingSchema) -> str:
-    from neuropipe.store.hashing import source_sha256
-
-    return source_sha256([Path(file) for file in schema.source_files])
 
 
 def _write(path: Path, handle: RecordingHandle, prepared: _Prepared, modality: str) -> str:

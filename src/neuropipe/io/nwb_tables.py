@@ -72,6 +72,9 @@ def behavior_of(
         if isinstance(item, TimeSeries) and _is_below(item, module)
     ]
     for item in sorted(found, key=lambda s: (s.name, s.object_id)):
+        # Looked at before it is read: a video may lie here.
+        if len(getattr(item.data, "shape", ())) > 2:
+            continue
         values = np.asarray(item.data[:])
         if values.dtype.kind not in "biuf" or values.ndim not in (1, 2) or not values.size:
             continue

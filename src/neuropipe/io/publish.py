@@ -166,12 +166,31 @@ def publish(folder: Path, output: Path, report: dict[str, Any]) -> None:
     final = output.with_name(f"{output.stem}.report.json")
     staged = folder / final.name
     write_json(staged, report)
-    final.unlink(missing_ok=True)
-    if output.exists():
-        output.rename(folder / "replaced.zarr")
-    (folder / output.name).rename(output)
-    (folder / output.with_suffix(".nwb").name).replace(output.with_suffix(".nwb"))
-    staged.replace(final)
+    _exchange(folder, output.parent, (output.name, f"{output.stem}.nwb", final.name))
+
+
+def _exchange(folder: Path, target: Path, names: Sequence[str]) -> None:
+    """Move files to `target`, the last name last; a failure puts back what was there.
+
+    The marker leaves first and arrives last, so that a process killed on the way leaves a
+    recording without one.
+    """
+    replaced = folder / "replaced"
+    replaced.mkdir()
+    try:
+        for name in reversed(names):
+            if (target / name).exists():
+                (target / name).rename(replaced / name)
+        for name in names:
+            (folder / name).rename(target / name)
+    except BaseException:
+        for name in reversed(names):
+            if (target / name).exists() and not (folder / name).exists():
+                (target / name).rename(folder / name)
+        for name in names:
+            if (replaced / name).exists():
+                (replaced / name).rename(target / name)
+        raise
 
 
 def _json_value(value: Any) -> Any:

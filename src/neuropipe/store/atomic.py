@@ -36,8 +36,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         if path.is_dir() and not path.is_symlink():
             old = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:12]}")
             path.rename(old)
-            partial.rename(path)
-            shutil.rmtree(old)
+            try:
+                partial.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
+            # The new content is in place: what cannot be removed of the old must not undo that.
+            shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(partial, path)  # noqa: PTH105 - replaces in one step, also on other systems
     except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VariableDigest",
     "combine_digests",
+    "combine_files",
     "content_sha256",
     "file_sha256",
     "iter_blocks",
@@ -68,9 +69,13 @@ def source_sha256(paths: Sequence[Path | str]) -> str:
         If a path does not exist.
     """
     named = [entry for path in paths for entry in _files_of(Path(path))]
-    hashed = sorted((name, file_sha256(file)) for name, file in named)
+    return combine_files((name, file_sha256(file)) for name, file in named)
+
+
+def combine_files(hashed: Iterable[tuple[str, str]]) -> str:
+    """Return one SHA-256 over pairs of the name and the hash of a file, in any order."""
     digest = hashlib.sha256()
-    for name, content in hashed:
+    for name, content in sorted(hashed):
         _update_text(digest, name)
         digest.update(bytes.fromhex(content))
     return digest.hexdigest()

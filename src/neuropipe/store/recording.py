@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "write_recording"]
 
 GROUPS = ("events", "trials", "behavior", "provenance")
+DTYPES = ("float32", "float64", *(f"{k}{n}" for k in ("int", "uint") for n in (8, 16, 32, 64)))
 
 
 def write_recording(
@@ -155,6 +156,13 @@ def _check_shapes(
         if spec.name not in schema.series:
             known = ", ".join(schema.series)
             raise DataError(f"{path}: series {spec.name!r} is unknown; expected one of {known}")
+        if np.dtype(spec.dtype).name not in DTYPES:
+            raise IngestError(
+                "DTYPE",
+                f"{path}: /raw/{spec.name}",
+                f"samples are {np.dtype(spec.dtype)}, expected integers, float32 or float64",
+                "convert the source",
+            )
         for dim, length in zip(spec.dims, spec.shape, strict=True):
             where = f"{path}: /raw/{spec.name}"
             if length == 0:

@@ -11,9 +11,19 @@ import xarray as xr
 
 from neuropipe.errors import DataError
 
-__all__ = ["clean_dataset", "decode_attrs", "encode_attrs", "is_text", "plain_attrs"]
+__all__ = [
+    "clean_dataset",
+    "decode_attrs",
+    "decode_value",
+    "encode_attrs",
+    "encode_value",
+    "is_text",
+    "plain_attrs",
+]
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+# Before text that spells one of these numbers: a subject may be called NaN.
+ESCAPE = "\\"
 TEXT_KINDS = "OUTS"
 NUMBER_KINDS = "biuf"
 
@@ -49,23 +59,28 @@ def plain_attrs(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
     return {str(key): _plain(value, f"{where} attribute {key}") for key, value in attrs.items()}
 
 
-def _encode(value: Any) -> Any:
+def encode_value(value: Any) -> Any:
+    """Return a plain value as strict JSON: NaN and infinities as the words that Zarr uses."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, str) and value.lstrip(ESCAPE) in NON_FINITE:
+        return ESCAPE + value
     if isinstance(value, list):
-        return [_encode(entry) for entry in value]
+        return [encode_value(entry) for entry in value]
     if isinstance(value, dict):
-        return {key: _encode(entry) for key, entry in value.items()}
+        return {key: encode_value(entry) for key, entry in value.items()}
     return value
 
 
-def _decode(value: Any) -> Any:
+def decode_value(value: Any) -> Any:
+    """Return what `encode_value` was given."""
     if isinstance(value, str):
-        return NON_FINITE.get(value, value)
+        is_escaped = value.startswith(ESCAPE) and value.lstrip(ESCAPE) in NON_FINITE
+        return value[1:] if is_escaped else NON_FINITE.get(value, value)
     if isinstance(value, list):
-        return [_decode(entry) for entry in value]
+        return [decode_value(entry) for entry in value]
     if isinstance(value, dict):
-        return {key: _decode(entry) for key, entry in value.items()}
+        return {key: decode_value(entry) for key, entry in value.items()}
     return value
 
 
@@ -74,12 +89,12 @@ def encode_attrs(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
 
     A bare NaN token makes the metadata unreadable to every JSON parser but Python's.
     """
-    return {key: _encode(value) for key, value in plain_attrs(attrs, where).items()}
+    return {key: encode_value(value) for key, value in plain_attrs(attrs, where).items()}
 
 
 def decode_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Return attributes with the words of `encode_attrs` turned back into numbers."""
-    return {key: _decode(value) for key, value in attrs.items()}
+    return {key: decode_value(value) for key, value in attrs.items()}
 
 
 def _clean_text(variable: xr.Variable, where: str) -> xr.Variable:

@@ -171,7 +171,12 @@ class _Opening:
         """Return the series and their common ``(n_times, n_rois)``."""
         names, kind = self.settings.datasets, self.kind()
         n_times = None if time is None else len(time)
-        wanted = {kind: names.traces, "neuropil": names.neuropil, "deconvolved": names.deconvolved}
+        wanted = {"neuropil": names.neuropil, "deconvolved": names.deconvolved}
+        if wanted.get(kind) is not None:
+            raise ConfigError(
+                f"{self.path}: `kind: {kind}` and `datasets: {{{kind}: ...}}` name one series twice"
+            )
+        wanted = {kind: names.traces, **{key: wanted[key] for key in wanted if key != kind}}
         sources, shapes = [], {}
         for series, name in wanted.items():
             if name is None:
@@ -215,14 +220,14 @@ class _Opening:
     def behavior(self, time: np.ndarray) -> xr.Dataset | None:
         """Return every behaviour variable on the clock of its stream."""
         streams, variables = {MAIN_STREAM: time}, {}
-        clocks: dict[str, str] = {}
+        clocks: dict[str | None, str] = {None: MAIN_STREAM}
         for name, given in sorted(self.settings.datasets.behavior.items()):
             item = Variable(path=given) if isinstance(given, str) else given
             values = np.asarray(self.fields.numbers(item.path)[...])
-            stream = MAIN_STREAM
-            if item.time is not None:
-                stream = clocks.setdefault(item.time, item.stream or name)
-                streams[stream] = self.times(item.time)
+            if item.time not in clocks:
+                clocks[item.time] = self._new_stream(item.stream or name, clocks, item.stream)
+                streams[clocks[item.time]] = self.times(item.time)
+            stream = clocks[item.time]
             lengths = {name: len(values), f"time_{stream}": len(streams[stream])}
             length, issues = common_length(lengths, self.trim, f"{self.path}: behavior")
             self.issues += issues
@@ -232,6 +237,17 @@ class _Opening:
                 stream = shorter
             variables[name] = (stream, values[:length])
         return behavior_dataset(streams, variables)
+
+    def _new_stream(self, name: str, clocks: Mapping[str | None, str], given: str | None) -> str:
+        """Return the name of one more clock: two clocks under one name would mix their times."""
+        if name not in clocks.values():
+            return name
+        if given is None:
+            return f"{name}_own"
+        raise ConfigError(
+            f"{self.path}: ingest.readers.hdf5.datasets.behavior: two clocks are named "
+            f"{name!r}; give each data set of times a `stream` of its own"
+        )
 
     def events(self, time: np.ndarray) -> xr.Dataset | None:
         """Return the intervals as events, seconds on the source clock."""
@@ -263,7 +279,8 @@ class _Opening:
             raise IngestError(
                 "LENGTH_MISMATCH", where, f"shape {pairs.shape}, (2, n) or (n, 2) expected", ""
             )
-        pairs = (pairs.T if pairs.shape[0] == 2 else pairs).astype(np.int64) - item.index_base
+        pairs = (pairs.T if _is_starts_first(pairs, where) else pairs).astype(np.int64)
+        pairs -= item.index_base
         bad = (pairs < 0).any(1) | (pairs >= n_times).any(1) | (pairs[:, 1] < pairs[:, 0])
         if bad.any():
             k = int(np.flatnonzero(bad)[0])
@@ -276,6 +293,27 @@ class _Opening:
                 "check `index_base` and `time` of the intervals",
             )
         return pairs
+
+
+def _is_starts_first(pairs: np.ndarray, where: str) -> bool:
+    """Tell whether the first row holds all starts and the second all stops.
+
+    Two intervals fit both ways: those that do not overlap are meant.
+    """
+    if pairs.shape != (2, 2):
+        return pairs.shape[0] == 2
+    (a, b), (c, d) = pairs.tolist()
+    # b == c leaves both ways with the same intervals.
+    if a <= c <= b <= d:
+        return True
+    if a <= b <= c <= d:
+        return False
+    raise IngestError(
+        "LENGTH_MISMATCH",
+        where,
+        f"{[[a, b], [c, d]]} may be (2, n) or (n, 2), and overlaps or goes back both ways",
+        "sort the intervals in the source",
+    )
 
 
 def _coordinates(

@@ -216,12 +216,22 @@ def _roi_coordinates(series: Any, wanted: str | None, path: Path) -> dict[str, A
     return coords
 
 
+def _scale(candidate: _Candidate) -> dict[str, float]:
+    """Return what turns the stored values into the stated unit, where that is not the identity."""
+    stated = {
+        "conversion": float(candidate.series.conversion or 1.0),
+        "offset": float(candidate.series.offset or 0.0),
+    }
+    return {key: value for key, value in stated.items() if value != (key == "conversion")}
+
+
 def _series_issues(chosen: Sequence[_Candidate], path: Path) -> list[Issue]:
     issues = []
     for candidate in chosen:
-        factor = float(candidate.series.conversion or 1.0)
-        if factor != 1.0:
-            message = f"{candidate.name} states conversion {factor}; source values are kept"
+        scale = _scale(candidate)
+        if scale:
+            stated = " and ".join(f"{key} {value}" for key, value in scale.items())
+            message = f"{candidate.name} states {stated}; source values are kept"
             issues.append(Issue("CONVERSION", str(path), message, "kept as an attribute", "info"))
     return issues
 
@@ -231,9 +241,7 @@ def _sources(chosen: Sequence[_Candidate], kind: str | None) -> list[ArraySource
     for candidate in chosen:
         unit = str(candidate.series.unit or "")
         attrs: dict[str, Any] = {"source_name": candidate.name, "source_units": unit}
-        factor = float(candidate.series.conversion or 1.0)
-        if factor != 1.0:
-            attrs["conversion"] = factor
+        attrs |= _scale(candidate)
         name = kind if kind and len(chosen) == 1 else candidate.kind
         sources.append(ArraySource(name, candidate.series.data, False, attrs))
     return sources

@@ -25,7 +25,8 @@ KEPT_ATTRS = (
     "dataset_version",
     "t0_source",
 )
-DERIVED = ("valid", "roi_ok", "observed", "segment_start")
+# Found again from the times. Masks are kept: samples may be masked that are no NaN.
+DERIVED = ("observed", "segment_start")
 
 
 class OwnNwbHandle:

@@ -128,8 +128,6 @@ def _number(cell: str, where: str) -> float:
 class _CsvTable:
     """Rows of a delimited text file."""
 
-    dtype = np.dtype(np.float64)
-
     def __init__(self, path: Path, delimiter: str, allow_truncated: bool) -> None:
         self.path, self.delimiter = path, delimiter
         self.issues: list[Issue] = []
@@ -174,6 +172,10 @@ class _CsvTable:
                 "ENCODING", self.path, f"not UTF-8 text: {error}", "save the table as UTF-8"
             ) from error
 
+    def dtype_of(self, columns: tuple[int, ...]) -> np.dtype:
+        """Return the dtype that holds the columns; text has none of its own."""
+        return np.dtype(np.float64)
+
     def chunks(self, columns: tuple[int, ...], step: int) -> Iterator[np.ndarray]:
         """Yield ``(n_samples, n_columns)`` of at most `step` samples."""
         rows = self._rows()
@@ -205,13 +207,12 @@ class _ParquetTable:
                 whole = stream.read() == PARQUET_MAGIC
             code = "NOT_THIS_FORMAT" if whole else "TRUNCATED"
             raise IngestError(code, path, str(error), "copy the file again") from error
-        schema = self._file.schema_arrow
-        self.names = list(schema.names)
+        self.names = list(self._file.schema_arrow.names)
         self.length = self._file.metadata.num_rows
-        self._types = [
-            _parquet_dtype(field.type, path, field.name, self._has_nulls(k))
-            for k, field in enumerate(schema)
-        ]
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            text = f"two columns are named {twice[0]!r}"
+            raise IngestError("DUPLICATE_COLUMN", path, text, "rename one of them")
 
     def _has_nulls(self, column: int) -> bool:
         """Tell whether a column misses values, or does not say that it misses none."""
@@ -220,15 +221,19 @@ class _ParquetTable:
         counts = [group.statistics.null_count if group.statistics else None for group in groups]
         return any(count != 0 for count in counts)
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Dtype that holds every column but the first without loss."""
-        return np.result_type(*(self._types[1:] or [np.dtype(np.float64)]))
+    def dtype_of(self, columns: tuple[int, ...]) -> np.dtype:
+        """Return the dtype that holds these columns without loss."""
+        schema = self._file.schema_arrow
+        kinds = [
+            _parquet_dtype(schema.field(k).type, self.path, self.names[k], self._has_nulls(k))
+            for k in columns
+        ]
+        return np.result_type(*(kinds or [np.dtype(np.float64)]))
 
     def chunks(self, columns: tuple[int, ...], step: int) -> Iterator[np.ndarray]:
         """Yield ``(n_samples, n_columns)`` of at most `step` samples."""
         names = [self.names[c] for c in columns]
-        dtype = np.result_type(*(self._types[c] for c in columns))
+        dtype = self.dtype_of(columns)
         for batch in self._file.iter_batches(batch_size=step, columns=names):
             held = [batch.column(batch.schema.get_field_index(n)) for n in names]
             yield np.stack([c.to_numpy(zero_copy_only=False).astype(dtype) for c in held], axis=1)
@@ -335,7 +340,7 @@ def open_recording(path: Path, settings: TableSettings, override: IngestOverride
     attrs = {"units": settings.unit} if settings.unit else {}
     return TableHandle(
         raw=xr.Dataset(coords=coords),
-        sources=[_Described(kind, table.dtype, attrs)],
+        sources=[_Described(kind, table.dtype_of(columns.traces), attrs)],
         attrs={},
         source_files=files,
         issues=issues,

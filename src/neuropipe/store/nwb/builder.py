@@ -20,7 +20,7 @@ from neuropipe.errors import DataError
 from neuropipe.store.chunks import SMALL_BYTES, chunk_shape, column_slices
 from neuropipe.store.nwb.clock import rate_form
 from neuropipe.store.nwb.manifest import Manifest
-from neuropipe.store.variables import is_text
+from neuropipe.store.variables import encode_value, is_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -229,7 +229,8 @@ class NwbBuilder:
             if variable.size == 0:
                 self.manifest.place(group, name, {"value": []})
             elif not variable.dims and not is_text(variable.dtype):
-                self.manifest.place(group, name, {"value": [variable.values.item()]})
+                value = encode_value(variable.values.item())
+                self.manifest.place(group, name, {"value": [value]})
             else:
                 self._scratch_array(group, name, variable)
 

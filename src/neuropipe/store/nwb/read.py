@@ -15,6 +15,7 @@ from xarray.core import indexing
 from neuropipe.errors import DataError, IngestError, MissingInput
 from neuropipe.store.nwb.clock import expand_clock
 from neuropipe.store.nwb.manifest import MANIFEST_NAME, Manifest
+from neuropipe.store.variables import decode_value
 
 __all__ = ["from_nwb", "open_hdf5"]
 
@@ -129,7 +130,8 @@ def _from_columns(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.n
 
 def _from_value(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
     dtype = object if entry["dtype"] == "text" else np.dtype(entry["dtype"])
-    return np.array(entry["place"]["value"], dtype=dtype).reshape(entry["shape"])
+    values = [decode_value(value) for value in entry["place"]["value"]]
+    return np.array(values, dtype=dtype).reshape(entry["shape"])
 
 
 def _from_clock(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
