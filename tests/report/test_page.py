@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html as html_module
 import json
 import re
@@ -253,6 +254,27 @@ def test_twenty_recordings_stay_below_ten_megabytes(make_filled: Callable[[int],
     pages = build_pages(fake.study, fake.cells)
     assert list(pages) == ["index.html"]
     assert len(pages["index.html"].encode()) < 10_000_000
+
+
+def test_forty_recordings_show_those_with_issues_first(fake: Any) -> None:
+    for n in range(40):
+        warning = {"code": f"KIND_{n % 2}", "message": "look here", "severity": "warning"}
+        known = {"code": "KNOWN", "message": "as expected", "severity": "info"}
+        fake.add_recording(f"w{n:02}", issues=[warning] if n in (7, 9, 20, 21, 30, 31) else [known])
+    fake.cells[-1] = dataclasses.replace(fake.cells[-1], state="failed", error="no such file")
+    page = build(fake)
+    items = re.findall(r'<details class="item" id="rec--sub-(w\d\d)[^>]*?( open)?>', page)
+    order = [name for name, _ in items]
+    assert order[:7] == ["w39", "w07", "w09", "w20", "w21", "w30", "w31"]
+    assert order[7:] == sorted(order[7:])
+    # One failed and the next three are open; the others show their badges only.
+    assert [name for name, is_open in items if is_open] == ["w39", "w07", "w09", "w20"]
+    group = page.index("33 recordings without issues")
+    assert page.index('id="rec--sub-w31') < group < page.index('id="rec--sub-w00')
+    assert "7 of 40 recordings have issues" in text_of(page)
+    kinds = re.findall(r"<td><code>(KIND_\d)</code></td>.*?<td class=\"num\">(\d+)</td>", page)
+    assert kinds == [("KIND_1", "4"), ("KIND_0", "2")]
+    assert page.startswith("<!DOCTYPE html>")
 
 
 def test_failed_collections_stay_in_the_metrics(filled: Any) -> None:

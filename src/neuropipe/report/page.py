@@ -60,6 +60,25 @@ class Page:
     places: dict[str, str]
     others: tuple[tuple[str, str, int], ...] = ()
 
+    @property
+    def ordered(self) -> tuple[RecordingView, ...]:
+        """Recordings, those that failed first and those without issues last."""
+        return tuple(sorted(self.recordings, key=lambda view: (not view.urgent, not view.troubled)))
+
+    @property
+    def issue_kinds(self) -> tuple[tuple[str, str, tuple[RecordingView, ...]], ...]:
+        """Code and severity of issues beyond information with the recordings concerned."""
+        found: dict[tuple[str, str], dict[str, RecordingView]] = {}
+        for view in self.recordings:
+            for issue in view.issues:
+                if issue.severity != "info":
+                    found.setdefault((issue.severity, issue.code), {})[view.anchor] = view
+        # "error" sorts before "warning"; within, what concerns most comes first.
+        order = sorted(found, key=lambda key: (key[0], -len(found[key]), key[1]))
+        return tuple(
+            (code, severity, tuple(found[severity, code].values())) for severity, code in order
+        )
+
     def to(self, target: str) -> str:
         """Return the link to an anchor, on this page or on another."""
         file = self.places.get(target, "")

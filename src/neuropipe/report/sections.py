@@ -63,6 +63,16 @@ class RecordingView:
     figures: tuple[Figure, ...]
     links: tuple[Link, ...]
 
+    @property
+    def urgent(self) -> bool:
+        """Whether a job failed or is out of date."""
+        return any(state.state in ("failed", "stale") for state in self.states)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether somebody should look: urgent, or an issue beyond information."""
+        return self.urgent or any(issue.severity != "info" for issue in self.issues)
+
 
 @dataclass(frozen=True)
 class CollectionView:

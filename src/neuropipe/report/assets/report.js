@@ -75,6 +75,11 @@
         shown += item.hidden ? 0 : 1;
       });
       const active = wanted.length > 0 || only.checked;
+      all("details.group").forEach((group) => {
+        const found = group.querySelector("details.item:not([hidden])") !== null;
+        group.hidden = !found;
+        if (active) group.open = found;
+      });
       count.textContent = active ? shown + " of " + items.length + " shown" : "";
     };
     words.addEventListener("input", apply);
