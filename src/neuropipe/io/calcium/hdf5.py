@@ -12,8 +12,14 @@ from pydantic import Field
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import ConfigError, IngestError, Issue
 from neuropipe.io.calcium.handle import ArraySource, CalciumHandle, behavior_dataset, object_array
-from neuropipe.io.calcium.names import NamesColumns, TraceNames, read_names
-from neuropipe.io.checks import HDF5_MAGIC, common_length, decode_texts, has_magic, inside
+from neuropipe.io.calcium.laboratory import (
+    TIME_UNITS,
+    LaboratorySettings,
+    side_names,
+    stated_kind,
+)
+from neuropipe.io.calcium.names import TraceNames
+from neuropipe.io.checks import HDF5_MAGIC, common_length, decode_texts, has_magic
 from neuropipe.io.entities import entities_of
 from neuropipe.io.hdf5_fields import Fields
 from neuropipe.io.registry import Reader, ReaderMatch
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["READER", "Datasets", "Hdf5Settings", "Interval", "Variable", "open_recording", "probe"]
 
-TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 MAIN_STREAM = "behavior"
 
 
@@ -65,29 +70,15 @@ class Datasets(StrictModel):
     )
 
 
-class Hdf5Settings(StrictModel):
+class Hdf5Settings(LaboratorySettings):
     """Field map of the files of one laboratory."""
 
     group: str = Field("", description="Group of the recording, when a file holds several.")
     datasets: Datasets = Field(default_factory=Datasets, description="Where the fields lie.")
-    kind: Literal["fluorescence", "dff", "deconvolved"] | None = Field(
-        None, description="What the traces are; null: taken as fluorescence, with an issue."
-    )
-    unit: str | None = Field(None, description="Unit of the traces; null: that of the kind.")
     orientation: Literal["auto", "time_roi", "roi_time"] = Field(
         "auto", description="Order of the dims; `auto`: time is the one as long as the times."
     )
-    time_unit: Literal["s", "ms", "us"] = Field("s", description="Unit of all times.")
     rate_hz: Positive | None = Field(None, description="Sampling rate, when there are no times.")
-    names_table: str | None = Field(
-        None, description="CSV or JSON of names, relative to the folder of the data file."
-    )
-    index_base: Literal[0, 1] | None = Field(
-        None, description="Number of the first trace in the names table."
-    )
-    names_columns: NamesColumns = Field(
-        default_factory=NamesColumns, description="Columns of the names table."
-    )
     session_start: str | None = Field(
         None, description="Attribute with the start of the session, ISO 8601 with UTC offset."
     )
@@ -159,17 +150,10 @@ class _Opening:
         values = np.asarray(self.fields.numbers(name)[...], np.float64).ravel()
         return values if scale == 1.0 else values * scale
 
-    def kind(self) -> str:
-        if self.settings.kind is not None:
-            return self.settings.kind
-        message = "the settings do not say what the traces are; taken as raw fluorescence"
-        hint = "set `kind: fluorescence` or `kind: dff`"
-        self.issues.append(Issue("KIND_ASSUMED", str(self.path), message, hint, "warning"))
-        return "fluorescence"
-
     def sources(self, time: np.ndarray | None) -> tuple[list[ArraySource], tuple[int, int]]:
         """Return the series and their common ``(n_times, n_rois)``."""
-        names, kind = self.settings.datasets, self.kind()
+        names = self.settings.datasets
+        kind = stated_kind(self.settings, self.path, self.issues)
         n_times = None if time is None else len(time)
         wanted = {"neuropil": names.neuropil, "deconvolved": names.deconvolved}
         if wanted.get(kind) is not None:
@@ -199,15 +183,10 @@ class _Opening:
     def trace_names(self, n_rois: int) -> TraceNames | None:
         """Return names from the file or from the side table."""
         names = self.settings.datasets
-        if self.settings.names_table is not None:
-            if names.names is not None:
-                raise ConfigError("ingest.readers.hdf5: give `names_table` or `names`, not both")
-            table = inside(Path(self.settings.names_table), self.path.parent, self.path)
-            self.files.append(str(table))
-            base, columns = self.settings.index_base, self.settings.names_columns
-            return read_names(table, n_rois, index_base=base, columns=columns)
         if names.names is None:
-            return None
+            return side_names(self.settings, self.path, n_rois, self.files)
+        if self.settings.names_table is not None:
+            raise ConfigError("ingest.readers.hdf5: give `names_table` or `names`, not both")
         labels = decode_texts(self.fields.array(names.names)[...], self.fields.where(names.names))
         lengths = {"traces": n_rois, names.names: len(labels)}
         trust = None

@@ -7,16 +7,21 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
-from neuropipe.config.models import StrictModel
 from neuropipe.errors import ConfigError, IngestError, Issue
 from neuropipe.io.calcium.handle import CalciumHandle, behavior_dataset, object_array
-from neuropipe.io.calcium.names import NamesColumns, TraceNames, read_names
-from neuropipe.io.checks import head, inside, refuse_pointers
+from neuropipe.io.calcium.laboratory import (
+    TIME_UNITS,
+    LaboratorySettings,
+    side_names,
+    stated_kind,
+)
+from neuropipe.io.calcium.names import TraceNames
+from neuropipe.io.checks import head, refuse_pointers
 from neuropipe.io.entities import entities_of
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.store.series import Block
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["READER", "TableSettings", "open_recording", "probe"]
 
-TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 MISSING = {"", "n/a", "na", "nan", "null", "none"}
 DELIMITERS = {".tsv": "\t", ".csv": ","}
 PARQUET_MAGIC = b"PAR1"
@@ -34,29 +38,15 @@ PROBE_BYTES = 1 << 16
 MIN_NUMERIC = 2 / 3
 
 
-class TableSettings(StrictModel):
+class TableSettings(LaboratorySettings):
     """Reading of wide tables."""
 
-    kind: Literal["fluorescence", "dff", "deconvolved"] | None = Field(
-        None, description="What the traces are; null: taken as fluorescence, with an issue."
-    )
-    unit: str | None = Field(None, description="Unit of the traces; null: that of the kind.")
     time_column: str | None = Field(None, description="Column of times; null: the first.")
-    time_unit: Literal["s", "ms", "us"] = Field("s", description="Unit of the times.")
     behavior_columns: list[str] = Field(
         default_factory=list, description="Columns that hold behaviour, not traces."
     )
     ignore_columns: list[str] = Field(default_factory=list, description="Columns to leave out.")
     delimiter: str | None = Field(None, description="Separator; null: by the extension.")
-    names_table: str | None = Field(
-        None, description="CSV or JSON of names; null: the column names are the labels."
-    )
-    index_base: Literal[0, 1] | None = Field(
-        None, description="Number of the first trace in the names table."
-    )
-    names_columns: NamesColumns = Field(
-        default_factory=NamesColumns, description="Columns of the names table."
-    )
 
 
 def probe(path: Path) -> ReaderMatch | None:
@@ -293,17 +283,6 @@ def _read_columns(table: Any, columns: tuple[int, ...]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, len(columns)))
 
 
-def _trace_names(
-    path: Path, settings: TableSettings, columns: _Columns, files: list[str]
-) -> TraceNames:
-    if settings.names_table is None:
-        return TraceNames(tuple(columns.names[i] for i in columns.traces), None)
-    table = inside(Path(settings.names_table), path.parent, path)
-    files.append(str(table))
-    base, named = settings.index_base, settings.names_columns
-    return read_names(table, len(columns.traces), index_base=base, columns=named)
-
-
 def open_recording(path: Path, settings: TableSettings, override: IngestOverride) -> TableHandle:
     """Open a wide table; the samples are read when blocks are asked for.
 
@@ -320,16 +299,14 @@ def open_recording(path: Path, settings: TableSettings, override: IngestOverride
     table = _open_table(path, settings, override)
     columns = _sort_columns(table.names, settings, path)
     issues, files = list(table.issues), [str(path)]
-    kind = settings.kind or "fluorescence"
-    if settings.kind is None:
-        message = "the settings do not say what the traces are; taken as raw fluorescence"
-        hint = "set `kind: fluorescence` or `kind: dff`"
-        issues.append(Issue("KIND_ASSUMED", str(path), message, hint))
+    kind = stated_kind(settings, path, issues)
     scale = TIME_UNITS[settings.time_unit]
     time = _read_columns(table, (columns.time,)).astype(np.float64).ravel() * scale
     moved = _read_columns(table, columns.behavior)
     variables = {n: ("behavior", moved[:, k]) for k, n in enumerate(settings.behavior_columns)}
-    names = _trace_names(path, settings, columns, files)
+    names = side_names(settings, path, len(columns.traces), files)
+    if names is None:
+        names = TraceNames(tuple(columns.names[i] for i in columns.traces), None)
     coords: dict[str, Any] = {
         "time": ("time", time),
         "roi": ("roi", np.arange(len(columns.traces), dtype=np.int64)),
