@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -218,3 +221,15 @@ def test_a_process_killed_between_the_renames_leaves_no_marker(tmp_path, monkeyp
     whole = dict.fromkeys(names, "out")
     assert state == whole if step == 0 else "a.report.json" not in state
     assert {p.name: p.read_text() for p in target.iterdir()} == whole
+
+
+def test_leftovers_of_killed_processes_go_after_a_day(hdf5):
+    path, readers = hdf5({})
+    folder = path.parent / "out"
+    for name, age in (("old", 90_000), ("young", 60)):
+        left = folder / f"sub-01_calcium.partial-{name}"
+        left.mkdir(parents=True)
+        (left / "large").write_text("x")
+        os.utime(left, (time.time() - age,) * 2)
+    ingest(path, readers)
+    assert [p.name for p in folder.glob("*.partial-*")] == ["sub-01_calcium.partial-young"]

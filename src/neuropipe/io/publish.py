@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ __all__ = [
     "write_nwb",
 ]
 
+ABANDONED_S = 86_400.0
 PACKAGES = ("neuropipe", "numpy", "h5py", "xarray", "zarr", "pynwb", "pandas")
 
 
@@ -70,6 +72,7 @@ def staging(output: Path, source: Path) -> Iterator[Path]:
     Errors that name the temporary store are raised again with the source in its place.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(output)
     folder = output.with_name(f"{output.stem}.partial-{uuid.uuid4().hex[:12]}")
     folder.mkdir()
     try:
@@ -84,6 +87,14 @@ def staging(output: Path, source: Path) -> Iterator[Path]:
         raise IngestError(error.code, where, message, error.hint) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(output: Path) -> None:
+    """Remove what killed processes left: each is as large as the stores themselves."""
+    for folder in output.parent.glob(f"{output.stem}.partial-*"):
+        # A younger one may belong to a process that still runs.
+        if time.time() - folder.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_other_content(output: Path, content: str, overwrite: bool) -> None:
