@@ -86,3 +86,29 @@ def test_noise_has_rank_two_at_most(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shuffled = rng.permuted(data["activity"].values, axis=2)
     assert select(data.assign(activity=(data["activity"].dims, shuffled)), seed, 5) <= 2
+
+
+def test_shifted_traces_call_independent_neurons_independent(monkeypatch) -> None:
+    """At most 10 % of seeds may have a significant community; planted ones have."""
+    monkeypatch.setattr("neuropipe.analyses.ntf.graphs.SHIFT_DRAWS", 40)
+    settings = ntf.Settings(rank=2, restarts=2, significance="circular_shift")
+    seeds = {"planted": 3, "shifted": 10, "shuffled": 20}
+    lowest: dict[str, list[float]] = {kind: [] for kind in seeds}
+    for seed in range(20):
+        size = {"n_neurons": 24, "n_subjects": 3, "duration": 120.0, "n_motifs": 1}
+        data, _ = ntf.simulate(seed, **size)
+        rng = np.random.default_rng(seed)
+        made = {"planted": data["activity"].values}
+        rolls = rng.integers(data.sizes["time"], size=made["planted"].shape[:2])
+        frames = (np.arange(data.sizes["time"]) + rolls[..., None]) % data.sizes["time"]
+        made["shifted"] = np.take_along_axis(made["planted"], frames, axis=2)
+        made["shuffled"] = rng.permuted(made["planted"], axis=2)
+        for kind, values in made.items():
+            if seed >= seeds[kind]:
+                continue
+            found = ntf.fit(data.assign(activity=(data["activity"].dims, values)), settings, seed)
+            lowest[kind].append(float(found["community_pvalue"].fillna(1.0).min()))
+    print({kind: np.round(values, 3).tolist() for kind, values in lowest.items()})
+    assert np.median(lowest["planted"]) < 0.05
+    assert np.mean(np.array(lowest["shuffled"]) < 0.05) <= 0.1
+    assert np.mean(np.array(lowest["shifted"]) < 0.05) <= 0.1

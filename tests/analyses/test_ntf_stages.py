@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from neuropipe.analyses import ntf
 from neuropipe.analyses.ntf import stages
+from neuropipe.analyses.ntf.graphs import _shifted
+from neuropipe.analyses.ntf.kernels.affinity import fill_short_gaps
 from neuropipe.analyses.ntf.spec import ANALYSIS
 from neuropipe.errors import DataError, issues_from_json
 from neuropipe.simulate.planted_calcium import planted_calcium
@@ -211,6 +213,20 @@ def test_bins_that_nobody_was_recorded_in_are_nan_and_never_active(
     assert np.isfinite(found["component_adjacency"]).any()
 
 
+def test_stretches_shorter_than_the_moving_window_are_an_issue(data: xr.Dataset) -> None:
+    paused = data.copy(deep=True)
+    paused["activity"][2, :, 40:60] = np.nan
+    part = stages.affinity(paused, settings(), 0, {})
+    (found,) = (
+        one for one in issues_from_json(part.attrs["issues"]) if one.code == "SHORT_STRETCHES"
+    )
+    assert found.path == '["S02"]'
+    assert found.message.startswith("1 recorded stretches")
+    assert "SHORT_STRETCHES" not in codes(stages.affinity(data, settings(), 0, {}))
+    other = settings(affinity={"mode": "differential"})
+    assert "SHORT_STRETCHES" not in codes(stages.affinity(paused, other, 0, {}))
+
+
 def test_epochs_put_side_by_side_do_not_touch(data: xr.Dataset) -> None:
     step = np.where(data["time"] < 40, 0.0, 3.0 * float(np.nanmax(data["activity"])))
     pieces = data.drop_dims("epoch").assign(
@@ -308,6 +324,25 @@ def test_shifted_traces_give_pvalues(data: xr.Dataset, monkeypatch) -> None:
     none = ntf.fit(data, settings(significance="none"), 0)
     assert np.isnan(none["community_pvalue"]).all()
     np.testing.assert_array_equal(none["community"], found["community"])
+
+
+def test_shifted_traces_have_the_steps_of_the_traces_and_no_jump() -> None:
+    values = np.random.default_rng(0).standard_normal((5, 120)).cumsum(axis=1)
+    values[:, 60:] += 1000.0
+    values[3] = np.nan
+    values[:, 90:100] = np.nan
+    traces = fill_short_gaps(values, max_gap=2, min_segment=5, joins=(60,))
+    moved = _shifted(traces, np.random.default_rng(1))
+    assert moved.segments == traces.segments
+    assert not moved.values[3].any()
+    assert not moved.values[:, ~traces.recorded].any()
+    known = [0, 1, 2, 4]
+    steps = [
+        np.concatenate([np.diff(one.values[known, a:b], axis=1) for a, b in traces.segments], 1)
+        for one in (traces, moved)
+    ]
+    assert np.abs(steps[1]).max() <= np.abs(steps[0]).max() + 1e-9
+    assert not np.allclose(steps[0], steps[1])
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,32 @@ def prepare(data: xr.Dataset, settings: AffinitySettings) -> Prepared:
     )
 
 
+def _short_stretches(
+    settings: AffinitySettings, rate: float, names: NDArray[np.object_], traces: list[Traces]
+) -> list[Issue]:
+    """Return an issue if recorded stretches are too short for the moving window."""
+    if settings.mode == "differential":  # has no moving window
+        return []
+    window = odd_frames(settings.window_s, rate, least=3)
+    short = {
+        str(name): sum(stop - start < window for start, stop in one.segments)
+        for name, one in zip(names, traces, strict=True)
+    }
+    count = sum(short.values())
+    if not count:
+        return []
+    return [
+        Issue(
+            "SHORT_STRETCHES",
+            json.dumps([name for name, found in short.items() if found]),
+            f"{count} recorded stretches are shorter than affinity.window_s = "
+            f"{settings.window_s:g} s; fewer samples make the affinity of unrelated neurons "
+            "larger there than in long stretches",
+            "lower affinity.window_s, or use affinity.mode: differential",
+        )
+    ]
+
+
 def _issues(
     data: xr.Dataset,
     settings: AffinitySettings,
@@ -202,6 +228,7 @@ def _issues(
                 "use input.align: epochs, or scope: recording with align: single",
             )
         )
+    issues += _short_stretches(settings, rate, names, traces)
     if settings.deriv_window_s * rate < 5:
         issues.append(
             Issue(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -13,10 +14,9 @@ from neuropipe.analyses.ntf.kernels.affinity import Traces, pair_index
 from neuropipe.analyses.ntf.kernels.communities import detect_communities, largest_score
 from neuropipe.analyses.ntf.kernels.community_nulls import familywise_pvalue
 from neuropipe.analyses.ntf.kernels.community_result import stack_communities
-from neuropipe.analyses.ntf.kernels.factorise import fit_pairs
-from neuropipe.analyses.ntf.kernels.problem import Problem
+from neuropipe.analyses.ntf.kernels.factorise import fit_pairs, hals
 from neuropipe.analyses.ntf.spec import Settings
-from neuropipe.analyses.ntf.tensor import build_tensor
+from neuropipe.analyses.ntf.tensor import build_tensor, load_problem
 from neuropipe.seeds import stage_generator
 
 __all__ = ["active_intervals", "adjacency", "dynamic_connectome", "find_communities", "is_active"]
@@ -88,40 +88,64 @@ def active_intervals(
 
 
 def _shifted(traces: Traces, rng: np.random.Generator) -> Traces:
-    """Rotate every trace by a random time of its own, within the recorded frames."""
+    """Rotate every trace by a random time of its own, within the recorded frames.
+
+    Steps are rotated and not values: where end meets start, or one recorded stretch another, the
+    trace goes on at its level. A jump there would be the steepest moment of the null traces.
+    """
     used = traces.values[:, traces.recorded]
+    steps = np.diff(used, axis=1, prepend=used[:, :1])
+    lengths = [stop - start for start, stop in traces.segments]
+    steps[:, np.cumsum(lengths)[:-1]] = 0.0
     shift = rng.integers(used.shape[1], size=len(used))
     index = (np.arange(used.shape[1]) + shift[:, None]) % used.shape[1]
     values = traces.values.copy()
-    values[:, traces.recorded] = np.take_along_axis(used, index, axis=1)
-    return Traces(values, traces.present, traces.recorded, traces.segments)
+    values[:, traces.recorded] = np.cumsum(np.take_along_axis(steps, index, axis=1), axis=1)
+    return replace(traces, values=values)
 
 
 def _shift_null(
     fitted: xr.Dataset, prepared: Prepared, settings: Settings, seed: int
 ) -> NDArray[np.float64]:
-    """Return the largest score of each component's graph of shifted traces, (R, n_draws)."""
+    """Return the largest score over all components of shifted traces, one per draw.
+
+    The components were chosen to fit the traces as they are; held fixed, they make independent
+    neurons significant. So those of shifted traces are fitted as well, from the ones found.
+    """
     time, subject = fitted["time_factor"].values.T, fitted["subject_factor"].values.T
     rules = settings.communities
-    null = np.empty((time.shape[1], SHIFT_DRAWS))
+    options = settings.model_dump(include={"ridge", "tol", "max_iter", "inner"})
+    null = np.empty(SHIFT_DRAWS)
     for draw in range(SHIFT_DRAWS):
         rng = stage_generator(seed, "circular_shift", draw)
-        moved = tuple(_shifted(one, rng) for one in prepared.traces)
-        fields = {**vars(prepared), "traces": moved}
-        part = build_tensor(Prepared(**fields), settings.affinity)
-        observed = part["pair_observed"].values
-        problem = Problem.build(part["affinity"].values, observed, part["time_observed"].values)
-        pairs = fit_pairs(problem, time, subject, ridge=settings.ridge)
-        pairs[~observed.any(axis=1)] = np.nan
-        for r, graph in enumerate(adjacency(pairs.T, prepared.neuron.size)):
-            null[r, draw] = largest_score(
-                graph,
-                weights=rules.weights,
-                k_max=rules.k_max,
-                min_size=rules.min_size,
-                rng=rng,
+        moved = replace(prepared, traces=tuple(_shifted(one, rng) for one in prepared.traces))
+        part = build_tensor(moved, settings.affinity, settings.max_memory_gb)
+        problem = load_problem(part, settings.max_memory_gb)
+        start = (fit_pairs(problem, time, subject, ridge=settings.ridge), time, subject)
+        pairs = hals(problem, time.shape[1], start=start, **options).factors[0]
+        null[draw] = max(
+            largest_score(
+                graph, weights=rules.weights, k_max=rules.k_max, min_size=rules.min_size, rng=rng
             )
+            for graph in adjacency(pairs.T, prepared.neuron.size)
+        )
     return null
+
+
+def _detected(graphs: Float, settings: Settings, seed: int) -> dict[str, NDArray[Any]]:
+    """Return the communities of every graph, tested if the null is permuted weights."""
+    rules = settings.communities.model_dump()
+    permute: Literal["none", "permute"] = (
+        "permute" if settings.significance == "permute" else "none"
+    )
+    return stack_communities(
+        [
+            detect_communities(
+                graph, **rules, significance=permute, rng=stage_generator(seed, "communities", r)
+            )
+            for r, graph in enumerate(graphs)
+        ]
+    )
 
 
 def find_communities(
@@ -136,7 +160,8 @@ def find_communities(
     data : xarray.Dataset
         Input in order, with the subjects of ``fitted``.
     settings : Settings
-        Uses ``communities``, ``significance``, ``affinity`` and ``ridge``.
+        Uses ``communities``, ``significance`` and, for shifted traces, ``affinity`` and the
+        optimiser.
     seed : int
         Seed of the job.
 
@@ -148,24 +173,11 @@ def find_communities(
     """
     names = fitted["neuron"].values
     graphs = adjacency(fitted["pair_factor"].values, names.size)
-    rules = settings.communities.model_dump()
-    permute: Literal["none", "permute"] = (
-        "permute" if settings.significance == "permute" else "none"
-    )
-    found = stack_communities(
-        [
-            detect_communities(
-                graph, **rules, significance=permute, rng=stage_generator(seed, "communities", r)
-            )
-            for r, graph in enumerate(graphs)
-        ]
-    )
+    found = _detected(graphs, settings, seed)
     pvalue = found["pvalue"]
     if settings.significance == "circular_shift":
         null = _shift_null(fitted, prepare(data, settings.affinity), settings, seed)
-        pvalue = np.stack(
-            [familywise_pvalue(s, n) for s, n in zip(found["score"], null, strict=True)]
-        )
+        pvalue = familywise_pvalue(found["score"], null)
     time_bin = fitted["time_bin"].values
     width = float(np.median(np.diff(time_bin)))
     by_id = ("component", "level", "community_id")

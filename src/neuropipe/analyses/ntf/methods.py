@@ -49,11 +49,12 @@ SIGNIFICANCE = {
     "permute": "The score of a community (mean rank of its internal weights, standardised for its "
     "number of pairs) was compared with the largest score that the same detection found in each of "
     "{null_draws} graphs with the observed weights in random places (p family-wise within a "
-    "motif).",
+    "motif). Neurons of unequal activity alone also make weights uneven: that p does not test for "
+    "interaction, as circular_shift does.",
     "circular_shift": "The score of a community (mean rank of its internal weights, standardised "
     "for its number of pairs) was compared with the largest score that the same detection found in "
-    "graphs of traces shifted by a random circular rotation per neuron and subject, with the "
-    "time and subject factors held fixed (100 draws, p family-wise within a motif).",
+    "graphs of traces shifted by a random circular rotation per neuron and subject, fitted "
+    "from the factors found (100 draws, p family-wise over all motifs).",
 }
 
 MODELS = {

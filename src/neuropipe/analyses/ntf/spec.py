@@ -127,7 +127,7 @@ def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
     return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=minutes)
 
 
-FIT_KEYS = ("restarts", "max_iter", "inner", "tol", "ridge", "max_memory_gb")
+FIT_KEYS = ("max_iter", "inner", "tol", "ridge", "max_memory_gb")
 PACKAGE = "neuropipe.analyses.ntf"
 
 ANALYSIS = Analysis(
@@ -149,9 +149,9 @@ ANALYSIS = Analysis(
     part_suffix={"affinity": ".zarr"},
     stage_settings={
         "affinity": ("affinity", "max_memory_gb"),
-        "rank": ("cv_folds", *FIT_KEYS),
-        "fit": ("rank", "max_rank", "cv_folds", "bootstrap", *FIT_KEYS),
-        "communities": ("communities", "significance", "affinity", "ridge"),
+        "rank": ("cv_folds", "restarts", *FIT_KEYS),
+        "fit": ("rank", "max_rank", "cv_folds", "restarts", "bootstrap", *FIT_KEYS),
+        "communities": ("communities", "significance", "affinity", *FIT_KEYS),
     },
     kernels=("neuropipe.stats.factor_match", "neuropipe.stats.folds"),
     resources=_resources,

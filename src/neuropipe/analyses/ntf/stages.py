@@ -318,7 +318,8 @@ def communities(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -
     data : xarray.Dataset
         Input; traces, epochs and classes are copied for the figures.
     settings : Settings
-        Uses ``communities``, ``significance`` and, for shifted traces, ``affinity`` and ``ridge``.
+        Uses ``communities``, ``significance`` and, for shifted traces, ``affinity`` and the
+        optimiser.
     seed : int
         Seed of the job.
     parts : mapping

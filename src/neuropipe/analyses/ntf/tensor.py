@@ -68,6 +68,29 @@ def _allocate(shape: tuple[int, int, int], limit: float) -> NDArray[np.float32]:
         return np.memmap(handle, dtype=np.float32, mode="w+", shape=shape)
 
 
+def _fill(
+    tensor: NDArray[np.float32], prepared: Prepared, settings: AffinitySettings
+) -> NDArray[np.bool_]:
+    """Write the affinity of every animal; return the silent (neuron, subject)."""
+    first, second = pair_index(prepared.neuron.size)
+    silent = [
+        pair_affinity(
+            traces,
+            first,
+            second,
+            mode=settings.mode,
+            rate_hz=prepared.rate_hz,
+            deriv_window=prepared.deriv_window,
+            window=prepared.window,
+            bin_frames=prepared.bin_frames,
+            scale_quantile=settings.scale_quantile,
+            out=tensor[:, :, index],
+        )
+        for index, traces in enumerate(prepared.traces)
+    ]
+    return np.stack(silent, axis=1)
+
+
 def build_tensor(
     prepared: Prepared, settings: AffinitySettings, max_memory_gb: float | str = "auto"
 ) -> xr.Dataset:
@@ -92,20 +115,7 @@ def build_tensor(
     n_bins, frames = prepared.time_bin.size, prepared.bin_frames
     shape = (first.size, n_bins, prepared.subject.size)
     tensor = _allocate(shape, memory_limit(max_memory_gb))
-    silent = np.zeros((prepared.neuron.size, prepared.subject.size), dtype=bool)
-    for index, traces in enumerate(prepared.traces):
-        silent[:, index] = pair_affinity(
-            traces,
-            first,
-            second,
-            mode=settings.mode,
-            rate_hz=prepared.rate_hz,
-            deriv_window=prepared.deriv_window,
-            window=prepared.window,
-            bin_frames=frames,
-            scale_quantile=settings.scale_quantile,
-            out=tensor[:, :, index],
-        )
+    silent = _fill(tensor, prepared, settings)
     present = np.stack([one.present for one in prepared.traces], axis=1)
     recorded = np.stack([one.recorded[: n_bins * frames] for one in prepared.traces], axis=1)
     issues = list(prepared.issues)

@@ -219,7 +219,7 @@ CAPTION = (
     "Communities of each motif ({n}). Neurons on the circle are members, strongest first within "
     "their community; neurons of the background are left out. Lines are the strongest pairs, at "
     "most {edges} per motif, thicker for more weight. {marks}p compares the "
-    "community with the strongest one in null graphs of the motif (family-wise within the motif). "
+    "community with the strongest one in null graphs (family-wise; Methods say which graphs). "
     "Strip below: each column is a neuron, each row a level of the hierarchy from fine (bottom) to "
     "coarse (top); colours that join upwards are communities that merge, grey is background; no "
     "strip means one level. {absent}"

@@ -34,7 +34,7 @@ def familywise_pvalue(score: Floats, null: Floats) -> Floats:
 
     Parameters
     ----------
-    score : ndarray (n_levels, n_ids)
+    score : ndarray (..., n_levels, n_ids)
         `Communities.score`.
     null : ndarray (n_draws,)
         `largest_score` of null graphs.

@@ -189,6 +189,13 @@ def _start(problem: Problem, rank: int, rng: np.random.Generator) -> Factors:
     return U * problem.X.dtype.type(scale), B * scale, G * scale
 
 
+def _given(problem: Problem, start: Factors) -> Factors:
+    """Return copies of given factors as `hals` changes them: U (R, P) in the dtype of X."""
+    U, B, G = (np.nan_to_num(factor) for factor in start)
+    pairs: Float = np.ascontiguousarray(U.T).astype(problem.X.dtype)
+    return pairs, B.astype(np.float64), G.astype(np.float64)
+
+
 def hals(
     problem: Problem,
     rank: int,
@@ -220,12 +227,8 @@ def hals(
     NTFResult
         Components by descending weight.
     """
-    U: Float
-    B: Float
-    G: Float
     if start is not None:
-        U = np.ascontiguousarray(np.nan_to_num(start[0]).T).astype(problem.X.dtype)
-        B, G = (np.nan_to_num(factor).astype(np.float64) for factor in start[1:])
+        U, B, G = _given(problem, start)
     elif rng is not None:
         U, B, G = _start(problem, rank, rng)
     else:
