@@ -189,5 +189,6 @@ def content_sha256(ds: xr.Dataset) -> str:
         digest = VariableDigest(variable.dims, variable.shape, variable.dtype)
         for _, values in iter_blocks(variable):
             digest.update(values)
+            del values  # or it would stay while the next block is read
         digests[str(name)] = digest
     return combine_digests(digests)
