@@ -140,6 +140,7 @@ def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
     source = recording.source(study.root)
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.is_file() and p.name[0] != ".")
+        files = [p for p in files if not set(p.name) & set("<>{}")]  # Snakemake's wildcards
         found = [str(Path(recording.path) / p.relative_to(source)) for p in files]
         return tuple(found[:_MAX_FOLDER_FILES])
     found = [recording.path] if source.exists() else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,21 @@ from neuropipe.plan import Job, make_plan
 from neuropipe.store.provenance import read_provenance
 from neuropipe.study import Study
 
-__all__ = ["Cell", "failure_of", "job_cells", "study_cells"]
+__all__ = [
+    "Cell",
+    "active_run",
+    "failure_of",
+    "is_locked",
+    "job_cells",
+    "study_cells",
+    "summary_cells",
+]
 
 _REASONS = 4
 _TAIL_BYTES = 20_000
 # End markers of a step's log, written by cli.step_log.
 _FINISHED, _FAILED = " finished ", " failed: "
+RUN_NOTE = ".snakemake/neuropipe-run.json"
 _ORDER = ("failed", "running", "missing", "stale", "done")
 
 
@@ -77,10 +87,37 @@ def log_state(root: Path, log: str) -> tuple[str, str]:
     return ("open", line) if (root / log).exists() else ("", "")
 
 
-def is_running(root: Path) -> bool:
-    """Tell whether Snakemake holds the lock of the study folder."""
+def is_locked(root: Path) -> bool:
+    """Tell whether the study folder has Snakemake's lock, of a run that lives or was killed."""
     locks = root / ".snakemake" / "locks"
     return locks.is_dir() and any(locks.iterdir())
+
+
+def active_run(root: Path) -> str:
+    """Return a description of the run that is active in the study folder, or ``""``.
+
+    `neuropipe run` notes its Snakemake process; a process that is gone, or another one under the
+    same number, is no run. A run on another machine counts as active while the lock is there.
+    """
+    import psutil
+
+    note = read_provenance(root / RUN_NOTE)
+    if not note or not is_locked(root):
+        return ""
+    text = f"process {note['pid']} on {note['host']}, since {note['since']}"
+    if note["host"] != platform.node():
+        return text
+    try:
+        same = abs(psutil.Process(note["pid"]).create_time() - note["created"]) < 1.0
+    except psutil.Error:
+        return ""
+    return text if same else ""
+
+
+def is_running(root: Path) -> bool:
+    """Tell whether jobs may be running: a lock, and no note that its process is gone."""
+    note = (root / RUN_NOTE).exists()
+    return bool(active_run(root)) if note else is_locked(root)
 
 
 def failure_of(root: Path, name: str) -> str:
@@ -123,7 +160,7 @@ class _Inspector:
 
     def __init__(self, study: Study, plan: Mapping[str, Job]) -> None:
         self.root, self.plan = study.root, plan
-        self.locked = is_running(study.root)
+        self.running = is_running(study.root)
         self.producer = {path: job for job in plan.values() for path in job.outputs}
         self.records: dict[str, dict[str, Any]] = {}
         self.states: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -163,6 +200,18 @@ class _Inspector:
                 texts.append(f"input {path} changed")
         return texts
 
+    def _unreadable(self, job: Job) -> list[str]:
+        """Name a dataset that is empty, cut or not the one of its provenance."""
+        texts = []
+        for path in job.outputs:
+            if not path.endswith(".nc"):
+                continue
+            own = read_provenance(self.root / path).get("content_sha256")
+            known = self.record(job.record).get("content_sha256")
+            if own is None or own != known:
+                texts.append(f"{path} is damaged; remove it and run again")
+        return texts
+
     def _upstream(self, job: Job) -> list[str]:
         """Return the producers of this job's inputs that are not done."""
         texts = []
@@ -190,7 +239,7 @@ class _Inspector:
         logged, message = log_state(self.root, job.log)
         missing = [path for path in job.outputs if not (self.root / path).exists()]
         upstream = self._upstream(job)
-        if logged == "open" and self.locked:
+        if logged == "open" and self.running:
             return "running", ()
         if missing and logged == "failed":
             return "failed", (message,)
@@ -198,7 +247,7 @@ class _Inspector:
             return "failed", ("interrupted before its end",)
         if missing:
             return "missing", tuple(upstream[:_REASONS] or ("not run",))
-        reasons = [*self._differences(job), *upstream]
+        reasons = [*self._unreadable(job), *self._differences(job), *upstream]
         return ("stale", tuple(reasons[:_REASONS])) if reasons else ("done", ())
 
     def inspect(self) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -263,21 +312,39 @@ def _combine(cells: Sequence[Cell], stage: str, collection: str, label: str) -> 
     return Cell(stage, collection, label, worst.state, reasons, worst.error, worst.log)
 
 
-def study_cells(study: Study, cells: Sequence[Cell] | None = None) -> list[Cell]:
-    """Return the cells of the matrix *what ran*: ingest and preprocess per recording, result per
-    analysis and collection, followed by every single job.
-    """  # noqa: D205 - one sentence
-    cells = job_cells(study) if cells is None else cells
+def summary_cells(study: Study, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells of the matrix *what ran*.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    cells : sequence of Cell
+        One per job, all or some of them.
+
+    Returns
+    -------
+    list of Cell
+        ``ingest`` and ``preprocess`` of each recording, ``result`` of each analysis and
+        collection, as far as `cells` has jobs of them.
+    """
     found = []
-    steps = {"ingest": ("ingest_recording",),
-             "preprocess": ("preprocess_recording", "recording_figures")}  # fmt: skip
+    steps = {
+        "ingest": ("ingest_recording",),
+        "preprocess": ("preprocess_recording", "recording_figures"),
+    }
     for recording in study.recordings:
         for stage, rules in steps.items():
             own = [c for c in cells if c.stage in rules and c.collection == recording.name]
-            if own:
-                found.append(_combine(own, stage, recording.name, ""))
+            found += [_combine(own, stage, recording.name, "")] if own else []
     for run in study.runs:
         for collection in run.collections:
             own = [c for c in cells if c.label == run.label and c.collection == collection.name]
-            found.append(_combine(own, "result", collection.name, run.label))
-    return [*found, *cells]
+            found += [_combine(own, "result", collection.name, run.label)] if own else []
+    return found
+
+
+def study_cells(study: Study, cells: Sequence[Cell] | None = None) -> list[Cell]:
+    """Return the cells of the matrix *what ran*, followed by those of every single job."""
+    cells = job_cells(study) if cells is None else cells
+    return [*summary_cells(study, cells), *cells]

@@ -140,8 +140,10 @@ def _resolve_run(label: str, given: Any, where: str) -> tuple[Run | None, list[s
     import re
 
     prefix = f"analyses.{label}"
-    if not re.fullmatch(_LABEL, label) or label in _RESERVED:
+    if not re.fullmatch(_LABEL, label):
         return None, [f"{where}: {prefix}: not a label; lower-case letters, digits and _ only"]
+    if label in _RESERVED:
+        return None, [f"{where}: {prefix}: the word is reserved for a target; choose another label"]
     given = {} if given is None else given
     if not isinstance(given, Mapping):
         return None, [f"{where}: {prefix}: expected `key: value` lines or {{}}, found {given!r}"]
@@ -160,10 +162,24 @@ def _resolve_run(label: str, given: Any, where: str) -> tuple[Run | None, list[s
             f"{where}: {prefix}.input.scope: {scope!r} is not one of {', '.join(analysis.scopes)}"
         )
         return None, [text]
+    faults = _check_where(inputs.units.where, f"{where}: {prefix}")
+    if faults:
+        return None, faults
     values = {key: getattr(model, key) for key in analysis.settings.model_fields}
     settings = analysis.settings.model_construct(**values)
     inputs = inputs.model_copy(update={"scope": scope})
     return Run(label, analysis, settings, inputs, (), dict(given)), []
+
+
+def _check_where(where: str | None, prefix: str) -> list[str]:
+    from neuropipe.assemble.selection import check_where
+
+    try:
+        if where is not None:
+            check_where(where)
+    except ConfigError as error:
+        return [f"{prefix}.{error}"]
+    return []
 
 
 def _matches(recording: Recording, wanted: Mapping[str, Any]) -> bool:
@@ -287,10 +303,13 @@ def _check_readers(config: StudyConfig, recordings: Sequence[Recording], where: 
     from neuropipe.io.registry import readers
 
     known, problems = readers(), []
-    for name in config.ingest.readers:
+    for name, settings in config.ingest.readers.items():
         if name not in known:
             text = _unknown("reader", name, list(known)).replace(" in this study", " installed")
             problems.append(f"{where}: ingest.readers.{text}")
+            continue
+        faults = check_model(known[name].settings, settings, f"ingest.readers.{name}")[1]
+        problems += [f"{where}: {fault}" for fault in faults]
     names = [recording.name for recording in recordings]
     for name in config.ingest.overrides:
         if names and name not in names:

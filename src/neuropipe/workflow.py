@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuropipe.errors import NeuropipeError
-from neuropipe.plan import Job, figure_files, has_steps, make_plan, stage_list
+from neuropipe.plan import Job, figure_files, make_plan, stage_list
 from neuropipe.store import layout
 from neuropipe.study import Run, load_study
 
@@ -127,13 +127,9 @@ class Workflow:
         return next(r.analysis.title for r in self.study.runs if r.analysis.name == name)
 
     def stores(self) -> list[str]:
-        """Return the completion markers of all stores."""
-        found = [layout.INDEX]
-        for recording in self.study.recordings:
-            found.append(layout.report_marker(recording))
-            if has_steps(recording.modality):
-                found.append(layout.preprocessed_marker(recording))
-        return found
+        """Return every file of all stores, so that a deleted one is made again."""
+        rules = ("ingest_recording", "ingest_index", "preprocess_recording")
+        return [path for job in self.plan.values() if job.rule in rules for path in job.outputs]
 
     def results(self, name: str | None = None) -> list[str]:
         """Return all results, or those of one analysis, with figures and tables."""
@@ -147,6 +143,7 @@ class Workflow:
     def _results_of(self, run: Run) -> list[str]:
         found = []
         for collection in run.collections:
+            found.append(layout.input_file(collection.name, run.label))
             found.append(layout.result_file(collection.name, run.label))
             found += figure_files(run.analysis, collection.name, run.label)
         return [*found, layout.table_file(run.label)] if run.collections else []

@@ -86,7 +86,7 @@ def test_validate_names_missing_files_and_unreadable_ones(study, capsys):
     assert main(["validate", "--directory", str(study)]) == 2
     out = capsys.readouterr().out
     assert "MISSING_FILE" in out
-    assert "none.h5 does not exist" in out
+    assert "sub-a_calcium: none.h5: the file does not exist" in out
     assert "fake.nwb" in out
 
 

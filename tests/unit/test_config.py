@@ -36,7 +36,7 @@ def test_defaults_are_valid():
         ({"preprocess": {"calcium": {"resample": {}}}}, "resample.dt_s: is missing"),
         ({"seed": "1"}, "Write a number without quotes"),
         ({"seed": True}, "seed: input should be a valid integer, found true"),
-        ({"preprocess": {"calcium": {"normalise": "None"}}}, "Write null to switch it off"),
+        ({"preprocess": {"calcium": {"normalise": "None"}}}, "Write null (no quotes)"),
         ({"preprocess": {"calcium": {"resample": {"dt_s": -1}}}}, "greater than 0, found -1"),
         ({"preprocess": {"calcium": {"smooth": {"kind": "moving", "tau_s": 1}}}}, "`window_s`"),
         ({"ingest": {"compression": "gzp"}}, 'found "gzp"'),

@@ -31,7 +31,7 @@ ALLOWED = {
     "plotting": {"store"},
     "simulate": {"config", "store", "io"},
     "analyses": {"config", "store", "stats", "plotting", "simulate", "analyses.registry"},
-    "study": {"config", "store", "analyses.registry", "io"},
+    "study": {"config", "store", "analyses.registry", "io", "assemble"},
     "plan": {"config", "store", "analyses.registry", "io", "study"},
     "status": {"store", "plan", "study"},
     "workflow": {"store", "plan", "study"},

@@ -48,6 +48,7 @@ def test_byte_order_mark_na_and_comments_are_accepted(tmp_path):
         ("w1\tcalcium\tx\t\tyesterday\t", "is not ISO 8601"),
         ("w1\tcalcium\tx\t\t\tsub-w2_calcium", "does not agree with 'sub-w1_calcium'"),
         ("w1\tcalcium\tx\t\t\t\tmore", "more cells than columns"),
+        ("w1\tcalcium\ta <b>.h5\t\t\t", "rename the file"),
     ],
 )
 def test_faulty_row_is_named(tmp_path, row, message):
@@ -67,6 +68,8 @@ def test_all_faults_come_at_once(tmp_path):
 def test_missing_table_and_missing_column(tmp_path):
     with pytest.raises(MissingInput, match="neuropipe scan"):
         read_recordings(tmp_path / "none.tsv")
+    with pytest.raises(ConfigError, match="the column path stands twice"):
+        read_recordings(write(tmp_path, "subject\tmodality\tpath\tpath\n"))
     with pytest.raises(ConfigError, match="found 'subjects'"):
         read_recordings(write(tmp_path, "subjects\tmodality\tpath\n"))
 

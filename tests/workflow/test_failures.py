@@ -93,6 +93,10 @@ def test_an_interrupted_run_stops_its_jobs_and_leaves_no_lock(fresh, stop):
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for(fresh.path / "logs" / "ingest_recording", process)
+    for words in (["run"], ["unlock"]):
+        refused = fresh.neuropipe(*words)
+        assert refused.code == 2
+        assert "a run is active here (process" in refused.out
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(stop)
     _, err = process.communicate(timeout=60)
@@ -113,6 +117,11 @@ def test_a_killed_run_resumes_to_the_same_hashes(fresh, finished, moment):
     )  # fmt: skip
     wait_for(fresh.path / moment, process)
     kill_all(process)
+    if any((fresh.path / ".snakemake" / "locks").iterdir()):
+        refused = fresh.neuropipe("run")
+        assert refused.code == 2
+        assert "neuropipe unlock" in refused.out
+        assert "running" not in fresh.neuropipe("status").out
     assert fresh.neuropipe("unlock").code == 0
     answer = fresh.neuropipe("run")
     assert answer.code == 0, answer.out
@@ -128,3 +137,20 @@ def test_a_locked_study_says_how_to_unlock(study):
     assert answer.code == 1
     assert "neuropipe unlock" in answer.out
     assert study.neuropipe("unlock").code == 0
+
+
+def test_deleted_and_damaged_files_are_seen(study):
+    nwb = study.path / "stores" / "sub-w02" / "calcium" / "sub-w02_calcium.nwb"
+    nwb.unlink()
+    assert "ingest_recording" in study.would_run()
+    assert "missing: sub-w02_calcium ingest" in study.neuropipe("status").out
+    result = study.path / "results" / "cohort-worm" / "ntf" / "result.nc"
+    result.write_bytes(b"")
+    assert "result.nc is damaged; remove it and run again" in study.neuropipe("status").out
+
+
+def test_a_wrong_target_is_answered_with_the_closest(study):
+    answer = study.neuropipe("run", "reprot")
+    assert answer.code == 2
+    assert "Did you mean 'report'" in answer.out
+    assert study.neuropipe("run", "--cores", "none").code == 2

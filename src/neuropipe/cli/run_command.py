@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     study = load_with(root, arguments.set)
     plan = make_plan(study)
     wanted = _only(study, plan, arguments.only) if arguments.only else None
+    _check_words(study, plan, target, arguments.cores)
     if arguments.here:
         if wanted is None:
             raise ConfigError("--here needs --only NAME: one recording or collection")
@@ -65,6 +66,25 @@ def run(arguments: argparse.Namespace) -> int:
     from neuropipe.cli.run_live import run_live
 
     return run_live(study, plan, command)
+
+
+TARGETS = ("all", "stores", "analyses", "report", "validate")
+
+
+def _check_words(
+    study: Study, plan: Mapping[str, Job], target: str | None, cores: str | None
+) -> None:
+    """Refuse a target or a number of cores that Snakemake would refuse with a dump."""
+    import difflib
+
+    names = [*TARGETS, *dict.fromkeys(run.analysis.name for run in study.runs)]
+    files = {path for job in plan.values() for path in job.outputs}
+    if target and target not in names and target not in files:
+        close = difflib.get_close_matches(target, names, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
+        raise ConfigError(f"{target}: no such target. {hint}")
+    if cores and cores != "all" and not (cores.isdigit() and int(cores) > 0):
+        raise ConfigError(f"--cores {cores}: expected a whole number of 1 or more, or `all`")
 
 
 def _only(study: Study, plan: Mapping[str, Job], name: str) -> list[str]:
@@ -114,13 +134,16 @@ def _command(
 def _dry_run(
     study: Study, plan: Mapping[str, Job], wanted: list[str] | None, command: list[str]
 ) -> int:
+    """Let Snakemake list what would run, then say why."""
     import subprocess
 
     from neuropipe.cli.status_command import print_reasons
-    from neuropipe.status import job_cells
+    from neuropipe.status import job_cells, summary_cells
 
+    code = subprocess.run(command, check=False).returncode
     cells = job_cells(study, plan)
-    names = list(plan)
-    chosen = [c for n, c in zip(names, cells, strict=True) if wanted is None or n in wanted]
-    print_reasons(chosen)
-    return int(subprocess.run(command, check=False).returncode != 0)
+    chosen = [c for n, c in zip(plan, cells, strict=True) if wanted is None or n in wanted]
+    reasons = [cell for cell in summary_cells(study, chosen) if cell.state != "done"]
+    print("why:" if reasons else "Nothing to be done: everything is up to date", flush=True)
+    print_reasons(reasons)
+    return int(code != 0)

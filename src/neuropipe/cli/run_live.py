@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -13,8 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
+from neuropipe.errors import ConfigError
 from neuropipe.plan import Job
-from neuropipe.status import job_cells, log_state
+from neuropipe.status import RUN_NOTE, active_run, is_locked, job_cells, log_state
+from neuropipe.store.atomic import write_json
 from neuropipe.study import Study
 
 if TYPE_CHECKING:
@@ -25,6 +30,7 @@ __all__ = ["run_live"]
 _POLL_S = 0.5
 _INTERRUPTED = 130
 _TAIL = 30
+_PER_RECORDING = ("ingest_recording", "preprocess_recording", "recording_figures")
 SNAKEMAKE_LOG = "logs/snakemake.log"
 STATES = ("pending", "running", "done", "failed")
 
@@ -69,9 +75,12 @@ class _Watch:
         """Return one line per failed job: name, message, log."""
         return [
             f"failed: {name}: {self.messages[name]} (log: {self.plan[name].log})"
-            for name, state in self.states.items()
-            if state == "failed"
+            for name in self.failed()
         ]
+
+    def failed(self) -> list[str]:
+        """Return the names of the failed jobs."""
+        return [name for name, state in self.states.items() if state == "failed"]
 
 
 def _table(watch: _Watch) -> Table:
@@ -105,6 +114,7 @@ def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> i
     int
         0, 1 when a job or Snakemake failed, 130 when interrupted.
     """
+    _refuse_second_run(study.root)
     log = study.root / SNAKEMAKE_LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     cells = job_cells(study, plan)
@@ -119,8 +129,34 @@ def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> i
             stderr=subprocess.STDOUT,
             process_group=0,
         )
-        code = _follow(process, watch)
+        note = _note_run(study.root, process.pid)
+        try:
+            code = _follow(process, watch)
+        finally:
+            note.unlink(missing_ok=True)
     return _conclude(watch, code, log)
+
+
+def _refuse_second_run(root: Path) -> None:
+    active = active_run(root)
+    if active:
+        raise ConfigError(
+            f"a run is active here ({active}); wait for it, or watch it with `neuropipe status`"
+        )
+    if is_locked(root) and (root / RUN_NOTE).exists():
+        raise ConfigError(
+            "the last run was killed and left a lock; no process of it is alive. "
+            "Remove the lock with `neuropipe unlock`, then run again"
+        )
+
+
+def _note_run(root: Path, pid: int) -> Path:
+    """Note which process works here, so that a lock of a dead one is told from one that lives."""
+    path = root / RUN_NOTE
+    created = psutil.Process(pid).create_time()
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(created))
+    write_json(path, {"pid": pid, "host": platform.node(), "created": created, "since": since})
+    return path
 
 
 def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
@@ -128,8 +164,10 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
     from rich.live import Live
 
     console, interrupted = Console(highlight=False), False
-    # A scheduler or a container ends us with SIGTERM: stop as on Ctrl-C, so that no job lives on.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A scheduler ends us with SIGTERM, a closed terminal with SIGHUP: stop as on Ctrl-C, so that
+    # no job lives on.
+    stops = (signal.SIGTERM, signal.SIGHUP)
+    previous = {stop: signal.signal(stop, signal.default_int_handler) for stop in stops}
     live = Live(console=console, refresh_per_second=4) if sys.stdout.isatty() else None
     if live:
         live.start()
@@ -143,7 +181,8 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
                 os.killpg(process.pid, signal.SIGINT)
         _show(watch, live)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for stop, handler in previous.items():
+            signal.signal(stop, handler)
         if live:
             live.stop()
     return _INTERRUPTED if interrupted else process.returncode
@@ -153,7 +192,8 @@ def _show(watch: _Watch, live: object) -> None:
     for name in watch.poll():
         if live is None:
             ended = sum(state in ("done", "failed") for state in watch.states.values())
-            print(f"{watch.states[name]}: {name} ({ended} of {len(watch.waiting)})", flush=True)
+            total = len(watch.waiting | watch.states.keys())
+            print(f"{watch.states[name]}: {name} ({ended} of {total})", flush=True)
     if live is not None:
         live.update(_table(watch))  # type: ignore[attr-defined]
 
@@ -171,6 +211,9 @@ def _conclude(watch: _Watch, code: int, log: Path) -> int:
               file=sys.stderr)  # fmt: skip
     elif code:
         print(f"{len(failures)} jobs failed; `neuropipe status` shows why", file=sys.stderr)
+        if any(watch.plan[name].rule in _PER_RECORDING for name in watch.failed()):
+            print("to go on without a recording, set `exclude` to true in its row of the table",
+                  file=sys.stderr)  # fmt: skip
     elif not watch.states:
         print("Nothing to be done")
     if not code:

@@ -33,6 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     found = scan(arguments.paths)
     for issue in found.issues:
         print(f"{issue.severity}: {issue.path}: {issue.message} {issue.hint}", file=sys.stderr)
+    unnamed = sum(not row.get("subject") for row in found.rows)
+    if unnamed:
+        print(f"{unnamed} rows have no subject: fill in the column before you run", file=sys.stderr)
     if arguments.output is not None:
         if arguments.output.exists() and len(arguments.output.read_text().splitlines()) > 1:
             raise ConfigError(f"{arguments.output}: holds rows already; choose another --output")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+from pathlib import Path
+
+from neuropipe.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
 
@@ -16,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Call ``snakemake --unlock`` with the right Snakefile."""
     from neuropipe.cli.snakemake_command import snakemake_command
+    from neuropipe.status import active_run
+
+    active = active_run(Path(arguments.directory))
+    if active:
+        raise ConfigError(f"a run is active here ({active}); end it first, for example with Ctrl-C")
 
     command = [*snakemake_command(arguments.directory), "--unlock", "--cores", "1"]
     answer = subprocess.run(command, check=False)

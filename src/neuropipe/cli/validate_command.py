@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuropipe.errors import DataError, Issue, MissingInput, NeuropipeError
+from neuropipe.errors import DataError, IngestError, Issue, MissingInput, NeuropipeError
 
 if TYPE_CHECKING:
+    from neuropipe.config.recordings import Recording
     from neuropipe.study import Study
 
 __all__ = ["add_arguments", "run", "study_issues"]
@@ -33,9 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         jobs = sum(len(run.collections) for run in study.runs)
         what = f"{study.config.study}: {len(study.recordings)} recordings, {jobs} analysis jobs"
     for issue in issues:
-        print(
-            f"{issue.severity}: {issue.code}: {issue.path}: {issue.message} {issue.hint}".rstrip()
-        )
+        hint = f" ({issue.hint})" if issue.hint else ""
+        print(f"{issue.severity}: {issue.code}: {issue.path}: {issue.message}{hint}")
     errors = [issue for issue in issues if issue.severity == "error"]
     if errors:
         raise DataError(f"{what}: {len(errors)} of {len(issues)} issues are errors")
@@ -51,26 +51,35 @@ def _store_issues(path: Path) -> list[Issue]:
     return validate_store(path)
 
 
+def _source_issues(study: Study, recording: Recording) -> list[Issue]:
+    """Look at the header of one source, and at the settings that will read it."""
+    from neuropipe.io.registry import match, reader_settings
+
+    source, where = recording.source(study.root), f"{recording.name}: {recording.path}"
+    if not source.exists():
+        hint = "correct the column path of the recordings table"
+        return [Issue("MISSING_FILE", where, "the file does not exist", hint, "error")]
+    try:
+        reader, found = match(source, modality=recording.modality, name=recording.reader or None)
+        settings, _ = reader_settings(reader, study.config.ingest, recording.name)
+    except IngestError as error:
+        return [Issue(error.code, error.path, error.message, error.hint, "error")]
+    except NeuropipeError as error:
+        return [Issue("SETTINGS", where, str(error), severity="error")]
+    table = getattr(settings, "names_table", None)
+    if table and not (source.parent / table).is_file():
+        text = f"names_table: {table} does not exist in {source.parent}"
+        hint = "correct names_table under ingest"
+        return [*found.issues, Issue("MISSING_FILE", where, text, hint, "error")]
+    return list(found.issues)
+
+
 def study_issues(study: Study) -> list[Issue]:
     """Return what is wrong with the files of a study: missing sources, no reader, empty inputs.
 
     These concern single recordings or analyses; the others still run.
     """
-    from neuropipe.io.registry import match
-
-    issues = []
-    for recording in study.recordings:
-        source = recording.source(study.root)
-        if not source.exists():
-            text = f"{recording.name}: {recording.path} does not exist"
-            hint = "correct the column path of the recordings table"
-            issues.append(Issue("MISSING_FILE", study.config.recordings, text, hint, "error"))
-            continue
-        try:
-            match(source, modality=recording.modality, name=recording.reader or None)
-        except NeuropipeError as error:
-            code = getattr(error, "code", "NO_READER")
-            issues.append(Issue(code, recording.name, str(error), severity="error"))
+    issues = [issue for recording in study.recordings for issue in _source_issues(study, recording)]
     for run in study.runs:
         if not run.collections:
             text = f"analyses.{run.label}: no recording matches its input"

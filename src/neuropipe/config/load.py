@@ -61,6 +61,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     ConfigError
         If it is not YAML, not a mapping, or holds a key twice.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder, expected a YAML file")
     if not path.is_file():
         raise MissingInput(f"{path}: no such file. `neuropipe init FOLDER` writes a new study")
     try:
@@ -190,7 +192,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return "is missing; it has no default"
     sentence = f"{text[0].lower()}{text[1:]}, found {json.dumps(found, default=str)}"
     if isinstance(found, str) and found.strip().lower() in _EMPTY_WORDS:
-        sentence += ". Write null to switch it off"
+        sentence += ". Write null (no quotes) where the key may be off, else a value"
     elif isinstance(found, str):
         try:
             float(found)

@@ -23,6 +23,8 @@ COLUMNS = (
 REQUIRED = ("subject", "modality", "path")
 _MISSING = {"", "n/a", "na", "nan", "none", "null"}
 _TRUE, _FALSE = {"true", "yes", "1"}, {"false", "no", "0", ""}
+# Snakemake reads these in a path as wildcards.
+_UNUSABLE = set("<>{}")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -111,6 +113,11 @@ def _check_entities(row: Mapping[str, str], where: str) -> list[str]:
         close = difflib.get_close_matches(modality, MODALITIES, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"One of {', '.join(MODALITIES)}."
         problems.append(f"{where}: modality: {modality!r} is unknown. {hint}")
+    if set(row.get("path", "")) & _UNUSABLE:
+        problems.append(
+            f"{where}: path: {row['path']!r} holds one of {' '.join(sorted(_UNUSABLE))}, which "
+            "stand for wildcards in the workflow; rename the file, or link to it"
+        )
     problems += [
         f"{where}: {column}: is empty; every recording needs it"
         for column in REQUIRED
@@ -152,6 +159,9 @@ def _parse_row(raw: Mapping[str, str], where: str) -> tuple[Recording | None, li
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise ConfigError(f"{path}: the column {', '.join(twice)} stands twice; keep one")
     missing = [column for column in REQUIRED if column not in header]
     if not missing:
         return
