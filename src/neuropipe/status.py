@@ -108,10 +108,13 @@ def active_run(root: Path) -> str:
     if note["host"] != platform.node():
         return text
     try:
-        same = abs(psutil.Process(note["pid"]).create_time() - note["created"]) < 1.0
+        process = psutil.Process(note["pid"])
+        same = abs(process.create_time() - note["created"]) < 1.0
+        # A killed process stays a zombie where nobody collects it, as in many containers.
+        alive = same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return ""
-    return text if same else ""
+    return text if alive else ""
 
 
 def is_running(root: Path) -> bool:

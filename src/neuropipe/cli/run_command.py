@@ -58,13 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
         from neuropipe.cli.run_here import run_here
 
         return run_here(study, plan, wanted, debugger=arguments.pdb)
+    from neuropipe.cli.run_live import refuse_second_run, run_live
+
+    if not arguments.dry_run:
+        refuse_second_run(root)
     command = _command(arguments, target, wanted, write_override(root, arguments.set), plan)
     command += rest
     print(shlex.join(command), flush=True)
     if arguments.dry_run:
         return _dry_run(study, plan, wanted, command)
-    from neuropipe.cli.run_live import run_live
-
     return run_live(study, plan, command)
 
 

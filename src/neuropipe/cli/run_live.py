@@ -25,7 +25,7 @@ from neuropipe.study import Study
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["run_live"]
+__all__ = ["refuse_second_run", "run_live"]
 
 _POLL_S = 0.5
 _INTERRUPTED = 130
@@ -114,7 +114,6 @@ def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> i
     int
         0, 1 when a job or Snakemake failed, 130 when interrupted.
     """
-    _refuse_second_run(study.root)
     log = study.root / SNAKEMAKE_LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     cells = job_cells(study, plan)
@@ -137,7 +136,14 @@ def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> i
     return _conclude(watch, code, log)
 
 
-def _refuse_second_run(root: Path) -> None:
+def refuse_second_run(root: Path) -> None:
+    """Refuse to start beside a run that lives, or on the lock of one that was killed.
+
+    Raises
+    ------
+    ConfigError
+        Saying which process, since when, and what to do.
+    """
     active = active_run(root)
     if active:
         raise ConfigError(
