@@ -130,3 +130,70 @@ def test_a_step_on_an_array_made_elsewhere(tmp_path, capsys):
     assert main(["step", "ntf", "fit", *words, "--output", str(tmp_path / "r2.nc")]) == 2
     assert "Did you mean 'rank'" in capsys.readouterr().err
     assert not (tmp_path / "r2.nc").exists()
+
+
+def _truncated(folder):
+    source = folder / "w.h5"
+    source.write_bytes(source.read_bytes()[:5000])
+    return source, {}
+
+
+def _absent(folder):
+    (folder / "w.h5").unlink()
+    return folder / "w.h5", {}
+
+
+def _duplicate_names(folder):
+    """By default all but the surest of two equal names become unlabelled; strict refuses."""
+    table = folder / "w-names.csv"
+    lines = table.read_text().splitlines()
+    lines[2] = lines[2].split(",")[0] + "," + lines[1].split(",", 1)[1]
+    table.write_text("\n".join(lines) + "\n")
+    return folder / "w.h5", {"strict": True}
+
+
+def _nan_times(folder):
+    import h5py
+    import numpy as np
+
+    with h5py.File(folder / "w.h5", "r+") as file:
+        file["imaging/time"][7] = np.nan
+    return folder / "w.h5", {}
+
+
+def _text_named_nwb(folder):
+    (folder / "w.nwb").write_text("this is no NWB file\n")
+    return folder / "w.nwb", {"readers": {}}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_truncated, ["TRUNCATED", "w.h5"]),
+        (_absent, ["w.h5: no such file"]),
+        (_duplicate_names, ["DUPLICATE_LABEL"]),
+        (_nan_times, ["BAD_TIME", "w.h5: time", "first at sample 7"]),
+        (_text_named_nwb, ["NOT_THIS_FORMAT", "w.nwb"]),
+    ],
+)
+def test_bad_input_is_one_message_exit_code_2_and_no_store(tmp_path, capsys, damage, words):
+    import json
+
+    from neuropipe.simulate.calcium_files import write_calcium_hdf5
+    from neuropipe.simulate.demo import simulate_worms
+
+    data, _ = simulate_worms()
+    reader = write_calcium_hdf5(data, "w01", tmp_path / "raw" / "w.h5")
+    source, changes = damage(tmp_path / "raw")
+    row = {"name": "sub-w_calcium", "subject": "w", "modality": "calcium", "path": str(source)}
+    settings = {"recording": row, "ingest": {"readers": {"hdf5": reader}, **changes}}
+    output = tmp_path / "stores" / "sub-w_calcium.zarr"
+    code = main(["step", "ingest", "--source", str(source), "--output", str(output),
+                 "--settings", json.dumps(settings)])  # fmt: skip
+    err = capsys.readouterr().err
+    message = [line for line in err.splitlines() if line.startswith("neuropipe: ")]
+    assert code == 2
+    assert len(message) == 1
+    assert all(word in message[0] for word in words), message
+    assert "Traceback" not in err
+    assert not output.parent.exists() or list(output.parent.iterdir()) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -192,7 +191,7 @@ def _short_stretches(
     return [
         Issue(
             "SHORT_STRETCHES",
-            json.dumps([name for name, found in short.items() if found]),
+            ", ".join(name for name, found in short.items() if found),
             f"{count} recorded stretches are shorter than affinity.window_s = "
             f"{settings.window_s:g} s; fewer samples make the affinity of unrelated neurons "
             "larger there than in long stretches",
@@ -223,7 +222,7 @@ def _issues(
         issues.append(
             Issue(
                 "TIME_NOT_ALIGNED",
-                json.dumps(names[used].tolist()),
+                "input.align",
                 "time is not aligned across animals; shared time factors have no common meaning",
                 "use input.align: epochs, or scope: recording with align: single",
             )

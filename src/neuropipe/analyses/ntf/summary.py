@@ -104,10 +104,13 @@ def headline(result: xr.Dataset) -> str:
     communities, tested, significant = _counts(motifs)
     neurons, subjects = result.sizes["neuron"], result.sizes["subject"]
     explained = 100 * float(result["explained_variance"])
+    one = len(motifs) == 1
+    groups = "community" if communities == 1 else "communities"
     text = (
-        f"{len(motifs)} component{'s' * (len(motifs) != 1)} from {neurons} neurons in {subjects} "
-        f"subject{'s' * (subjects != 1)} explain {explained:.0f} % of the squared affinity and "
-        f"hold {communities} {'community' if communities == 1 else 'communities'}"
+        f"{len(motifs)} {'component' if one else 'components'} from {neurons} neurons in "
+        f"{subjects} subject{'s' * (subjects != 1)} {'explains' if one else 'explain'} "
+        f"{explained:.0f} % of the squared affinity and {'holds' if one else 'hold'} "
+        f"{communities} {groups}"
     )
     return text + (f", {significant} of them at p < {ALPHA}." if tested else ".")
 
