@@ -54,10 +54,10 @@ def run_here(
 
     names = list(plan)
     states = dict(zip(names, (cell.state for cell in job_cells(study, plan)), strict=True))
-    todo = [name for name in closure(plan, wanted) if states[name] != "done"]
-    todo = _with_parts(plan, todo)
+    pending = [name for name in closure(plan, wanted) if states[name] != "done"]
+    pending = _with_parts(plan, pending)
     os.chdir(study.root)
-    for name in todo:
+    for name in pending:
         words = ["step", *plan[name].arguments]
         print(f"neuropipe {shlex.join(words)}", flush=True)
         try:
@@ -73,19 +73,19 @@ def run_here(
             return 1
         if code:
             return code
-    _remove_parts(plan, todo)
-    print("Nothing to be done" if not todo else f"{len(todo)} steps done")
+    _remove_parts(plan, pending)
+    print("Nothing to be done" if not pending else f"{len(pending)} steps done")
     return 0
 
 
-def _with_parts(plan: Mapping[str, Job], todo: Sequence[str]) -> list[str]:
+def _with_parts(plan: Mapping[str, Job], pending: Sequence[str]) -> list[str]:
     """Add the producers of removed parts that the jobs to run read."""
-    return [name for name in closure(plan, todo) if name in todo or _makes_parts(plan[name], todo,
+    return [name for name in closure(plan, pending) if name in pending or _makes_parts(plan[name], pending,
                                                                                  plan)]  # fmt: skip
 
 
-def _makes_parts(job: Job, todo: Sequence[str], plan: Mapping[str, Job]) -> bool:
-    read = {path for name in todo for path in plan[name].inputs}
+def _makes_parts(job: Job, pending: Sequence[str], plan: Mapping[str, Job]) -> bool:
+    read = {path for name in pending for path in plan[name].inputs}
     parts = [path for path in job.outputs if path.startswith("work/") and path in read]
     return any(not Path(path).exists() for path in parts)
 
