@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -24,6 +27,8 @@ QUICK = {
         {"rank": 2, "restarts": 2, "max_iter": 25, "communities": {"null_draws": 5, "restarts": 2}},
     )
 }
+# Data large enough for a matrix product to be split over threads.
+LARGE = {"ntf": {"n_subjects": 3, "duration": 180.0}}
 # Another value of one key of each kind, to see it in the methods text.
 CHANGED = {"ntf": ({"ridge": 0.5}, "0.5")}
 
@@ -81,6 +86,33 @@ def test_same_seed_same_result_and_input_untouched(analysis, fitted):
     again = load_object(analysis.fit)(data, settings_of(analysis), 3)
     xr.testing.assert_identical(data, before)
     xr.testing.assert_equal(again, result)
+
+
+def test_the_number_of_cores_changes_no_bit(analysis, tmp_path):
+    face = importlib.import_module(analysis.package)
+    data, _ = face.simulate(seed=0, **LARGE[analysis.name])
+    settings = settings_of(analysis)
+    write_dataset(data, tmp_path / "input.nc", {})
+    (tmp_path / "settings.json").write_text(settings.model_dump_json())
+    code = (
+        "from neuropipe.analyses.registry import analyses, load_object\n"
+        "from neuropipe.store.hashing import content_sha256\n"
+        "from neuropipe.store.provenance import read_dataset\n"
+        f"a = analyses()[{analysis.name!r}]; folder = {str(tmp_path)!r}\n"
+        "s = a.settings.model_validate_json(open(folder + '/settings.json').read())\n"
+        "print(content_sha256(load_object(a.fit)(read_dataset(folder + '/input.nc'), s, 3)))"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for n in ("1", "2", "4")
+    }
+    assert len(hashes) == 1
 
 
 def test_order_of_dims_does_not_matter(analysis, fitted):

@@ -18,7 +18,7 @@ from neuropipe.study import section_model
 
 PACKAGE = Path(neuropipe.__file__).resolve().parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"errors", "logs", "seeds"}
+LEAVES = {"errors", "logs", "seeds", "threads"}
 # layer -> layers that it may import; "" stands for the package itself.
 ALLOWED = {
     "": {"store", "study"},

@@ -80,8 +80,11 @@ def run_here(
 
 def _with_parts(plan: Mapping[str, Job], pending: Sequence[str]) -> list[str]:
     """Add the producers of removed parts that the jobs to run read."""
-    return [name for name in closure(plan, pending) if name in pending or _makes_parts(plan[name], pending,
-                                                                                 plan)]  # fmt: skip
+    return [
+        name
+        for name in closure(plan, pending)
+        if name in pending or _makes_parts(plan[name], pending, plan)
+    ]
 
 
 def _makes_parts(job: Job, pending: Sequence[str], plan: Mapping[str, Job]) -> bool:

@@ -17,6 +17,7 @@ from neuropipe.analyses.ntf.kernels.rank import choose_rank, fibre_error, held_o
 from neuropipe.analyses.ntf.spec import ANALYSIS, AffinitySettings, Settings
 from neuropipe.analyses.ntf.tensor import build_tensor
 from neuropipe.seeds import stage_generator
+from neuropipe.threads import one_blas_thread
 
 __all__ = ["affinity_tensor", "fit", "fit_ntf", "select_rank"]
 
@@ -57,6 +58,7 @@ def fit(data: xr.Dataset, settings: Settings | None = None, seed: int = 0) -> xr
     return found[0]
 
 
+@one_blas_thread
 def affinity_tensor(data: xr.Dataset, settings: AffinitySettings | None = None) -> xr.Dataset:
     """Return the affinity of all pairs of neurons: stage 1 on its own.
 
@@ -93,6 +95,7 @@ def _masks(
     return rows, bins
 
 
+@one_blas_thread
 def fit_ntf(
     X: Any,  # noqa: N803 - as in the equations
     rank: int,
@@ -152,6 +155,7 @@ def fit_ntf(
     return factorise(problem, rank, rngs, ridge=ridge, tol=tol, max_iter=max_iter, inner=inner)
 
 
+@one_blas_thread
 def select_rank(
     X: Any,  # noqa: N803 - as in the equations
     ranks: Sequence[int],

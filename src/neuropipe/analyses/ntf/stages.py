@@ -25,6 +25,7 @@ from neuropipe.analyses.ntf.spec import Settings
 from neuropipe.analyses.ntf.tensor import build_tensor, load_problem
 from neuropipe.errors import DataError, Issue, issues_from_json, issues_to_json
 from neuropipe.seeds import stage_generator
+from neuropipe.threads import one_blas_thread
 
 __all__ = ["affinity", "communities", "fit", "rank"]
 
@@ -32,6 +33,7 @@ Parts = Mapping[str, Sequence[xr.Dataset]]
 MAX_RANK, STABLE = 50, 0.9
 
 
+@one_blas_thread
 def affinity(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr.Dataset:
     """Compute the affinity tensor of all animals.
 
@@ -99,6 +101,7 @@ def _held_out_errors(
     return np.array(errors)
 
 
+@one_blas_thread
 def rank(data: xr.Dataset, settings: Settings, seed: int, parts: Parts, *, rank: int) -> xr.Dataset:
     """Measure one rank: error on held-out cells, similarity of restarts.
 
@@ -201,6 +204,7 @@ def _fit_issues(
     return issues
 
 
+@one_blas_thread
 def fit(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr.Dataset:
     """Choose the rank and factorise the tensor.
 
@@ -310,6 +314,7 @@ def _intervals(
     )
 
 
+@one_blas_thread
 def communities(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr.Dataset:
     """Find the communities of each component and gather the result.
 
