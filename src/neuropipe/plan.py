@@ -109,10 +109,11 @@ def make_plan(study: Study) -> dict[str, Job]:
 
 
 def _jobs(study: Study) -> Iterator[Job]:
-    for recording in study.recordings:
+    used = [recording for recording in study.recordings if not recording.exclude]
+    for recording in used:
         yield _ingest(study, recording)
     yield _index(study)
-    for recording in study.recordings:
+    for recording in used:
         if has_steps(recording.modality):
             yield _preprocess(study, recording)
             yield _recording_figures(study, recording)
@@ -215,7 +216,8 @@ def ingest_code(modality: str) -> tuple[str, ...]:
 
 
 def _index(study: Study) -> Job:
-    reports = tuple(layout.report_marker(recording) for recording in study.recordings)
+    used = [recording for recording in study.recordings if not recording.exclude]
+    reports = tuple(layout.report_marker(recording) for recording in used)
     return Job(
         rule="ingest_index",
         wildcards={},
@@ -427,7 +429,7 @@ def _table(study: Study, run: Run) -> Job:
 def _report(study: Study) -> Job:
     inputs: list[str] = [layout.INDEX]
     for recording in study.recordings:
-        if has_steps(recording.modality):
+        if has_steps(recording.modality) and not recording.exclude:
             inputs += [layout.preprocessed_marker(recording), layout.figures_folder(recording)]
     for run in study.runs:
         for collection in run.collections:

@@ -96,14 +96,14 @@ def is_locked(root: Path) -> bool:
 def active_run(root: Path) -> str:
     """Return a description of the run that is active in the study folder, or ``""``.
 
-    `neuropipe run` notes its Snakemake process; a process that is gone, or another one under the
-    same number, is no run. A run on another machine counts as active while the lock is there.
+    `neuropipe run` notes its process; a process that is gone, or another one under the same number,
+    is no run. A run on another machine counts as active while its note is there.
     """
     import psutil
 
     note = read_provenance(root / RUN_NOTE)
-    if not note or not is_locked(root):
-        return ""
+    if not note:
+        return _snakemake_here(root)
     text = f"process {note['pid']} on {note['host']}, since {note['since']}"
     if note["host"] != platform.node():
         return text
@@ -113,8 +113,23 @@ def active_run(root: Path) -> str:
         # A killed process stays a zombie where nobody collects it, as in many containers.
         alive = same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
+        alive = False
+    return text if alive else _snakemake_here(root)
+
+
+def _snakemake_here(root: Path) -> str:
+    """Return a description of a Snakemake that somebody started by hand in the study folder."""
+    import psutil
+
+    if not is_locked(root):
         return ""
-    return text if alive else ""
+    for process in psutil.process_iter(["pid", "cmdline", "cwd", "status"]):
+        facts = process.info
+        words = " ".join(facts["cmdline"] or [])
+        here = facts["cwd"] == str(root.resolve()) and "snakemake" in words
+        if here and "neuropipe" not in words.split("snakemake")[0]:
+            return f"process {facts['pid']} on {platform.node()}, started by hand"
+    return ""
 
 
 def is_running(root: Path) -> bool:
@@ -227,10 +242,17 @@ class _Inspector:
                 texts.append(f"follows from {producer.name}")
         return list(dict.fromkeys(texts))
 
+    def _newer_inputs(self, job: Job) -> list[str]:
+        """Name the inputs that are newer than a product without provenance."""
+        made = min((self.root / path).stat().st_mtime for path in job.outputs)
+        paths = [path for path in job.inputs if (self.root / path).is_file()]
+        newer = [path for path in paths if (self.root / path).stat().st_mtime > made]
+        return [f"{path} is newer" for path in newer]
+
     def _differences(self, job: Job) -> list[str]:
         record = self.record(job.record)
         if not job.record:
-            return []
+            return self._newer_inputs(job)
         texts = changed_settings(record.get("settings", {}), job.settings)
         texts += changed_code(record.get("code", {}), job.modules)
         if job.rule == "ingest_recording":

@@ -106,6 +106,66 @@ def test_list_shows_settings_of_one_analysis_and_reader(capsys):
     assert "Did you mean 'ntf'" in capsys.readouterr().err
 
 
+def test_options_after_the_target_are_ours_and_what_follows_two_dashes_is_not(study, capsys):
+    words = ["--directory", str(study), "-n", "--set", "analyses.ntf.rnak=3"]
+    assert main(["run", "report", *words]) == 2
+    assert "Did you mean 'rank'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run", "report", "--forceall"])
+    with pytest.raises(SystemExit):
+        main(["list", "--", "x"])
+    assert main(["run", "--pdb", "--directory", str(study)]) == 2
+    assert "--pdb needs --here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (["ingest"], "--source"),
+        (["preprocess"], "--input"),
+        (["quality", "--raw", "a.zarr"], "--processed"),
+        (["figures", "ntf"], "--input"),
+        (["assemble"], "the name of the analysis"),
+        (["index"], "--inputs"),
+        (["ntf", "communities"], "--input"),
+    ],
+)
+def test_a_step_names_the_argument_that_is_missing(tmp_path, capsys, words, missing):
+    assert main(["step", *words, "--output", str(tmp_path / "x")]) == 2
+    assert f"{missing} is missing" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(study, capsys, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", "report/index.html")
+
+    monkeypatch.setattr("neuropipe.study.load_study", refuse)
+    assert main(["validate", "--directory", str(study)]) == 2
+    err = capsys.readouterr().err
+    assert err == (
+        "neuropipe: report/index.html: Permission denied; check the rights and the space of the "
+        "folder\n"
+    )
+
+
+def test_validate_opens_the_source_with_the_settings_that_will_read_it(study, capsys):
+    from neuropipe.simulate.calcium_files import write_calcium_hdf5
+    from neuropipe.simulate.demo import simulate_worms
+
+    write_calcium_hdf5(simulate_worms()[0], "w01", study / "w.h5")
+    table = study / "config" / "recordings.tsv"
+    table.write_text("subject\tmodality\tpath\nw\tcalcium\tw.h5\n")
+    file = study / "config" / "config.yaml"
+    good = "{traces: imaging/dff, time: imaging/time}"
+    text = file.read_text() + "\ningest: {readers: {hdf5: {kind: dff, datasets: DATASETS}}}\n"
+    file.write_text(text.replace("DATASETS", good))
+    assert main(["validate", "--directory", str(study)]) == 0
+    file.write_text(text.replace("DATASETS", good.replace("imaging/dff", "imaging/dfff")))
+    capsys.readouterr()
+    assert main(["validate", "--directory", str(study)]) == 2
+    assert "imaging/dfff" in capsys.readouterr().out
+
+
 def test_settings_of_a_step_must_be_json_or_a_file(tmp_path, capsys):
     words = ["step", "ntf", "fit", "--input", "x.nc", "--output", str(tmp_path / "r.nc")]
     assert main([*words, "--settings", "{broken"]) == 2

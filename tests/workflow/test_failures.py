@@ -93,7 +93,7 @@ def test_an_interrupted_run_stops_its_jobs_and_leaves_no_lock(fresh, stop):
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for(fresh.path / "logs" / "ingest_recording", process)
-    for words in (["run"], ["unlock"]):
+    for words in (["run"], ["unlock"], ["run", "--only", "sub-w01_calcium", "--here"]):
         refused = fresh.neuropipe(*words)
         assert refused.code == 2
         assert "a run is active here (process" in refused.out
@@ -147,6 +147,26 @@ def test_deleted_and_damaged_files_are_seen(study):
     result = study.path / "results" / "cohort-worm" / "ntf" / "result.nc"
     result.write_bytes(b"")
     assert "result.nc is damaged; remove it and run again" in study.neuropipe("status").out
+
+
+def test_an_excluded_recording_holds_nothing_up(fresh):
+    (fresh.path / "raw" / "w03.h5").unlink()
+    table = fresh.path / "config" / "recordings.tsv"
+    header, *rows = table.read_text().splitlines()
+    flags = ["", "", "true"]
+    lines = [f"{header}\texclude", *[f"{r}\t{f}" for r, f in zip(rows, flags, strict=True)]]
+    table.write_text("\n".join(lines) + "\n")
+    answer = fresh.neuropipe("run")
+    assert answer.code == 0, answer.out
+    record = fresh.read("results/cohort-worm/ntf/provenance.json")
+    assert "preprocessed/sub-w03_calcium.json" not in record["assembled_from"]
+
+
+def test_a_label_is_a_target(study):
+    study.edit(analyses={"twin": {"use": "ntf", "rank": 2, "restarts": 1, "max_iter": 5}})
+    answer = study.neuropipe("run", "twin")
+    assert answer.code == 0, answer.out
+    assert (study.path / "results" / "cohort-worm" / "twin" / "figures.json").exists()
 
 
 def test_a_wrong_target_is_answered_with_the_closest(study):

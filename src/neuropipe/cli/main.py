@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -24,6 +25,8 @@ COMMANDS = {
     "list": "list analyses, readers and presets",
     "step": "run one step by hand, as the rules do",
 }
+# Faults of the place, not of the program: no right, read-only, no space left.
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -61,19 +64,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done, 1 a job failed or a bug, 2 the input is at fault, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = _parser().parse_args(words)
+    own, rest = _split(words)
+    parser = _parser()
+    parsed = parser.parse_args(own)
+    if rest and parsed.command != "run":
+        parser.error(f"{parsed.command} takes nothing after --; only run hands it to snakemake")
+    parsed.rest = rest
     try:
         return int(parsed.run(parsed) or 0)
     except UserError as error:
         return _explain(error, EXIT_USER, parsed.debug)
     except NeuropipeError as error:
         return _explain(error, EXIT_FAILED, parsed.debug)
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        if parsed.debug or error.errno not in _NOT_WRITABLE:
+            raise
+        text = f"{error.filename}: {error.strerror}; check the rights and the space of the folder"
+        return _explain(UserError(text), EXIT_USER, parsed.debug)
     except KeyboardInterrupt:
         print("neuropipe: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return our words, and those after ``--``."""
+    words = list(words)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
 
 
 def _explain(error: Exception, code: int, debug: bool) -> int:

@@ -25,7 +25,9 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("target", nargs="?", help="all, stores, analyses, report or an analysis")
+    parser.add_argument(
+        "target", nargs="?", help="all, stores, analyses, report, an analysis or a label"
+    )
     parser.add_argument("--directory", default=".", help="study folder")
     parser.add_argument("--profile", help="default, slurm or a folder")
     parser.add_argument("--cores", help="cores to use (default: all)")
@@ -35,35 +37,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="NAME", help="one recording or collection")
     parser.add_argument("--here", action="store_true", help="with --only: run in this process")
     parser.add_argument("--pdb", action="store_true", help="with --here: debugger on an error")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the study, then hand over to Snakemake or run the steps here."""
     from neuropipe.cli.overrides import load_with, write_override
+    from neuropipe.cli.run_live import refuse_second_run, run_live
     from neuropipe.plan import make_plan
 
-    rest, target = list(arguments.rest), arguments.target
-    if target == "--":
-        target = None
-    rest = rest[1:] if rest[:1] == ["--"] else rest
-    root = Path(arguments.directory)
+    root, target = Path(arguments.directory), arguments.target
+    if arguments.pdb and not arguments.here:
+        raise ConfigError("--pdb needs --here: the debugger runs in this process")
     study = load_with(root, arguments.set)
     plan = make_plan(study)
     wanted = _only(study, plan, arguments.only) if arguments.only else None
     _check_words(study, plan, target, arguments.cores)
+    if not arguments.dry_run:
+        refuse_second_run(root)
     if arguments.here:
         if wanted is None:
             raise ConfigError("--here needs --only NAME: one recording or collection")
         from neuropipe.cli.run_here import run_here
 
         return run_here(study, plan, wanted, debugger=arguments.pdb)
-    from neuropipe.cli.run_live import refuse_second_run, run_live
-
-    if not arguments.dry_run:
-        refuse_second_run(root)
+    if target in {run.label for run in study.runs} - {run.analysis.name for run in study.runs}:
+        wanted = [name for name, job in plan.items() if job.wildcards.get("analysis") == target]
+        target = None
     command = _command(arguments, target, wanted, write_override(root, arguments.set), plan)
-    command += rest
+    command += arguments.rest
     print(shlex.join(command), flush=True)
     if arguments.dry_run:
         return _dry_run(study, plan, wanted, command)
@@ -79,7 +80,8 @@ def _check_words(
     """Refuse a target or a number of cores that Snakemake would refuse with a dump."""
     import difflib
 
-    names = [*TARGETS, *dict.fromkeys(run.analysis.name for run in study.runs)]
+    labels = [word for run in study.runs for word in (run.analysis.name, run.label)]
+    names = [*TARGETS, *dict.fromkeys(labels)]
     files = {path for job in plan.values() for path in job.outputs}
     if target and target not in names and target not in files:
         close = difflib.get_close_matches(target, names, n=1)
@@ -146,6 +148,7 @@ def _dry_run(
     cells = job_cells(study, plan)
     chosen = [c for n, c in zip(plan, cells, strict=True) if wanted is None or n in wanted]
     reasons = [cell for cell in summary_cells(study, chosen) if cell.state != "done"]
-    print("why:" if reasons else "Nothing to be done: everything is up to date", flush=True)
+    if reasons:
+        print("why:", flush=True)
     print_reasons(reasons)
     return int(code != 0)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from neuropipe.cli.run_live import note_run
 from neuropipe.plan import Job
 from neuropipe.status import job_cells
 from neuropipe.study import Study
@@ -50,13 +51,28 @@ def run_here(
     int
         0; an error of a step is raised as it is, with its traceback.
     """
-    from neuropipe.cli.main import main
-
     names = list(plan)
     states = dict(zip(names, (cell.state for cell in job_cells(study, plan)), strict=True))
     pending = [name for name in closure(plan, wanted) if states[name] != "done"]
     pending = _with_parts(plan, pending)
     os.chdir(study.root)
+    note = note_run(Path(), os.getpid())
+    try:
+        code = _run_steps(plan, pending, debugger)
+    finally:
+        note.unlink(missing_ok=True)
+    if code:
+        return code
+    _remove_parts(plan, pending)
+    print("Nothing to be done" if not pending else f"{len(pending)} steps done")
+    if pending:
+        print("the page is as it was: `neuropipe report` rebuilds it")
+    return 0
+
+
+def _run_steps(plan: Mapping[str, Job], pending: Sequence[str], debugger: bool) -> int:
+    from neuropipe.cli.main import main
+
     for name in pending:
         words = ["step", *plan[name].arguments]
         print(f"neuropipe {shlex.join(words)}", flush=True)
@@ -73,8 +89,6 @@ def run_here(
             return 1
         if code:
             return code
-    _remove_parts(plan, pending)
-    print("Nothing to be done" if not pending else f"{len(pending)} steps done")
     return 0
 
 

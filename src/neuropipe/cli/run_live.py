@@ -25,7 +25,7 @@ from neuropipe.study import Study
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["refuse_second_run", "run_live"]
+__all__ = ["note_run", "refuse_second_run", "run_live"]
 
 _POLL_S = 0.5
 _INTERRUPTED = 130
@@ -128,7 +128,7 @@ def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> i
             stderr=subprocess.STDOUT,
             process_group=0,
         )
-        note = _note_run(study.root, process.pid)
+        note = note_run(study.root, process.pid)
         try:
             code = _follow(process, watch)
         finally:
@@ -150,14 +150,15 @@ def refuse_second_run(root: Path) -> None:
             f"a run is active here ({active}); wait for it, or watch it with `neuropipe status`"
         )
     if is_locked(root) and (root / RUN_NOTE).exists():
+        # `active_run` looked for any Snakemake that works here: there is none.
         raise ConfigError(
             "the last run was killed and left a lock; no process of it is alive. "
             "Remove the lock with `neuropipe unlock`, then run again"
         )
 
 
-def _note_run(root: Path, pid: int) -> Path:
-    """Note which process works here, so that a lock of a dead one is told from one that lives."""
+def note_run(root: Path, pid: int) -> Path:
+    """Note which process works here, so that one that lives is told from one that was killed."""
     path = root / RUN_NOTE
     created = psutil.Process(pid).create_time()
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(created))

@@ -28,6 +28,16 @@ STEPS = {
     "table": "neuropipe.cli.step_results:table",
     "report": "neuropipe.cli.step_results:report",
 }
+REQUIRED = {
+    "ingest": ("source",),
+    "index": ("inputs",),
+    "preprocess": ("input",),
+    "quality": ("raw", "processed"),
+    "assemble": ("name", "inputs"),
+    "figures": ("name", "input"),
+    "table": ("name",),
+    "report": (),
+}
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLOSC_NTHREADS",
@@ -71,8 +81,17 @@ def read_settings(text: str) -> dict[str, Any]:
         raise ConfigError(f"--settings: neither JSON text nor a file: {error}") from error
 
 
+def _check_given(arguments: argparse.Namespace) -> None:
+    """Refuse a step that lacks an argument, naming it."""
+    for name in REQUIRED.get(arguments.step, ("input",)):
+        if not getattr(arguments, name):
+            words = "the name of the analysis" if name == "name" else f"--{name}"
+            raise ConfigError(f"step {arguments.step}: {words} is missing")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the step; log its beginning and its end."""
+    _check_given(arguments)
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(arguments.threads)
     from neuropipe.cli.step_log import logged

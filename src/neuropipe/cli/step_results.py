@@ -107,14 +107,15 @@ def _compute(
         )
     module = importlib.import_module(f"{analysis.package}.stages")
     parts = _load_parts(arguments.parts)
+    if not first and not parts:
+        earlier = ", ".join(analysis.stages[: analysis.stages.index(name)])
+        raise ConfigError(f"step {analysis.name} {name}: --parts is missing: files of {earlier}")
     return getattr(module, name)(data, model, seed, parts, **keys), seed
 
 
 def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Run one stage of an analysis, or the whole chain on a dataset made elsewhere."""
     watch, analysis = Stopwatch(), get_analysis(arguments.step)
-    if arguments.input is None:
-        raise ConfigError("--input is missing: the input dataset (.nc)")
     result, seed = _compute(analysis, arguments, settings)
     _log_issues(result)
     inputs = [arguments.input, *arguments.parts]
@@ -214,5 +215,5 @@ def report(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     study = load_study(Path(), settings["config"]) if "config" in settings else load_study()
     output = Path(arguments.output)
     for name, html in build_pages(study, study_cells(study)).items():
-        write_text(output.parent / name, html)
+        write_text(output if name == "index.html" else output.parent / name, html)
     logs.get_logger(__name__).info("page written to %s", output)

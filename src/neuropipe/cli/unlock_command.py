@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Call ``snakemake --unlock`` with the right Snakefile."""
     from neuropipe.cli.snakemake_command import snakemake_command
-    from neuropipe.status import active_run
+    from neuropipe.status import RUN_NOTE, active_run
 
     active = active_run(Path(arguments.directory))
     if active:
@@ -27,4 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
 
     command = [*snakemake_command(arguments.directory), "--unlock", "--cores", "1"]
     answer = subprocess.run(command, check=False)
+    (Path(arguments.directory) / RUN_NOTE).unlink(missing_ok=True)
     return int(answer.returncode != 0)

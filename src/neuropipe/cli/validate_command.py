@@ -61,7 +61,9 @@ def _source_issues(study: Study, recording: Recording) -> list[Issue]:
         return [Issue("MISSING_FILE", where, "the file does not exist", hint, "error")]
     try:
         reader, found = match(source, modality=recording.modality, name=recording.reader or None)
-        settings, _ = reader_settings(reader, study.config.ingest, recording.name)
+        settings, override = reader_settings(reader, study.config.ingest, recording.name)
+        handle = reader.open_recording(source, settings, override)
+        getattr(handle, "close", lambda: None)()
     except IngestError as error:
         return [Issue(error.code, error.path, error.message, error.hint, "error")]
     except NeuropipeError as error:

@@ -45,7 +45,7 @@ class Recording:
     cohort : str
         Cohort label; empty stands for ``all``.
     exclude : bool
-        Ingested, but a member of no collection.
+        Left out of everything, its row kept.
     reader : str
         Reader to use when the file does not tell.
     species, sex, age, session_start : str
