@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 __all__ = ["atomic_path", "write_json", "write_text"]
+
+_ABANDONED_S = 86_400.0
+
+
+@functools.cache
+def _host() -> str:
+    """Return a short word for the set of processes among which a process id means one process."""
+    name = platform.node()
+    with suppress(OSError):  # containers may share a host name, but not the numbers of processes
+        name += os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - the link leads to no file
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}")
+
+
+def _newest(path: Path) -> float:
+    """Return the last time at which a file or anything in a folder was written."""
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    return max(one.lstat().st_mtime for one in (path, *inside))
+
+
+def _is_abandoned(partial: Path, words: list[str]) -> bool:
+    import psutil
+
+    if len(words) == 3 and words[0] == _host() and words[1].isdigit():
+        return not psutil.pid_exists(int(words[1]))
+    # Of another host, on a shared disk: whether its process lives cannot be told from here.
+    return time.time() - _newest(partial) > _ABANDONED_S
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of `path`; never what a living one still writes."""
+    prefix = f"{path.name}.partial-"
+    with suppress(OSError):
+        for entry in list(path.parent.iterdir()):
+            if not entry.name.startswith(prefix):
+                continue
+            with suppress(OSError):  # another process may remove the same one
+                if _is_abandoned(entry, entry.name.removeprefix(prefix).split("-")):
+                    _remove(entry)
 
 
 def _remove(path: Path) -> None:
@@ -26,15 +72,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; on success it replaces `path`, on failure it goes.
 
     Works for files and folders. An existing target is replaced. The name is
-    ``<name>.partial-<hash>``, so that a leftover of a killed process is recognisable.
+    ``<name>.partial-<host>-<pid>-<hash>``, so that a leftover of a killed process is recognisable:
+    on success those of processes that are gone go too, those of other hosts after a day.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:12]}")
+    partial = _sibling(path)
     try:
         yield partial
         if path.is_dir() and not path.is_symlink():
-            old = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:12]}")
+            old = _sibling(path)
             path.rename(old)
             try:
                 partial.rename(path)
@@ -48,6 +95,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except BaseException:
         _remove(partial)
         raise
+    _remove_abandoned(path)
 
 
 def write_text(path: Path | str, text: str) -> None:
