@@ -16,7 +16,7 @@ from neuropipe.analyses.ntf import stages
 from neuropipe.analyses.ntf.graphs import _shifted
 from neuropipe.analyses.ntf.kernels.affinity import fill_short_gaps
 from neuropipe.analyses.ntf.spec import ANALYSIS
-from neuropipe.errors import DataError, issues_from_json
+from neuropipe.errors import DataError, Issue, issues_from_json, issues_to_json
 from neuropipe.simulate.planted_calcium import planted_calcium
 
 FAST = {"restarts": 2, "communities": {"null_draws": 10, "restarts": 1}}
@@ -250,6 +250,30 @@ def test_unaligned_time_is_an_issue_for_several_animals_only(data: xr.Dataset) -
     alone = stages.affinity(free.isel(subject=[0]), settings(), 0, {})
     assert "TIME_NOT_ALIGNED" not in codes(alone)
     assert "TIME_NOT_ALIGNED" not in codes(stages.affinity(data, settings(), 0, {}))
+
+
+def test_issues_of_the_input_are_told_once(data: xr.Dataset) -> None:
+    told = [
+        Issue("RECORDING_LEFT_OUT", "sub-w09_calcium", "no labels", "give a names table"),
+        Issue("TIME_NOT_ALIGNED", "input.align", "no common events"),
+    ]
+    free = data.assign_attrs(time_aligned=0, issues=issues_to_json(told))
+    found = issues_from_json(ntf.fit(free, settings(), 0).attrs["issues"])
+    assert found[:2] == told
+    assert [issue.code for issue in found].count("TIME_NOT_ALIGNED") == 1
+
+
+def test_nulls_too_few_for_any_significance_are_an_issue(result: xr.Dataset) -> None:
+    assert "TOO_FEW_NULLS" in codes(result), "10 null graphs"
+
+    def found(draws: int, test: str) -> list[Issue]:
+        changed = settings(significance=test, communities={"null_draws": draws})
+        return stages._null_issues(changed)
+
+    (issue,) = found(19, "circular_shift")
+    assert "1/(19+1) = 0.05" in issue.message
+    assert "at least 20" in issue.hint
+    assert found(20, "permute") == found(5, "none") == []
 
 
 def test_a_fit_that_stops_early_is_an_issue_not_an_error(data: xr.Dataset) -> None:

@@ -253,6 +253,30 @@ def test_short_and_unlabelled_recordings_are_excluded_with_the_reason():
     assert reasons["w04"].startswith("too short: 100 raw samples")
 
 
+def test_each_recording_left_out_is_an_issue_but_rows_are_not():
+    trees = [*pair(), store("w03", ["", ""]), store("w04", ["AVAL"])]
+    trees[3]["activity"].attrs.update(raw_samples=100, min_samples=600)
+    ds = cohort(trees, Input.model_validate({"units": {"where": "label != 'VB2'"}}))
+    issues = json.loads(ds.attrs["issues"])
+    assert [(i["code"], i["path"], i["severity"]) for i in issues[:2]] == [
+        ("RECORDING_LEFT_OUT", "sub-w03_calcium", "warning"),
+        ("RECORDING_LEFT_OUT", "sub-w04_calcium", "warning"),
+    ]
+    assert issues[0]["message"] == "no labels"
+    assert "names table" in issues[0]["hint"]
+    assert "min_samples" in issues[1]["hint"]
+    assert all("`exclude`" in issue["hint"] for issue in issues[:2])
+    assert "RECORDING_LEFT_OUT" not in codes(cohort(pair(), Input()))
+
+
+def test_a_cohort_of_one_subject_is_an_issue():
+    ds = cohort([pair()[0], store("w03", ["", ""])], Input())
+    assert codes(ds)[:2] == ["RECORDING_LEFT_OUT", "ONE_SUBJECT"]
+    alone = cohort(pair()[:1], Input.model_validate({"scope": "recording"}))
+    assert "ONE_SUBJECT" not in codes(alone)
+    assert "ONE_SUBJECT" not in codes(cohort(pair(), Input()))
+
+
 def test_nothing_left_is_an_error_that_lists_the_reasons():
     with pytest.raises(DataError, match="sub-w03_calcium: no labels"):
         cohort([store("w03", [""])], Input())

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from neuropipe.assemble.align import Aligned, align_absolute, align_epochs, shares_protocol
+from neuropipe.assemble.exclusion import exclude, one_subject
 from neuropipe.assemble.rows import Member, modality_of, read_member, refuse_unnamed
 from neuropipe.config.models import InputConfig
 from neuropipe.errors import ConfigError, DataError, Issue, MissingInput, issues_to_json
@@ -96,37 +97,6 @@ def _suggest(trees: Sequence[xr.DataTree]) -> str:
         if len(set(values)) == len(values):
             return f"for example with `input.recordings: {{{column}: '{min(values)}'}}`"
     return "for example with `input.recordings: {run: ...}`, or column `exclude` of the table"
-
-
-def _exclude(members: Sequence[Member], settings: Input) -> tuple[list[Member], list[dict]]:
-    """Return the recordings that enter, in order of subject, and the exclusion table."""
-    kept: list[Member] = []
-    excluded: list[dict] = []
-    for member in sorted(members, key=lambda member: member.subject):
-        excluded += member.dropped
-        reason = member.short
-        if not reason and not member.names:
-            reason = "no labels" if not member.has_labels else "no labelled row is left"
-        labels = {label for label, _, _ in member.events}
-        if not reason and settings.align == "epochs" and not labels & set(settings.epochs):
-            reason = "none of the epochs is in its events"
-        if reason:
-            excluded.append(
-                {
-                    "kind": "recording",
-                    "recording": member.recording,
-                    "subject": member.subject,
-                    "reason": reason,
-                    "count": 1,
-                    "names": [member.recording],
-                }
-            )
-        else:
-            kept.append(member)
-    if not kept:
-        reasons = "; ".join(f"{e['recording']}: {e['reason']}" for e in excluded)
-        raise DataError(f"no recording is left to assemble ({reasons})")
-    return kept, excluded
 
 
 def _order(members: Sequence[Member]) -> list[str]:
@@ -309,8 +279,11 @@ def cohort(
             "`ingest.connectomes`"
         )
     members = [read_member(tree, settings, named=not single) for tree in stores]
-    members, excluded = _exclude(members, settings)
+    members, excluded, left_out = exclude(
+        members, settings.epochs if settings.align == "epochs" else None
+    )
     aligned, shared, issues = _aligned(members, settings)
+    few = [] if single else one_subject(members)
     names = _order(members)
     ds = _dataset(members, names, aligned)
     if connectome is not None and settings.connectome is not None:
@@ -321,5 +294,5 @@ def cohort(
         dt_s=float(f"{aligned.time[1] - aligned.time[0]:.12g}"),
         time_aligned=int(shared),
         excluded=json.dumps(excluded, ensure_ascii=False),
-        issues=issues_to_json(issues),
+        issues=issues_to_json([*left_out, *few, *issues]),
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuropipe.analyses.ntf.kernels.affinity import Traces, fill_short_gaps, odd_frames
 from neuropipe.analyses.ntf.spec import AffinitySettings
-from neuropipe.errors import DataError, Issue
+from neuropipe.errors import DataError, Issue, issues_from_json
 
 __all__ = ["Prepared", "check_input", "ordered", "prepare"]
 
@@ -170,7 +170,7 @@ def prepare(data: xr.Dataset, settings: AffinitySettings) -> Prepared:
         window=odd_frames(settings.window_s, rate, least=3),
         bin_frames=frames,
         dropped=tuple(names[~used]),
-        issues=_issues(data, settings, rate, names, traces, used),
+        issues=_with_input(data, _issues(data, settings, rate, names, traces, used)),
     )
 
 
@@ -200,6 +200,13 @@ def _short_stretches(
     ]
 
 
+def _with_input(data: xr.Dataset, own: list[Issue]) -> tuple[Issue, ...]:
+    """Return the issues of the input, then those found here that it does not tell already."""
+    told = dict.fromkeys(issues_from_json(str(data.attrs.get("issues", ""))))
+    known = {(issue.code, issue.path) for issue in told}
+    return (*told, *(issue for issue in own if (issue.code, issue.path) not in known))
+
+
 def _issues(
     data: xr.Dataset,
     settings: AffinitySettings,
@@ -207,7 +214,7 @@ def _issues(
     names: NDArray[np.object_],
     traces: list[Traces],
     used: NDArray[np.bool_],
-) -> tuple[Issue, ...]:
+) -> list[Issue]:
     issues = [
         Issue(
             "SUBJECT_DROPPED",
@@ -238,4 +245,4 @@ def _issues(
                 "info",
             )
         )
-    return tuple(issues)
+    return issues

@@ -30,7 +30,7 @@ from neuropipe.threads import one_blas_thread
 __all__ = ["affinity", "communities", "fit", "rank"]
 
 Parts = Mapping[str, Sequence[xr.Dataset]]
-MAX_RANK, STABLE = 50, 0.9
+MAX_RANK, STABLE, LEVEL = 50, 0.9, 0.05
 
 
 @one_blas_thread
@@ -314,6 +314,23 @@ def _intervals(
     )
 
 
+def _null_issues(settings: Settings) -> list[Issue]:
+    """Return an issue if no community can be significant, however strong it is."""
+    count = settings.communities.null_draws
+    least = 1 / (count + 1)
+    if settings.significance == "none" or least < LEVEL:
+        return []
+    return [
+        Issue(
+            "TOO_FEW_NULLS",
+            "communities.null_draws",
+            f"the smallest possible p is 1/({count}+1) = {least:.3g}; no community can reach "
+            f"p < {LEVEL:g}",
+            "raise communities.null_draws to at least 20",
+        )
+    ]
+
+
 @one_blas_thread
 def communities(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr.Dataset:
     """Find the communities of each component and gather the result.
@@ -339,6 +356,7 @@ def communities(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -
     issues = []
     for part in (tensor, *parts.get("rank", ()), fitted):
         issues += issues_from_json(part.attrs["issues"])
+    issues += _null_issues(settings)
     kept = ordered(data).sel(subject=fitted["subject"].values)
     found = find_communities(fitted, kept, settings, seed)
     copied = {

@@ -1,0 +1,96 @@
+"""Which recordings enter a cohort, and what a reader is told about the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from neuropipe.assemble.rows import Member
+from neuropipe.errors import DataError, Issue
+
+__all__ = ["exclude", "one_subject"]
+
+_OR_EXCLUDE = "or mark the recording `exclude` in the recordings table"
+
+
+def _reason(member: Member, epochs: Sequence[str] | None) -> tuple[str, str]:
+    """Return why a recording cannot enter and what to do about it; empty if it can."""
+    if member.short:
+        remedy = "lower `preprocess.*.min_samples`, widen `input.span_s`"
+        return member.short, f"{remedy}, {_OR_EXCLUDE}"
+    if not member.names and not member.has_labels:
+        return "no labels", f"give a names table for this recording, {_OR_EXCLUDE}"
+    if not member.names:
+        remedy = "loosen `input.units.where`, look at the quality of its labelled rows"
+        return "no labelled row is left", f"{remedy}, {_OR_EXCLUDE}"
+    if epochs is not None and not {label for label, _, _ in member.events} & set(epochs):
+        found = ", ".join(sorted({label for label, _, _ in member.events})) or "none"
+        remedy = f"correct `input.epochs` or its events (labels found: {found})"
+        return "none of the epochs is in its events", f"{remedy}, {_OR_EXCLUDE}"
+    return "", ""
+
+
+def exclude(
+    members: Sequence[Member], epochs: Sequence[str] | None = None
+) -> tuple[list[Member], list[dict[str, Any]], list[Issue]]:
+    """Return the recordings that enter, the table of what does not, and an issue for each.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        In any order.
+    epochs : sequence of str, optional
+        Labels of which a recording must have one; None: it need not.
+
+    Returns
+    -------
+    kept : list of Member
+        In order of subject.
+    excluded : list of dict
+        Rows and recordings left out: kind, recording, subject, reason, count, names.
+    issues : list of Issue
+        ``RECORDING_LEFT_OUT`` per recording; rows left out are no issue.
+
+    Raises
+    ------
+    DataError
+        If no recording enters.
+    """
+    kept: list[Member] = []
+    excluded: list[dict[str, Any]] = []
+    issues: list[Issue] = []
+    for member in sorted(members, key=lambda member: member.subject):
+        excluded += member.dropped
+        reason, remedy = _reason(member, epochs)
+        if not reason:
+            kept.append(member)
+            continue
+        issues.append(Issue("RECORDING_LEFT_OUT", member.recording, reason, remedy))
+        excluded.append(
+            {
+                "kind": "recording",
+                "recording": member.recording,
+                "subject": member.subject,
+                "reason": reason,
+                "count": 1,
+                "names": [member.recording],
+            }
+        )
+    if not kept:
+        reasons = "; ".join(f"{issue.path}: {issue.message}" for issue in issues)
+        raise DataError(f"no recording is left to assemble ({reasons})")
+    return kept, excluded, issues
+
+
+def one_subject(members: Sequence[Member]) -> list[Issue]:
+    """Return the issue ``ONE_SUBJECT`` for a cohort of fewer than two subjects."""
+    if len(members) > 1:
+        return []
+    return [
+        Issue(
+            "ONE_SUBJECT",
+            "input.recordings",
+            "the cohort has one subject; nothing can be said about what subjects share",
+            "add recordings of other subjects, or use `scope: recording` with `align: single`",
+        )
+    ]
