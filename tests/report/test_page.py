@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuropipe.config.recordings import Recording
+from neuropipe.errors import Issue
 from neuropipe.report.anonymise import Names
 from neuropipe.report.charts import Dot, Panel, nice_ticks, panel_svg
 from neuropipe.report.markup import anchor, format_duration, format_number, methods_html
 from neuropipe.report.page import build_page, build_pages
-from neuropipe.report.sources import Table, read_issues, shrink_svg
+from neuropipe.report.parameters import Parameter
+from neuropipe.report.sources import Figure, Table, read_issues, shrink_svg
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -211,12 +213,60 @@ def test_anonymised_page_names_no_subject(filled: Any) -> None:
     assert {a["href"][1:] for a in _Tags(page).all("a") if a["href"].startswith("#")} <= set(ids)
 
 
+def hidden(*labels: str) -> Names:
+    return Names(
+        [Recording(f"sub-{s}_calcium", s, "calcium", f"{s}.h5") for s in labels], hide=True
+    )
+
+
 def test_subjects_called_s1_are_renamed_once() -> None:
-    labels = ("w", "S1", "12")
-    recordings = [Recording(f"sub-{s}_calcium", s, "calcium", "x.h5") for s in labels]
-    names = Names(recordings, hide=True)
-    text = names.text("sub-w, sub-S1, sub-12_calcium, w, 12 neurons")
-    assert text == names.text(text) == "sub-Anon1, sub-Anon2, sub-Anon3_calcium, Anon1, 12 neurons"
+    names = hidden("w", "S1", "12")
+    text = names.text("sub-w, sub-S1, sub-12_calcium, 12 neurons")
+    assert text == names.text(text) == "sub-Anon1, sub-Anon2, sub-Anon3_calcium, 12 neurons"
+
+
+def test_a_subject_called_a_changes_no_sentence() -> None:
+    names = hidden("a", "w01", "12", "007")
+    prose = "A motif of a group; in a subject a block, 12 neurons, a: see below."
+    assert names.text(prose) == prose
+    figure = Figure("x", "Of a group", prose, "", 1, 1, ())
+    assert names.view(figure) == figure
+    issue = Issue(
+        "SUBJECT_DROPPED", "a, 12", "subject 'a' has 2; a: 5, w01: 3 of 'a group'", "a fix"
+    )
+    assert names.view(issue) == Issue(
+        "SUBJECT_DROPPED", "S1, S3", "subject 'S1' has 2; S1: 5, S2: 3 of 'a group'", "a fix"
+    )
+    assert names.text("a row of sub-a_calcium") == "a row of sub-S1_calcium"
+
+
+def test_labels_that_stand_as_subjects_are_renamed_in_figures_and_settings() -> None:
+    names = hidden("a", "w01", "12", "007")
+    texts = ("a", "w01", "007", "12", "a group", "Community a, subject a", "sub-a_calcium", "w01 x")
+    drawn = "".join(f"<text>{text}</text>" for text in texts).encode()
+    assert re.findall(r"<text>([^<]+)", names.svg(drawn).decode()) == [
+        "S1", "S2", "S4", "12", "a group", "Community a, subject S1", "sub-S1_calcium", "S2 x",
+    ]  # fmt: skip
+    chosen = {"input": {"recordings": {"subject": ["a", 12, "w01"], "task": "a"}}}
+    assert names.settings(chosen) == {
+        "input": {"recordings": {"subject": ["S1", "S3", "S2"], "task": "a"}}
+    }
+    row = Parameter("input.recordings.subject", '["a", "12"]', "[]", "Of a subject.")
+    assert names.view(row).value == '["S1", "S3"]'
+    assert names.view(row).description == row.description
+
+
+def test_a_page_of_subject_a_keeps_its_sentences(fake: Any) -> None:
+    fake.add_recording("a")
+    fake.add_run("ntf", [("sub-a_calcium", "recording", ("sub-a_calcium",))], rank=5)
+    fake.write("results/sub-a_calcium/ntf/summary.tsv", "subject\tnote\na\ta group\n")
+    plain = text_of(build(fake))
+    fake.report = {"anonymise_subjects": True}
+    page = build(fake)
+    assert "sub-a" not in page
+    assert re.search(r"<td[^>]*>S1</td>\s*<td[^>]*>a group</td>", page)
+    # The cell of the table and the subject in the facts are the only ones that go.
+    assert text_of(page).count(" a ") == plain.count(" a ") - 2
 
 
 def test_pages_split_by_subject_above_the_limit(make_filled: Callable[[int], Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,14 +19,20 @@ View = TypeVar("View")
 # a subject is dropped, since its address would give the name away.
 _PICTURES = {"uri"}
 _LINKS = {"href"}
+# What is said about this study's data; all other prose is the same in every study.
+_SAID = {"message", "hint", "error", "reasons", "headline", "failed"}
+_WHO = {"path", "members", "collection", "subject"}
+_SUBJECT_KEY = re.compile(r"(?:.*\.)?subjects?(?:_\d)?")
 
 
 class Names:
     """How subjects are called on the page.
 
-    ``sub-<label>`` is replaced wherever it occurs, also in figures; the bare label where it
-    stands as a word of its own and is more than digits (a subject ``12`` would otherwise change
-    every number 12) and in columns named ``subject``.
+    ``sub-<label>`` is replaced wherever it occurs, also in figures. A bare label may be a word of
+    the language (a subject called ``a``) or a number, so it is replaced only where it stands as a
+    subject: as the whole of an entry that names subjects or of a text in a figure (there numbers
+    only with a leading zero, as the others may be ticks), and in messages where it is quoted,
+    follows the word "subject", or cannot be a word because it has both letters and digits.
 
     Parameters
     ----------
@@ -43,7 +49,6 @@ class Names:
         # A name once given is never taken for a label: renaming twice changes nothing.
         prefix = "S" if not any(re.fullmatch(r"S\d+", label) for label in labels) else "Anon"
         self._new = {label: f"{prefix}{n}" for n, label in enumerate(labels, 1)} if hide else {}
-        words = {label: new for label, new in self._new.items() if not label.isdigit()}
         sources: dict[str, str] = {}
         if hide:
             for recording in recordings:
@@ -51,8 +56,16 @@ class Names:
                 sources[recording.path] = sources[PurePosixPath(recording.path).name] = name
         sources.pop("", None)
         self._sources = {key: sources[key] for key in sorted(sources, key=len, reverse=True)}
-        self._prefixed = self._pattern(self._new, r"sub-", r"(?![A-Za-z0-9])")
-        self._words = self._pattern(words, r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])")
+        distinct = [x for x in self._new if re.search(r"\d", x) and re.search(r"[A-Za-z]", x)]
+        end = r"(?![A-Za-z0-9])"
+        self._prefixed = self._pattern(self._new, r"sub-", end)
+        self._named = self._pattern(distinct, r"\b(?:[Ss]ubjects?|[Aa]nimals?) ", end)
+        self._words = self._pattern(distinct, r"(?<![A-Za-z0-9])", end)
+        after = r"\b(?:[Ss]ubjects?|[Aa]nimals?):? "
+        self._said = self._pattern(self._new, after, end)
+        self._quoted = self._pattern(self._new, r"['\"`]", r"(?=['\"`])")
+        self._counted = self._pattern(self._new, r"(?:^|[,;:(] ?)", r"(?=: \d)")
+        self._any = self._pattern(self._new, r"(?<![A-Za-z0-9])", end)
 
     @staticmethod
     def _pattern(labels: Iterable[str], before: str, after: str) -> re.Pattern[str] | None:
@@ -61,20 +74,48 @@ class Names:
             return None
         return re.compile(f"({before})({'|'.join(map(re.escape, ordered))}){after}")
 
+    def _replace(self, text: str, *patterns: re.Pattern[str] | None) -> str:
+        for pattern in patterns:
+            if pattern is not None:
+                text = pattern.sub(lambda match: match[1] + self._new[match[2]], text)
+        return text
+
     def subject(self, label: str) -> str:
         """Return the shown name of a subject label."""
         return self._new.get(label, label)
 
     def text(self, text: str) -> str:
-        """Return text with the subjects renamed."""
+        """Return prose with the subjects renamed where they stand as ``sub-<label>``."""
         if not self.hidden:
             return text
         for source, new in self._sources.items():
             text = text.replace(source, new)
-        for pattern in (self._prefixed, self._words):
-            if pattern is not None:
-                text = pattern.sub(lambda match: match[1] + self._new[match[2]], text)
-        return text
+        return self._replace(text, self._prefixed, self._named)
+
+    def message(self, text: str) -> str:
+        """Return a message about the data of this study with the subjects renamed."""
+        return self._replace(self.text(text), self._said, self._quoted, self._counted, self._words)
+
+    def listed(self, text: str) -> str:
+        """Return a subject, or several with commas between, renamed; other text as a message."""
+        return ", ".join(self._new.get(one) or self.message(one) for one in text.split(", "))
+
+    def settings(self, value: Any, *, who: bool = False) -> Any:
+        """Return nested settings with the subjects that they select renamed."""
+        if not self.hidden:
+            return value
+        if isinstance(value, Mapping):
+            return {
+                self.text(str(key)): self.settings(
+                    item, who=who or bool(_SUBJECT_KEY.fullmatch(str(key)))
+                )
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self.settings(item, who=who) for item in value]
+        if who:
+            return self._new.get(str(value), self.text(value) if isinstance(value, str) else value)
+        return self.text(value) if isinstance(value, str) else value
 
     def svg(self, content: bytes) -> bytes:
         """Return an SVG with the subjects renamed in its texts and comments."""
@@ -82,33 +123,48 @@ class Names:
             return content
 
         def between(match: re.Match[str]) -> str:
-            return ">" + self.text(match[1]) + "<"
+            label = match[1].strip()
+            is_tick = label.isdigit() and not (label.startswith("0") and len(label) > 1)
+            if label in self._new and not is_tick:
+                return ">" + match[1].replace(label, self._new[label]) + "<"
+            return ">" + self.message(match[1]) + "<"
 
         text = re.sub(r"<!--.*?-->", "", content.decode("utf-8", "replace"), flags=re.DOTALL)
         return re.sub(r">([^<]+)<", between, text).encode("utf-8")
 
     def view(self, value: View) -> View:
         """Return a tree of dataclasses, tuples and dicts with the subjects renamed."""
-        return self._walk(value) if self.hidden else value
+        return self._walk(value, self.text) if self.hidden else value
 
-    def _walk(self, value: Any) -> Any:
+    def _walk(self, value: Any, rename: Callable[[str], str]) -> Any:
         if isinstance(value, str):
-            return self.text(value)
+            return rename(value)
         if isinstance(value, tuple | list):
-            return type(value)(self._walk(item) for item in value)
+            return type(value)(self._walk(item, rename) for item in value)
         if isinstance(value, dict):
-            return {self._walk(key): self._walk(item) for key, item in value.items()}
+            return {rename(key): self._walk(item, rename) for key, item in value.items()}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            whole = self._selection(value)
             fields = {
-                field.name: self._field(field.name, getattr(value, field.name))
+                field.name: self._field(field.name, getattr(value, field.name), whole)
                 for field in dataclasses.fields(value)
             }
             return dataclasses.replace(value, **fields)
         return value
 
-    def _field(self, name: str, value: Any) -> Any:
+    def _selection(self, value: Any) -> bool:
+        """Tell whether a row of settings selects subjects, so that each word is a label."""
+        key = getattr(value, "key", None) or getattr(value, "name", None)
+        is_row = hasattr(value, "default") or hasattr(value, "cells")
+        return is_row and isinstance(key, str) and bool(_SUBJECT_KEY.fullmatch(key))
+
+    def _field(self, name: str, value: Any, selection: bool) -> Any:
         if name in _PICTURES:
             return value
         if name in _LINKS:
-            return value if self.text(value) == value else ""
-        return self._walk(value)
+            return value if self.message(value) == value else ""
+        if selection and name in ("value", "cells"):
+            return self._walk(value, lambda text: self._replace(text, self._any))
+        if name in _WHO:
+            return self._walk(value, self.listed)
+        return self._walk(value, self.message if name in _SAID else self.text)

@@ -96,7 +96,7 @@ def _report(study: Study, cells: Sequence[Cell]) -> Report:
         analyses=analysis_views(study, names),
         recordings=recording_views(study, known, names),
         runs=run_views(study, known, names, MISSING),
-        provenance=provenance(study),
+        provenance=provenance(study, names),
     )
     return names.view(report)
 

@@ -12,6 +12,7 @@ from neuropipe.report.sources import Table, read_json
 from neuropipe.store.layout import preprocessed_marker, report_marker, result_file
 
 if TYPE_CHECKING:
+    from neuropipe.report.anonymise import Names
     from neuropipe.study import Study
 
 __all__ = ["Provenance", "provenance"]
@@ -37,11 +38,11 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     return Table(tuple(columns), texts, len(texts))
 
 
-def provenance(study: Study) -> Provenance:
+def provenance(study: Study, names: Names) -> Provenance:
     """Return configuration, hashes, versions, commits, seeds, wall times and commands."""
     import yaml
 
-    raw = getattr(study, "raw", None) or study.config.model_dump(mode="json")
+    raw = names.settings(getattr(study, "raw", None) or study.config.model_dump(mode="json"))
     files = [
         (
             run.label,

@@ -158,10 +158,10 @@ def read_table(root: Path, path: str, names: Names, limit: int = MAX_TABLE_ROWS)
     columns = lines[0]
     width = len(columns)
     rows = [(line + [""] * width)[:width] for line in lines[1:] if line]
-    subject = [n for n, column in enumerate(columns) if re.fullmatch(r"subject(_\d)?", column)]
+    subject = [n for n, column in enumerate(columns) if re.fullmatch(r"subjects?(_\d)?", column)]
     for row in rows:
         for n in subject:
-            row[n] = names.subject(row[n])
+            row[n] = names.listed(row[n])
     shown = rows if len(rows) <= limit else []
     return Table(
         tuple(columns), tuple(map(tuple, shown)), len(rows), (Link(Path(path).name, href(path)),)
