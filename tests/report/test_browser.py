@@ -127,6 +127,23 @@ def test_figures_enlarge_and_close_again(browser: Any, page: Path) -> None:
     assert sizes[2] is False
 
 
+def test_wide_figures_scroll_in_their_card_on_a_phone(browser: Any, page: Path) -> None:
+    browser.open(page, 360)
+    widths, scrolled, overflow = browser.run("""(() => {
+      document.querySelectorAll('details').forEach((d) => { d.open = true; });
+      const images = Array.from(document.querySelectorAll('.figures img'));
+      const wide = images.filter((i) => i.width >= 560 || i.naturalWidth >= 560);
+      const card = wide[0].closest('.card');
+      card.scrollLeft = 1000;
+      const page = document.documentElement;
+      return [wide.map((i) => Math.round(i.getBoundingClientRect().width)), card.scrollLeft,
+              page.scrollWidth - page.clientWidth];
+    })()""")
+    assert set(widths) == {560}
+    assert scrolled > 150
+    assert overflow == 0
+
+
 def test_copy_button_copies_the_methods(browser: Any, page: Path) -> None:
     browser.open(page, 1280)
     said, text = browser.run("""(() => {
