@@ -41,11 +41,12 @@ rule analysis_fit:
         mem_mb=flow.mem_mb("analysis_fit"),
         runtime=flow.minutes("analysis_fit"),
     params:
+        source=flow.option("analysis_fit", "input"),
         name=lambda wildcards: flow.study.run(wildcards.analysis).analysis.name,
         settings=flow.settings("analysis_fit"),
         code=flow.code("analysis_fit"),
     shell:
-        "python3 -m neuropipe step {params.name} fit --input {input[0]:q}"
+        "python3 -m neuropipe step {params.name} fit --input {params.source:q}"
         " --output {output.result:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -80,12 +81,13 @@ for name in flow.analysis_names():
             mem_mb=flow.mem_mb(f"analysis_figures_{name}"),
             runtime=flow.minutes(f"analysis_figures_{name}"),
         params:
+            source=flow.option(f"analysis_figures_{name}", "input"),
             name=name,
             folder="results/{collection}/{analysis}",
             settings=flow.settings(f"analysis_figures_{name}"),
             code=flow.code(f"analysis_figures_{name}"),
         shell:
-            "python3 -m neuropipe step figures {params.name} --input {input[0]:q}"
+            "python3 -m neuropipe step figures {params.name} --input {params.source:q}"
             " --output {params.folder:q} --settings {params.settings:q} --threads {threads}"
             " 2> {log:q}"
 

@@ -17,10 +17,11 @@ rule ntf_affinity:
         mem_mb=flow.mem_mb("ntf_affinity"),
         runtime=flow.minutes("ntf_affinity"),
     params:
+        source=flow.option("ntf_affinity", "input"),
         settings=flow.settings("ntf_affinity"),
         code=flow.code("ntf_affinity"),
     shell:
-        "python3 -m neuropipe step ntf affinity --input {input[0]:q} --output {output:q}"
+        "python3 -m neuropipe step ntf affinity --input {params.source:q} --output {output:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -43,11 +44,12 @@ rule ntf_rank:
         mem_mb=flow.mem_mb("ntf_rank"),
         runtime=flow.minutes("ntf_rank"),
     params:
+        source=flow.option("ntf_rank", "input"),
         parts=flow.option("ntf_rank", "parts"),
         settings=flow.settings("ntf_rank"),
         code=flow.code("ntf_rank"),
     shell:
-        "python3 -m neuropipe step ntf rank --input {input[0]:q} --key rank={wildcards.rank}"
+        "python3 -m neuropipe step ntf rank --input {params.source:q} --key rank={wildcards.rank}"
         " --parts {params.parts:q} --output {output:q} --settings {params.settings:q}"
         " --threads {threads} 2> {log:q}"
 
@@ -70,11 +72,12 @@ rule ntf_fit:
         mem_mb=flow.mem_mb("ntf_fit"),
         runtime=flow.minutes("ntf_fit"),
     params:
+        source=flow.option("ntf_fit", "input"),
         parts=flow.option("ntf_fit", "parts"),
         settings=flow.settings("ntf_fit"),
         code=flow.code("ntf_fit"),
     shell:
-        "python3 -m neuropipe step ntf fit --input {input[0]:q} --parts {params.parts:q}"
+        "python3 -m neuropipe step ntf fit --input {params.source:q} --parts {params.parts:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -97,10 +100,11 @@ rule ntf_communities:
         mem_mb=flow.mem_mb("ntf_communities"),
         runtime=flow.minutes("ntf_communities"),
     params:
+        source=flow.option("ntf_communities", "input"),
         parts=flow.option("ntf_communities", "parts"),
         settings=flow.settings("ntf_communities"),
         code=flow.code("ntf_communities"),
     shell:
-        "python3 -m neuropipe step ntf communities --input {input[0]:q}"
+        "python3 -m neuropipe step ntf communities --input {params.source:q}"
         " --parts {params.parts:q} --output {output.result:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"

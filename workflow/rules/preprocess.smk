@@ -16,10 +16,11 @@ rule preprocess_recording:
         mem_mb=flow.mem_mb("preprocess_recording"),
         runtime=flow.minutes("preprocess_recording"),
     params:
+        source=flow.option("preprocess_recording", "input"),
         settings=flow.settings("preprocess_recording"),
         code=flow.code("preprocess_recording"),
     shell:
-        "python3 -m neuropipe step preprocess --input {input[0]:q} --output {output.store:q}"
+        "python3 -m neuropipe step preprocess --input {params.source:q} --output {output.store:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -37,8 +38,10 @@ rule recording_figures:
         mem_mb=flow.mem_mb("recording_figures"),
         runtime=flow.minutes("recording_figures"),
     params:
+        raw=flow.option("recording_figures", "raw"),
+        processed=flow.option("recording_figures", "processed"),
         settings=flow.settings("recording_figures"),
         code=flow.code("recording_figures"),
     shell:
-        "python3 -m neuropipe step quality --raw {input[0]:q} --processed {input[2]:q}"
+        "python3 -m neuropipe step quality --raw {params.raw:q} --processed {params.processed:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
