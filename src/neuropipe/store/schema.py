@@ -362,3 +362,8 @@ def _check_main(checker: _Checker, ds: xr.Dataset, where: str, modality: Modalit
     if modality.clocked:
         checker.time(ds, where)
         checker.masks(ds, where, row)
+    elif where:
+        from neuropipe.store.spikes import spike_faults
+
+        for code, name, message in spike_faults(ds):
+            checker.fault(code, f"{where}/{name}", message)
