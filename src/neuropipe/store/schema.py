@@ -64,7 +64,7 @@ MODALITIES: dict[str, ModalitySchema] = {
         ("fluorescence", "neuropil", "dff", "deconvolved"),
         ("imaging_rate", "indicator", "space"),
     ),
-    "spikes": ModalitySchema("unit", ("spike_time", "spike_unit"), (), clocked=False),
+    "spikes": ModalitySchema("unit", ("spike_time", "spike_unit"), ("sample_rate",), clocked=False),
     "eeg": ModalitySchema("channel", ("signal",), ELECTRODE_ATTRS),
     "meg": ModalitySchema("channel", ("signal",), ELECTRODE_ATTRS),
     "ieeg": ModalitySchema(
