@@ -37,8 +37,9 @@ rule recording_figures:
         mem_mb=flow.mem_mb("recording_figures"),
         runtime=flow.minutes("recording_figures"),
     params:
+        processed=flow.words("recording_figures", "processed"),
         settings=flow.settings("recording_figures"),
         code=flow.code("recording_figures"),
     shell:
-        "python3 -m neuropipe step quality --raw {input[0]:q} --processed {input[2]:q}"
+        "python3 -m neuropipe step quality --raw {input[0]:q} {params.processed:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
