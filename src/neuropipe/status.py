@@ -350,8 +350,8 @@ def summary_cells(study: Study, cells: Sequence[Cell]) -> list[Cell]:
     Returns
     -------
     list of Cell
-        ``ingest`` and, where its modality has steps, ``preprocess`` of each recording, ``result`` of each analysis and
-        collection, as far as `cells` has jobs of them.
+        ``ingest`` and, where its modality has steps, ``preprocess`` of each recording,
+        ``result`` of each analysis and collection, as far as `cells` has jobs of them.
     """
     found = []
     for recording in study.recordings:

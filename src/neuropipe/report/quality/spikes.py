@@ -10,6 +10,7 @@ import numpy as np
 from neuropipe.errors import DataError
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.palette import CATEGORICAL
+from neuropipe.plotting.panels import note
 from neuropipe.plotting.style import apply_style
 
 if TYPE_CHECKING:
@@ -20,9 +21,12 @@ __all__ = ["SpikeTrains", "choose_units", "interval_histogram", "read_trains", "
 
 STRETCH_S = 10.0
 MAX_RASTER = 20_000
-RATE_BINS = 200
+MIN_SPAN_S = 1e-3
+# A bin of the rate lasts a second at least, unless that leaves too few of them.
+RATE_BINS, MIN_RATE_BINS = 200, 20
 REFRACTORY_MS = 2.0
 MAX_NAMED_UNITS = 40
+POINTS_PER_MM = 72 / 25.4
 # From a tenth of the refractory time to longer than any burst, s.
 INTERVAL_EDGES = np.logspace(-4, 2, 61)
 MAIN, OTHER = CATEGORICAL[0], CATEGORICAL[3]
@@ -104,7 +108,9 @@ def interval_histogram(times: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _span(trains: SpikeTrains) -> tuple[float, float]:
-    return float(trains.observed.min()), float(trains.observed.max())
+    """Return start and stop of the observed time, at least 1 ms apart."""
+    first, last = float(trains.observed.min()), float(trains.observed.max())
+    return first, max(last, first + MIN_SPAN_S)
 
 
 def _unit_axis(axes: Axes, trains: SpikeTrains, order: np.ndarray) -> None:
@@ -130,6 +136,7 @@ def _raster(trains: SpikeTrains) -> ReportFigure:
         step = -(-len(times) // MAX_RASTER)
         times, rows = times[::step], rows[::step]
         thinned = f" Every {step}th spike is drawn."
+    height = float(np.clip(30 + 2.2 * len(order), 50, 150))
     figure = ReportFigure(
         title="Raster of the middle stretch",
         caption=(
@@ -139,11 +146,11 @@ def _raster(trains: SpikeTrains) -> ReportFigure:
             "units share, or two rows with the same spikes (one neuron split in two)."
         ),
         table=pd.DataFrame({"time": times, "unit": [trains.names[order[row]] for row in rows]}),
-        height_mm=float(np.clip(30 + 2.2 * len(order), 50, 150)),
+        height_mm=height,
     )
     axes = figure.subplots()
-    marker = max(1.0, 60.0 / max(1, len(order)))
-    axes.plot(times, rows, ls="", marker="|", ms=min(6.0, marker), color=MAIN, mew=0.6,
+    marker = 0.8 * (height - 15.0) / len(order) * POINTS_PER_MM
+    axes.plot(times, rows, ls="", marker="|", ms=min(12.0, marker), color=MAIN, mew=0.6,
               rasterized=len(times) > MAX_RASTER // 4)  # fmt: skip
     axes.set(xlabel="time (s)", xlim=(start, stop))
     _unit_axis(axes, trains, order)
@@ -154,8 +161,8 @@ def _rate_over_time(trains: SpikeTrains) -> ReportFigure:
     import pandas as pd
 
     first, last = _span(trains)
-    width = max((last - first) / RATE_BINS, 1e-3)
-    edges = np.linspace(first, last, max(2, min(RATE_BINS, round((last - first) / width)) + 1))
+    n_bins = int(np.clip(round(last - first), MIN_RATE_BINS, RATE_BINS))
+    edges = np.linspace(first, last, n_bins + 1)
     every = np.sort(np.concatenate(trains.times))
     counts, _ = np.histogram(every, edges)
     rate = counts / np.diff(edges) / max(1, len(trains.times))
@@ -252,9 +259,13 @@ def _rates(trains: SpikeTrains) -> ReportFigure:
         if seen.any():
             axes.plot(position[seen], rates[seen], ls="", marker="o", ms=3.5, mec=MAIN, mfc=face,
                       label=name)  # fmt: skip
-    axes.set(yscale="log", xlabel="unit (highest rate first)", ylabel="mean rate (Hz)")
+    axes.set(xlabel="unit (highest rate first)", ylabel="mean rate (Hz)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
+    if np.nan_to_num(rates).any():
+        axes.set_yscale("log")
+        axes.legend()
+    else:
+        note(axes, "no unit has a rate")
     return figure
 
 
