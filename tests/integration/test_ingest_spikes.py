@@ -113,6 +113,19 @@ def test_phy_folder(tmp_path):
     assert validate_store(tmp_path / f"o/{NAME}.nwb") == []
 
 
+def test_phy_depth_and_shank_come_from_cluster_info(tmp_path):
+    write_phy_folder(SPIKES, tmp_path / "phy")
+    info = tmp_path / "phy/cluster_info.tsv"
+    info.write_text("cluster_id\tdepth\tsh\tgroup\n0\t40.0\t1\tgood\n3\t\t2\t\n")
+    _, tree = ingest(tmp_path / "phy", tmp_path / "o", {"phy": {"duration_s": 60}})
+    raw = tree["raw"].to_dataset()
+    np.testing.assert_allclose(raw["depth"].values, [4e-5, np.nan, np.nan])
+    assert list(raw["group"].values) == ["1", "2", ""]
+    assert raw["quality"].values[0] == "noise"
+    info.write_text("cluster_id\tdepth\n0\tdeep\n")
+    expect("NOT_THIS_FORMAT", "deep", tmp_path / "phy", tmp_path / "p")
+
+
 def test_phy_duration_comes_from_the_raw_file(tmp_path):
     write_phy_folder(SPIKES, tmp_path / "phy")
     with (tmp_path / "phy/raw.dat").open("wb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -146,8 +147,8 @@ def _check_counts(sorting: Sorting, path: object) -> None:
         if len(values) != n_units:
             text = f"column {name} has {len(values)} values for {n_units} units"
             raise IngestError("LENGTH_MISMATCH", path, text, "correct the table of units")
-    names = [str(unit) for unit in sorting.units]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    counts = Counter(str(unit) for unit in sorting.units)
+    twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
         raise IngestError("DUPLICATE_UNIT", path, f"unit {twice} stands twice", "rename one")
 

@@ -142,6 +142,16 @@ def _table(path: Path, source: Path) -> dict[int, dict[str, str]]:
     return table
 
 
+def _number(cell: str, path: Path) -> float:
+    if cell.strip().lower() in MISSING:
+        return np.nan
+    try:
+        return float(cell)
+    except ValueError as error:
+        text = f"depth {cell!r} is no number"
+        raise IngestError("NOT_THIS_FORMAT", path, text, "correct the table") from error
+
+
 def _labels(path: Path, units: np.ndarray) -> dict[str, np.ndarray]:
     """Return quality, shank and depth of the clusters."""
     quality = [""] * len(units)
@@ -151,11 +161,11 @@ def _labels(path: Path, units: np.ndarray) -> dict[str, np.ndarray]:
         quality = [known or new for known, new in zip(quality, found, strict=True)]
     info = _table(path / INFO, path)
     rows = [info.get(int(unit), {}) for unit in units]
-    depth = [row.get("depth", "").strip().lower() for row in rows]
+    depth = [_number(row.get("depth", ""), path / INFO) for row in rows]
     return {
         "quality": object_array(quality),
         "group": object_array([row.get("sh", "") for row in rows]),
-        "depth": np.array([np.nan if d in MISSING else float(d) for d in depth]) * MICROMETRE,
+        "depth": np.array(depth) * MICROMETRE,
     }
 
 
@@ -170,9 +180,10 @@ def _duration(path: Path, params: Mapping[str, Any], rate: float) -> float | Non
         return None
     try:
         width = np.dtype(params["dtype"]).itemsize * int(params["n_channels_dat"])
+        skipped = int(params.get("offset") or 0)
     except (KeyError, TypeError, ValueError):
         return None
-    size = sum(f.stat().st_size - int(params.get("offset", 0)) for f in files)
+    size = sum(f.stat().st_size - skipped for f in files)
     return size / width / rate if width > 0 and size > 0 else None
 
 
