@@ -32,7 +32,7 @@ REQUIRED = {
     "ingest": ("source",),
     "index": ("inputs",),
     "preprocess": ("input",),
-    "quality": ("raw", "processed"),
+    "quality": ("raw",),
     "assemble": ("name", "inputs"),
     "figures": ("name", "input"),
     "table": ("name",),
