@@ -116,7 +116,7 @@ def _jobs(study: Study) -> Iterator[Job]:
     for recording in used:
         if has_steps(recording.modality):
             yield _preprocess(study, recording)
-            yield _recording_figures(study, recording)
+        yield _recording_figures(study, recording)
     for run in study.runs:
         for collection in run.collections:
             yield _assemble(study, run, collection)
@@ -249,15 +249,18 @@ def _preprocess(study: Study, recording: Recording) -> Job:
 def _recording_figures(study: Study, recording: Recording) -> Job:
     store, processed = layout.store_file(recording), layout.preprocessed_store(recording)
     out = layout.figures_folder(recording)
-    marker = layout.preprocessed_marker(recording)
+    inputs, options = (store, layout.report_marker(recording)), ("--raw", store)
+    if has_steps(recording.modality):
+        inputs += (processed, layout.preprocessed_marker(recording))
+        options += ("--processed", processed)
     return Job(
         rule="recording_figures",
         wildcards={"recording": recording.name},
-        inputs=(store, layout.report_marker(recording), processed, marker),
+        inputs=inputs,
         outputs=(out,),
         settings={},
         code=QUALITY_CODE,
-        step=("quality", "--raw", store, "--processed", processed, "--output", out),
+        step=("quality", *options, "--output", out),
         record=f"{out}/figures.json",
     )
 
@@ -429,8 +432,11 @@ def _table(study: Study, run: Run) -> Job:
 def _report(study: Study) -> Job:
     inputs: list[str] = [layout.INDEX]
     for recording in study.recordings:
-        if has_steps(recording.modality) and not recording.exclude:
-            inputs += [layout.preprocessed_marker(recording), layout.figures_folder(recording)]
+        if recording.exclude:
+            continue
+        if has_steps(recording.modality):
+            inputs.append(layout.preprocessed_marker(recording))
+        inputs.append(layout.figures_folder(recording))
     for run in study.runs:
         for collection in run.collections:
             inputs += figure_files(run.analysis, collection.name, run.label)

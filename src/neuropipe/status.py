@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuropipe.plan import Job, make_plan
+from neuropipe.plan import Job, has_steps, make_plan
 from neuropipe.store.provenance import read_provenance
 from neuropipe.study import Study
 
@@ -350,15 +350,17 @@ def summary_cells(study: Study, cells: Sequence[Cell]) -> list[Cell]:
     Returns
     -------
     list of Cell
-        ``ingest`` and ``preprocess`` of each recording, ``result`` of each analysis and
-        collection, as far as `cells` has jobs of them.
+        ``ingest`` and, where its modality has steps, ``preprocess`` of each recording,
+        ``result`` of each analysis and collection, as far as `cells` has jobs of them.
     """
     found = []
-    steps = {
-        "ingest": ("ingest_recording",),
-        "preprocess": ("preprocess_recording", "recording_figures"),
-    }
     for recording in study.recordings:
+        steps = {
+            "ingest": ("ingest_recording",),
+            "preprocess": ("preprocess_recording", "recording_figures"),
+        }
+        if not has_steps(recording.modality):
+            steps = {"ingest": ("ingest_recording", "recording_figures")}
         for stage, rules in steps.items():
             own = [c for c in cells if c.stage in rules and c.collection == recording.name]
             found += [_combine(own, stage, recording.name, "")] if own else []

@@ -73,6 +73,15 @@ class Workflow:
 
         return values
 
+    def words(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
+        """Return a params function: one option with its values, nothing where a job has none."""
+
+        def values(wildcards: Wildcards) -> list[str]:
+            found = self.option(rule, name)(wildcards)
+            return [f"--{name}", *found] if found else []
+
+        return values
+
     def settings(self, rule: str) -> Callable[[Wildcards], str]:
         """Return a params function: the resolved settings as JSON."""
         return lambda wildcards: self.job(rule, wildcards).settings_json

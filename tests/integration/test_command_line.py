@@ -123,7 +123,7 @@ def test_options_after_the_target_are_ours_and_what_follows_two_dashes_is_not(st
     [
         (["ingest"], "--source"),
         (["preprocess"], "--input"),
-        (["quality", "--raw", "a.zarr"], "--processed"),
+        (["quality"], "--raw"),
         (["figures", "ntf"], "--input"),
         (["assemble"], "the name of the analysis"),
         (["index"], "--inputs"),

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from neuropipe.config.models import IngestConfig
+from neuropipe.config.recordings import Recording
 from neuropipe.errors import DataError
+from neuropipe.io.ingest import ingest_recording
 from neuropipe.report.quality import figures
+from neuropipe.report.quality.spikes import interval_histogram
 from neuropipe.report.quality.traces import (
     bin_means,
     choose_rows,
@@ -20,6 +24,8 @@ from neuropipe.report.quality.traces import (
     spectra,
     stretch,
 )
+from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
+from neuropipe.store.zarr import open_store
 
 SLUGS = ["traces", "overview", "spectrum", "missing"]
 
@@ -213,3 +219,51 @@ def test_store_without_series_is_an_error_that_names_it() -> None:
         figures(raw, xr.DataTree(processed.to_dataset().drop_vars("activity")))
     with pytest.raises(DataError, match="no group /raw"):
         figures(xr.DataTree(xr.Dataset(attrs=raw.attrs)), processed)
+
+
+def spike_store(tmp_path: Path, rates: tuple[float, ...] = (2.0, 8.0, 20.0, 0.0)) -> xr.DataTree:
+    """Ingest simulated spikes of the given rates."""
+    spikes = simulate_spikes(rates)
+    write_spike_nwb(spikes, tmp_path / "a.nwb")
+    row = Recording(name="sub-01_spikes", subject="01", modality="spikes", path="a.nwb")
+    ingest_recording(row, tmp_path / "a.nwb", IngestConfig(), tmp_path / "sub-01_spikes.zarr")
+    return open_store(tmp_path / "sub-01_spikes.zarr")
+
+
+def test_spike_figures_need_no_preprocessed_store(tmp_path: Path) -> None:
+    found = figures(spike_store(tmp_path))
+    assert list(found) == ["raster", "rate", "intervals", "units"]
+    for figure in found.values():
+        assert figure.title
+        assert "Good:" in figure.caption
+        assert "Bad:" in figure.caption
+        assert len(figure.table)
+    raster = found["raster"].table
+    assert raster["time"].between(25, 35).all()
+    assert len(raster) == sum(((t >= 25) & (t < 35)).sum() for t in simulate_spikes().times)
+    units = found["units"].table
+    assert list(units["n_spikes"]) == sorted(len(t) for t in simulate_spikes().times)[::-1]
+    assert list(units["unit"]) == ["12", "11", "10", "13"]
+    np.testing.assert_allclose(units["rate"], units["n_spikes"] / 60)
+
+
+def test_a_lonely_spike_still_gives_figures(tmp_path: Path) -> None:
+    tree = spike_store(tmp_path)
+    alone = tree["raw"].to_dataset().isel(spike=[0])
+    counts = xr.zeros_like(alone["n_spikes"])
+    counts[0] = 1
+    time = float(alone["spike_time"][0])
+    bounds = {name: alone[name] * 0 + time for name in ("observed", "obs_start", "obs_stop")}
+    raw = xr.DataTree.from_dict({"/raw": alone.assign(n_spikes=counts, **bounds)})
+    raw.attrs |= tree.attrs
+    found = figures(raw)
+    assert len(found) == 4
+    for figure in found.values():
+        figure.canvas.draw()
+
+
+def test_share_of_short_intervals() -> None:
+    share, short = interval_histogram(np.array([0.0, 0.001, 0.1, 0.2, 0.3]))
+    assert short == 0.25
+    assert share.sum() == pytest.approx(1)
+    assert np.isnan(interval_histogram(np.array([1.0]))[1])

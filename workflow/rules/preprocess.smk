@@ -39,9 +39,9 @@ rule recording_figures:
         runtime=flow.minutes("recording_figures"),
     params:
         raw=flow.option("recording_figures", "raw"),
-        processed=flow.option("recording_figures", "processed"),
+        processed=flow.words("recording_figures", "processed"),
         settings=flow.settings("recording_figures"),
         code=flow.code("recording_figures"),
     shell:
-        "python3 -m neuropipe step quality --raw {params.raw:q} --processed {params.processed:q}"
+        "python3 -m neuropipe step quality --raw {params.raw:q} {params.processed:q}"
         " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"

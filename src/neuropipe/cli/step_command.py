@@ -32,7 +32,7 @@ REQUIRED = {
     "ingest": ("source",),
     "index": ("inputs",),
     "preprocess": ("input",),
-    "quality": ("raw", "processed"),
+    "quality": ("raw",),
     "assemble": ("name", "inputs"),
     "figures": ("name", "input"),
     "table": ("name",),
@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", nargs="*", default=[], help="scatter keys, such as rank=3")
     parser.add_argument("--source", help="raw file or folder (ingest)")
     parser.add_argument("--raw", help="ingested store (quality)")
-    parser.add_argument("--processed", help="preprocessed store (quality)")
+    parser.add_argument(
+        "--processed", help="preprocessed store, if the modality has steps (quality)"
+    )
     parser.add_argument("--output", required=True, help="file, store or folder to write")
     parser.add_argument("--settings", default="{}", help="JSON text, or a YAML or JSON file")
     parser.add_argument("--seed", type=int, help="seed, unless the settings hold one")

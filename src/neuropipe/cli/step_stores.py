@@ -118,8 +118,11 @@ def quality(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     from neuropipe.report.quality import figures
     from neuropipe.store.zarr import open_store
 
-    raw, processed = open_store(Path(arguments.raw)), open_store(Path(arguments.processed))
-    marker = Path(arguments.processed).with_suffix(".json")
+    raw, processed = open_store(Path(arguments.raw)), None
+    marker = Path(arguments.raw).with_suffix(".report.json")
+    if arguments.processed:
+        processed = open_store(Path(arguments.processed))
+        marker = Path(arguments.processed).with_suffix(".json")
     with atomic_path(arguments.output) as folder:
         folder.mkdir()
         cards = []

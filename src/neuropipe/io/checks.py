@@ -235,15 +235,17 @@ def check_not_empty(sizes: Mapping[str, int], path: object) -> None:
             )
 
 
-def check_behavior_clocks(behavior: xr.Dataset | None, time: np.ndarray, path: object) -> None:
+def check_behavior_clocks(
+    behavior: xr.Dataset | None, time: np.ndarray | None, path: object
+) -> None:
     """Check that every behaviour clock runs while the recording does.
 
     Parameters
     ----------
     behavior : xarray.Dataset or None
         Variables along ``time_<stream>``, seconds on the clock of `time`.
-    time : numpy.ndarray
-        Sample times of the recording, shape ``(n_times,)``.
+    time : numpy.ndarray or None
+        Sample times of the recording, shape ``(n_times,)``; None checks each clock by itself.
 
     Raises
     ------
@@ -258,7 +260,7 @@ def check_behavior_clocks(behavior: xr.Dataset | None, time: np.ndarray, path: o
         clock = np.asarray(behavior[name].values, dtype=np.float64)
         where = f"{path}: behavior.{name}"
         check_times(clock, where)
-        if clock.size:
+        if clock.size and time is not None:
             _check_overlap(clock, time, where)
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from neuropipe.config.models import IngestConfig
     from neuropipe.config.recordings import Recording
-    from neuropipe.store.series import RecordingHandle, RecordingSchema
+    from neuropipe.store.series import RecordingHandle, RecordingSchema, SeriesSpec
 
 __all__ = ["ingest_recording"]
 
@@ -148,10 +148,23 @@ def _report(recording: Recording, prepared: _Prepared, content: str) -> dict[str
         "modality": recording.modality,
         "source": prepared.sources,
         "content_sha256": content,
-        "sizes": dict(zip(main.dims, main.shape, strict=True)),
-        "duration_s": round(float(prepared.raw["time"].values[-1]), 6),
+        "sizes": {**_rows(prepared.raw, main), **dict(zip(main.dims, main.shape, strict=True))},
+        "duration_s": round(float(_span(prepared.raw)[-1]), 6),
         "versions": versions(),
     }
+
+
+def _rows(raw: xr.Dataset, main: SeriesSpec) -> dict[str, int]:
+    """Return the number of units where the samples do not lie along them."""
+    return {"unit": raw.sizes["unit"]} if main.dims == ("spike",) else {}
+
+
+def _span(raw: xr.Dataset) -> np.ndarray:
+    """Return the sample times; without samples, start and stop of the observed time."""
+    if "time" in raw:
+        return np.asarray(raw["time"].values, dtype=np.float64)
+    observed = raw["observed"].values
+    return np.array([observed.min(), observed.max()])
 
 
 def _summary(report: Mapping[str, Any]) -> str:
@@ -170,17 +183,20 @@ def _prepare(
 
     schema = handle.schema()
     raw = schema.raw
-    time = np.asarray(raw["time"].values, dtype=np.float64)
+    time, sampled = _span(raw), "time" in raw
     rows = [dim for dim in raw.sizes if dim != "time"]
-    check_not_empty({dim: raw.sizes[dim] for dim in ("time", *rows)}, source)
-    check_times(time, f"{source}: time")
-    check_behavior_clocks(schema.behavior, time, source)
+    check_not_empty({dim: raw.sizes[dim] for dim in ("time", *rows) if dim in raw.sizes}, source)
+    if sampled:
+        check_times(time, f"{source}: time")
+    # Spikes have no clock of samples: their source states all times on one clock.
+    check_behavior_clocks(schema.behavior, time if sampled else None, source)
     issues = list(handle.issues)
     raw, label_issues = _label(raw, settings)
     issues += label_issues
-    t0 = float(time[0])
+    t0 = float(time[0]) if sampled else 0.0
     events = _shift_table(handle.events(), t0, ("onset",))
-    issues += _events_outside(events, time - t0, source)
+    if not any(issue.code == "OBSERVED_INFERRED" for issue in issues):
+        issues += _events_outside(events, time - t0, source)
     issues += _unmoved(schema.trials, t0, source)
     attrs = _attributes(recording, source, schema, issues)
     attrs["t0_source"] = t0 + float(schema.attrs.get("t0_source", 0.0))
@@ -195,13 +211,14 @@ def _prepare(
         "trials": _shift_table(schema.trials, t0, ("start", "stop")),
         "behavior": _shift_clocks(schema.behavior, t0),
     }
-    raw = raw.assign_coords(time=("time", time - t0, {"units": "s"}))
+    if sampled:
+        raw = raw.assign_coords(time=("time", time - t0, {"units": "s"}))
     return _Prepared(attrs, raw, schema, groups, issues, sources)
 
 
 def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Issue]]:
     """Add canonical names along ``roi``; a source without names gets empty labels."""
-    from neuropipe.io.calcium.handle import object_array
+    from neuropipe.io.arrays import object_array
     from neuropipe.store.atlas import load_atlas
     from neuropipe.store.labels import resolve_labels
 

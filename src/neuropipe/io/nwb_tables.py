@@ -104,7 +104,7 @@ def _is_below(item: Any, module: Any) -> bool:
 
 def _columns(table: Any, path: Path) -> dict[str, Any]:
     """Return the plain columns of a table: numbers, bool and text, one value per row."""
-    from neuropipe.io.calcium.handle import object_array
+    from neuropipe.io.arrays import object_array
 
     frame = table.to_dataframe()
     columns: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def trials_of(nwb: Any, path: Path) -> xr.Dataset | None:
 
 
 def _event_table(table: Any, path: Path) -> dict[str, np.ndarray]:
-    from neuropipe.io.calcium.handle import object_array
+    from neuropipe.io.arrays import object_array
 
     columns = _columns(table, path)
     onset = np.asarray(columns["start_time"], np.float64)

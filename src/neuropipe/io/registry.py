@@ -92,10 +92,13 @@ class Reader:
         return _load(self.open)(path, settings, override)
 
 
-def _refuse_pointers(path: Path) -> None:
-    from neuropipe.io.checks import refuse_pointers
+def _refuse_damaged(path: Path) -> None:
+    """Raise for what no reader can recognise because there are no data, or not all of them."""
+    from neuropipe.io.checks import HDF5_MAGIC, has_magic, open_hdf5, refuse_pointers
 
     refuse_pointers(path)
+    if has_magic(path, HDF5_MAGIC):
+        open_hdf5(path).close()
 
 
 @lru_cache(maxsize=1)
@@ -159,7 +162,7 @@ def match(
     path = Path(path)
     if not path.exists():
         if path.is_symlink():
-            _refuse_pointers(path)
+            _refuse_damaged(path)
         raise MissingInput(f"{path}: no such file or folder; check the column `path`")
     if name:
         return _match_named(path, modality, _named(name))
@@ -183,7 +186,7 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
         )
     hit = _load(reader.probe)(path)
     if hit is None:
-        _refuse_pointers(path)
+        _refuse_damaged(path)
         raise IngestError(
             "NOT_THIS_FORMAT",
             path,
@@ -194,7 +197,7 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
 
 
 def _no_reader(path: Path, modality: str | None, fitting: list[Reader]) -> IngestError:
-    _refuse_pointers(path)
+    _refuse_damaged(path)
     of = f" of {modality}" if modality else ""
     known = "; ".join(f"{r.name}: {' '.join(e or 'folder' for e in r.extensions)}" for r in fitting)
     return IngestError(

@@ -24,6 +24,7 @@ from neuropipe.store.schema import (
     parse_attributes,
 )
 from neuropipe.store.series import Block, SeriesSpec
+from neuropipe.store.spikes import BY_TIME, SpikeLedger
 from neuropipe.store.variables import clean_dataset, plain_attrs
 from neuropipe.store.zarr_arrays import (
     ArrayWriter,
@@ -105,7 +106,11 @@ def write_recording(
     parse_attributes(root, path)
     with atomic_path(path) as partial, new_store(partial) as group:
         writer = _RawWriter(group.create_group("raw"), raw, series, schema, path)
-        content = writer.write(blocks)
+        ledger = None if schema.clocked else SpikeLedger(raw, series[0].shape[0], path.name)
+        content = writer.write(blocks if ledger is None else ledger.watch(blocks))
+        if ledger is not None:
+            ledger.check()
+            ledger.write_by_time(group.create_group(BY_TIME))
         for name in GROUPS:
             if (ds := groups.get(name)) is not None:
                 write_dataset(group.create_group(name), clean_dataset(ds, f"/{name}"))

@@ -64,7 +64,7 @@ MODALITIES: dict[str, ModalitySchema] = {
         ("fluorescence", "neuropil", "dff", "deconvolved"),
         ("imaging_rate", "indicator", "space"),
     ),
-    "spikes": ModalitySchema("unit", ("spike_time", "spike_unit"), (), clocked=False),
+    "spikes": ModalitySchema("unit", ("spike_time", "spike_unit"), ("sample_rate",), clocked=False),
     "eeg": ModalitySchema("channel", ("signal",), ELECTRODE_ATTRS),
     "meg": ModalitySchema("channel", ("signal",), ELECTRODE_ATTRS),
     "ieeg": ModalitySchema(
@@ -362,3 +362,8 @@ def _check_main(checker: _Checker, ds: xr.Dataset, where: str, modality: Modalit
     if modality.clocked:
         checker.time(ds, where)
         checker.masks(ds, where, row)
+    elif where:
+        from neuropipe.store.spikes import spike_faults
+
+        for code, name, message in spike_faults(ds):
+            checker.fault(code, f"{where}/{name}", message)

@@ -21,6 +21,8 @@ __all__ = ["validate_store"]
 TOLERATED = {
     "check_subject_sex": "fill the column sex of the recordings table",
     "check_subject_age": "fill the column age of the recordings table",
+    "check_ascending_spike_times": "fine when times repeat only: ingest refuses unsorted ones",
+    "check_spike_times_not_in_samples": "fine when the few spikes fall on whole seconds",
     "check_data_orientation": "fine when the recording has fewer samples than rows",
 }
 

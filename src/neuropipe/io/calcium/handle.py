@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuropipe.io.arrays import behavior_dataset, object_array
 from neuropipe.store.series import Block, RecordingSchema, SeriesSpec
 
 if TYPE_CHECKING:
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["UNITS", "ArraySource", "CalciumHandle", "behavior_dataset", "object_array"]
 
 UNITS = {"fluorescence": "a.u.", "neuropil": "a.u.", "dff": "1", "deconvolved": "a.u."}
-
-
-def object_array(texts: Sequence[str]) -> np.ndarray:
-    """Return texts as an object array; fixed-width text is never stored."""
-    array = np.empty(len(texts), dtype=object)
-    array[:] = list(texts)
-    return array
 
 
 @dataclass(frozen=True)
@@ -134,29 +128,3 @@ class CalciumHandle:
     def events(self) -> xr.Dataset | None:
         """Return the events on the source clock, or None."""
         return self.event_table
-
-
-def behavior_dataset(
-    streams: Mapping[str, np.ndarray], variables: Mapping[str, tuple[str, np.ndarray]]
-) -> xr.Dataset | None:
-    """Return behaviour variables, each on the clock of its stream.
-
-    Parameters
-    ----------
-    streams : mapping of str to numpy.ndarray
-        Sample times per stream, source clock.
-    variables : mapping of str to (stream, values)
-        Values are ``(time,)`` or ``(time, column)``.
-    """
-    import xarray as xr
-
-    if not variables:
-        return None
-    used = {stream for stream, _ in variables.values()}
-    coords = {f"time_{s}": (f"time_{s}", np.asarray(streams[s], np.float64)) for s in sorted(used)}
-    data = {}
-    for name in sorted(variables):
-        stream, values = variables[name]
-        dims = (f"time_{stream}", f"{name}_column")[: values.ndim]
-        data[name] = (dims, values)
-    return xr.Dataset(data, coords)

@@ -19,15 +19,9 @@ from neuropipe.io.calcium.handle import (
     behavior_dataset,
     object_array,
 )
-from neuropipe.io.checks import (
-    HDF5_MAGIC,
-    check_session_start,
-    common_length,
-    decode_texts,
-    has_magic,
-    open_hdf5,
-)
+from neuropipe.io.checks import HDF5_MAGIC, common_length, decode_texts, has_magic
 from neuropipe.io.entities import entities_of
+from neuropipe.io.nwb_file import check_nwb_header, header_entities, read_nwb
 from neuropipe.io.nwb_tables import (
     behavior_of,
     events_of,
@@ -42,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["READER", "NwbSettings", "open_recording", "probe"]
 
-OWN_MARK = "scratch/neuropipe"
 LABEL_COLUMNS = ("label", "neuron", "neuron_name", "roi_name", "cell_name", "ID_labels", "name")
 CONFIDENCE_COLUMNS = ("label_confidence", "confidence", "id_confidence")
 KINDS = tuple(UNITS)
@@ -70,7 +63,7 @@ def probe(path: Path) -> ReaderMatch | None:
             if "nwb_version" not in file.attrs:
                 return None
             found = _has_roi_responses(file)
-            entities = _header_entities(file)
+            entities = header_entities(file)
     except OSError as error:
         if path.suffix.lower() != ".nwb":
             return None
@@ -94,15 +87,6 @@ def _has_roi_responses(file: Any) -> bool:
         if group in file and not found:
             file[group].visititems(look)
     return bool(found)
-
-
-def _header_entities(file: Any) -> dict[str, str]:
-    """Return the subject that the header names, when it can serve as a label."""
-    item = file.get("general/subject/subject_id")
-    if item is None:
-        return {}
-    text = decode_texts([item[()]], str(file.filename))[0]
-    return {"subject": text} if text.isalnum() else {}
 
 
 @dataclass(frozen=True)
@@ -306,44 +290,20 @@ def open_recording(path: Path, settings: NwbSettings, override: IngestOverride) 
     ConfigError
         The named series or column does not exist.
     """
-    with open_hdf5(path) as file:
-        if "nwb_version" not in file.attrs:
-            raise IngestError(
-                "NOT_THIS_FORMAT",
-                path,
-                "an HDF5 file, but without the mark of NWB",
-                "use the reader `hdf5` with a field map",
-            )
-        own = OWN_MARK in file
-        # pynwb fails on a naive time with a message that names neither field nor remedy.
-        if "session_start_time" in file:
-            text = decode_texts([file["session_start_time"][()]], str(path))[0]
-            check_session_start(text, f"{path}: session_start_time")
-    if own:
-        from neuropipe.io.calcium.own_nwb import OwnNwbHandle
+    if check_nwb_header(path, "use the reader `hdf5` with a field map"):
+        from neuropipe.io.own_nwb import OwnNwbHandle
 
-        return OwnNwbHandle(path)
+        return OwnNwbHandle(path, "calcium")
     from pynwb import NWBHDF5IO
 
     stream = NWBHDF5IO(path, "r", load_namespaces=True)
     try:
-        handle = _open_foreign(_read(stream, path), path, settings, override)
+        handle = _open_foreign(read_nwb(stream, path), path, settings, override)
     except BaseException:
         stream.close()
         raise
     handle.close = stream.close
     return handle
-
-
-def _read(stream: Any, path: Path) -> Any:
-    try:
-        return stream.read()
-    # A file that breaks its own schema raises whatever pynwb stumbles over first.
-    except Exception as error:
-        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise IngestError(
-            "NOT_THIS_FORMAT", path, f"pynwb cannot read it: {first}", "pynwb-validate says more"
-        ) from error
 
 
 READER = Reader(

@@ -12,9 +12,9 @@ from pydantic import Field
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.calcium.handle import ArraySource, CalciumHandle
-from neuropipe.io.calcium.npy import NpyArray, load_pickled
 from neuropipe.io.checks import common_length
 from neuropipe.io.entities import entities_of
+from neuropipe.io.npy import NpyArray, load_pickled
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:

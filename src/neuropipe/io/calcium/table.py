@@ -23,6 +23,7 @@ from neuropipe.io.calcium.laboratory import (
 from neuropipe.io.calcium.names import TraceNames
 from neuropipe.io.checks import head, refuse_pointers
 from neuropipe.io.entities import entities_of
+from neuropipe.io.long_table import header_of, is_spike_table
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.store.series import Block
 
@@ -52,8 +53,10 @@ class TableSettings(LaboratorySettings):
 def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a parquet file, or for text with a header and then mostly numbers.
 
-    A table of names beside the data is none.
+    A table of names beside the data is none, nor is one with a row per spike.
     """
+    if is_spike_table(header_of(path)):
+        return None
     if path.suffix.lower() == ".parquet":
         found = head(path, 4) == PARQUET_MAGIC
         return ReaderMatch("table", "calcium", path, entities_of(path)) if found else None

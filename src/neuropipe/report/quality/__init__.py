@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "figures"]
 
 # Modality -> function of the two stores; a new modality adds its line.
-FIGURES = {"calcium": "neuropipe.report.quality.calcium:calcium_figures"}
+FIGURES = {
+    "calcium": "neuropipe.report.quality.calcium:calcium_figures",
+    "spikes": "neuropipe.report.quality.spikes:spikes_figures",
+}
 
 
-def figures(raw: xr.DataTree, processed: xr.DataTree) -> dict[str, ReportFigure]:
+def figures(raw: xr.DataTree, processed: xr.DataTree | None = None) -> dict[str, ReportFigure]:
     """Return the data-quality figures of one recording.
 
     Parameters
     ----------
     raw : xarray.DataTree
         The ingested store.
-    processed : xarray.DataTree
-        The preprocessed store.
+    processed : xarray.DataTree or None
+        The preprocessed store; None for a modality without preprocessing.
 
     Returns
     -------

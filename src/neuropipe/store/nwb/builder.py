@@ -14,6 +14,7 @@ from hdmf.data_utils import AbstractDataChunkIterator, DataChunk
 from pynwb import ProcessingModule, TimeSeries
 from pynwb.core import ScratchData
 from pynwb.epoch import TimeIntervals
+from pynwb.misc import Units
 from pynwb.ophys import PlaneSegmentation
 
 from neuropipe.errors import DataError
@@ -31,15 +32,22 @@ __all__ = ["NwbBuilder"]
 RESERVED_COLUMNS = {
     "colnames",
     "description",
+    "electrode_group",
+    "electrodes",
     "has_mask",
     "id",
     "image_mask",
+    "obs_intervals",
     "pixel_mask",
+    "spike_times",
     "start_time",
     "stop_time",
     "tags",
     "timeseries",
     "voxel_mask",
+    "waveform_mean",
+    "waveform_sd",
+    "waveforms",
 }
 GZIP_LEVEL = 4
 MODULE_TEXT = {
@@ -244,7 +252,7 @@ class NwbBuilder:
 
 def _is_taken(title: str) -> bool:
     """Say whether NWB or pynwb gives the name of a column another meaning."""
-    owners = (TimeIntervals, PlaneSegmentation)
+    owners = (TimeIntervals, PlaneSegmentation, Units)
     return title in RESERVED_COLUMNS or any(hasattr(owner, title) for owner in owners)
 
 

@@ -138,11 +138,36 @@ def _from_clock(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.nda
     return expand_clock(entry["place"]["clock"], entry["shape"][0])
 
 
+def _per_unit(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    """Return what the index of the spikes tells: owner of each, or start and number per unit."""
+    stops = file[entry["place"]["index"]][...].astype(np.int64)
+    counts = np.diff(stops, prepend=0)
+    found = {
+        "spike_unit": np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        "unit_start": stops - counts,
+        "n_spikes": counts,
+    }
+    return found[entry["place"]["gives"]].astype(entry["dtype"], copy=False)
+
+
+def _from_ragged(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    """Return one column of intervals per unit as ``(interval, unit)``, NaN behind the last."""
+    place = entry["place"]
+    values = file[place["ragged"]][...].reshape(-1, 2)[:, place["column"]]
+    counts = np.diff(file[place["ragged_index"]][...].astype(np.int64), prepend=0)
+    padded = np.full(entry["shape"], np.nan)
+    for unit, part in enumerate(np.split(values, np.cumsum(counts)[:-1])):
+        padded[: len(part), unit] = part
+    return padded
+
+
 PLACES: dict[str, Callable[[h5py.File, Path, Mapping[str, Any]], Any]] = {
     "path": _from_path,
     "columns": _from_columns,
     "value": _from_value,
     "clock": _from_clock,
+    "index": _per_unit,
+    "ragged": _from_ragged,
 }
 
 

@@ -16,6 +16,7 @@ from neuropipe.errors import DataError
 from neuropipe.store.atomic import atomic_path
 from neuropipe.store.nwb.manifest import MANIFEST_NAME
 from neuropipe.store.schema import RootAttributes, parse_attributes
+from neuropipe.store.spikes import BY_TIME
 from neuropipe.store.variables import clean_dataset
 
 if TYPE_CHECKING:
@@ -40,8 +41,15 @@ def _calcium() -> Callable[[NwbBuilder, xr.Dataset], None]:
     return add_raw
 
 
+def _spikes() -> Callable[[NwbBuilder, xr.Dataset], None]:
+    from neuropipe.store.nwb.spikes import add_raw
+
+    return add_raw
+
+
 RAW_MAPPERS: dict[str, Callable[[], Callable[[NwbBuilder, xr.Dataset], None]]] = {
-    "calcium": _calcium
+    "calcium": _calcium,
+    "spikes": _spikes,
 }
 
 
@@ -117,7 +125,9 @@ def _fill(
     )
 
     groups = {
-        node.path: clean_dataset(node.to_dataset(inherit=False), node.path) for node in tree.subtree
+        node.path: clean_dataset(node.to_dataset(inherit=False), node.path)
+        for node in tree.subtree
+        if node.path != f"/{BY_TIME}"  # the spikes once more, in another order
     }
     if processed is not None:
         groups[PROCESSED] = clean_dataset(processed.to_dataset(), PROCESSED)

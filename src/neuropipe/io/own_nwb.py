@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuropipe.io.calcium.handle import UNITS
+from neuropipe.errors import IngestError
 from neuropipe.store.series import Block, RecordingSchema, SeriesSpec
 
 if TYPE_CHECKING:
@@ -25,17 +25,36 @@ KEPT_ATTRS = (
     "dataset_version",
     "t0_source",
 )
-# Found again from the times. Masks are kept: samples may be masked that are no NaN.
+# Found again from the times of samples. Masks are kept: samples may be masked that are no NaN.
 DERIVED = ("observed", "segment_start")
 
 
 class OwnNwbHandle:
-    """A file that we wrote: its tree holds everything, already on the store's terms."""
+    """A file that we wrote: its tree holds everything, already on the store's terms.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path : Path
+        The file.
+    modality : str
+        Modality that it is read as.
+
+    Raises
+    ------
+    IngestError
+        ``NOT_THIS_FORMAT``: the file holds another modality.
+    """
+
+    def __init__(self, path: Path, modality: str) -> None:
         from neuropipe.store.nwb import from_nwb
+        from neuropipe.store.schema import MODALITIES, modality_of
 
-        self._path, self._tree = path, from_nwb(path)
+        self._path, self._tree, self._modality = path, from_nwb(path), modality
+        self._schema = MODALITIES[modality]
+        found = modality_of(self._tree.attrs)
+        if found != modality:
+            text = f"neuropipe wrote it as {found}, the recordings table says {modality}"
+            raise IngestError("NOT_THIS_FORMAT", path, text, "correct the column `modality`")
         self.issues: list[Issue] = []
 
     def _group(self, name: str) -> xr.Dataset | None:
@@ -46,19 +65,19 @@ class OwnNwbHandle:
     def schema(self) -> RecordingSchema:
         """Return everything but the samples."""
         raw = self._group("raw")
-        names = [name for name in UNITS if name in raw.data_vars]
+        names = [name for name in self._schema.series if name in raw.data_vars]
         specs = [
             SeriesSpec(n, raw[n].dims, raw[n].shape, raw[n].dtype, dict(raw[n].attrs))
             for n in names
         ]
-        derived = [n for n in DERIVED if n in raw]
+        derived = [n for n in DERIVED if n in raw and self._schema.clocked]
         kept: Mapping[str, Any] = {
             key: value for key, value in self._tree.attrs.items() if key in KEPT_ATTRS
         }
         small = raw.drop_vars([*names, *derived])
         small.attrs = {key: v for key, v in raw.attrs.items() if key != "all_valid"}
         return RecordingSchema(
-            modality="calcium",
+            modality=self._modality,
             attrs=kept,
             raw=small,
             series=specs,
@@ -72,7 +91,7 @@ class OwnNwbHandle:
         from neuropipe.store.hashing import iter_blocks
 
         raw = self._group("raw")
-        for name in (name for name in UNITS if name in raw.data_vars):
+        for name in (name for name in self._schema.series if name in raw.data_vars):
             for start, values in iter_blocks(raw[name].variable, max_bytes):
                 yield Block(name, start, values)
 
