@@ -23,13 +23,29 @@ from neuropipe.study import Collection, Run, Study
 
 __all__ = ["Job", "make_plan"]
 
-# Modules of the store and of ingest that decide no value of a store.
+# Modules of the store and of ingest that decide no value of the store of a recording.
 _WITHOUT_EFFECT = {
-    "neuropipe.store": ("__init__", "atomic", "code", "layout", "provenance", "validate"),
-    "neuropipe.io": ("__init__", "scan"),
+    "neuropipe.store": (
+        "__init__",
+        "atomic",
+        "code",
+        "connectome",
+        "layout",
+        "provenance",
+        "validate",
+    ),
+    "neuropipe.io": ("__init__", "connectome", "scan"),
 }
 _FIGURE_MODULES = ("neuropipe.plotting",)
 PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
+CONNECTOME_CODE = (
+    "neuropipe.io.connectome",
+    "neuropipe.io.checks",
+    "neuropipe.store.atlas",
+    "neuropipe.store.atlases",
+    "neuropipe.store.connectome",
+    "neuropipe.store.labels",
+)
 QUALITY_CODE = ("neuropipe.report.quality", *_FIGURE_MODULES)
 _MAX_FOLDER_FILES = 2000
 _BASE_MB, _MB = 1000, 1_000_000
@@ -112,6 +128,8 @@ def _jobs(study: Study) -> Iterator[Job]:
     used = [recording for recording in study.recordings if not recording.exclude]
     for recording in used:
         yield _ingest(study, recording)
+    for name in study.config.ingest.connectomes:
+        yield _connectome(study, name)
     yield _index(study)
     for recording in used:
         if has_steps(recording.modality):
@@ -166,7 +184,7 @@ def _megabytes(root: Path, paths: Sequence[str]) -> float:
 
 
 def _ingest(study: Study, recording: Recording) -> Job:
-    ingest = study.config.ingest.model_dump(mode="json")
+    ingest = study.config.ingest.model_dump(mode="json", exclude={"connectomes"})
     readers, overrides = ingest.pop("readers"), ingest.pop("overrides")
     if recording.reader:
         readers = {name: readers[name] for name in readers if name == recording.reader}
@@ -213,6 +231,26 @@ def ingest_code(modality: str) -> tuple[str, ...]:
         if modality in reader.modalities and not reader.open.startswith("neuropipe."):
             modules.add(reader.open.partition(":")[0])
     return tuple(sorted(modules))
+
+
+def _connectome(study: Study, name: str) -> Job:
+    ingest = study.config.ingest
+    config = ingest.connectomes[name]
+    store = layout.connectome_store(name)
+    return Job(
+        rule="ingest_connectome",
+        wildcards={"connectome": name},
+        inputs=tuple(path for path in config.tables if (study.root / path).exists()),
+        outputs=(store, layout.connectome_marker(name)),
+        settings={
+            "connectome": config.model_dump(mode="json"),
+            "labels": ingest.labels.model_dump(mode="json", exclude={"ambiguous"}),
+            "strict": ingest.strict,
+        },
+        code=CONNECTOME_CODE,
+        step=("connectome", "--output", store),
+        record=layout.connectome_marker(name),
+    )
 
 
 def _index(study: Study) -> Job:
@@ -287,6 +325,7 @@ def assemble_code(analysis: Analysis) -> tuple[str, ...]:
         "neuropipe.preprocess.sampling",
         "neuropipe.preprocess.steps",
         "neuropipe.store.atlas",
+        "neuropipe.store.connectome",
     )
     return ("neuropipe.assemble" if own else module, *shared)
 
@@ -299,6 +338,11 @@ def figure_code(analysis: Analysis) -> tuple[str, ...]:
 def _assemble(study: Study, run: Run, collection: Collection) -> Job:
     stores, markers = _member_inputs(collection)
     out = layout.input_file(collection.name, run.label)
+    options: tuple[str, ...] = ()
+    if run.connectome is not None:
+        weights = layout.connectome_store(run.connectome)
+        markers = (*markers, weights, layout.connectome_marker(run.connectome))
+        options = ("--connectome", weights)
     return Job(
         rule="analysis_assemble",
         wildcards={"collection": collection.name, "analysis": run.label},
@@ -306,7 +350,7 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
         outputs=(out,),
         settings={"input": run.input.model_dump(mode="json")},
         code=assemble_code(run.analysis),
-        step=("assemble", run.analysis.name, "--inputs", *stores, "--output", out),
+        step=("assemble", run.analysis.name, "--inputs", *stores, *options, "--output", out),
         record=out,
     )
 
@@ -431,6 +475,7 @@ def _table(study: Study, run: Run) -> Job:
 
 def _report(study: Study) -> Job:
     inputs: list[str] = [layout.INDEX]
+    inputs += [layout.connectome_marker(name) for name in study.config.ingest.connectomes]
     for recording in study.recordings:
         if recording.exclude:
             continue

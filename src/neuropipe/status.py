@@ -195,7 +195,8 @@ class _Inspector:
         record = self.record(job.record)
         written = (self.root / job.record).stat().st_mtime
         texts = []
-        folder = self.root / Path(job.settings["recording"]["path"]).parent
+        recording = job.settings.get("recording", {"path": ""})  # tables lie below the study
+        folder = self.root / Path(recording["path"]).parent
         for entry in record.get("source", []):
             path = folder / entry["path"]
             if not path.is_file():
@@ -255,7 +256,7 @@ class _Inspector:
             return self._newer_inputs(job)
         texts = changed_settings(record.get("settings", {}), job.settings)
         texts += changed_code(record.get("code", {}), job.modules)
-        if job.rule == "ingest_recording":
+        if job.rule in ("ingest_recording", "ingest_connectome"):
             texts += self._source_changes(job)
         return texts + self._input_changes(job)
 
@@ -307,6 +308,12 @@ def _is_temporary(path: str) -> bool:
     return path.startswith("work/")
 
 
+def _subject(job: Job) -> str:
+    """Return the recording, collection or connectome that a job is about; "" for the study."""
+    named = (job.wildcards.get(key) for key in ("recording", "collection", "connectome"))
+    return next(filter(None, named), "")
+
+
 def job_cells(study: Study, plan: Mapping[str, Job] | None = None) -> list[Cell]:
     """Return one cell per job of the study, producers before consumers."""
     plan = make_plan(study) if plan is None else plan
@@ -317,7 +324,7 @@ def job_cells(study: Study, plan: Mapping[str, Job] | None = None) -> list[Cell]
         cells.append(
             Cell(
                 stage=job.rule,
-                collection=job.wildcards.get("recording", job.wildcards.get("collection", "")),
+                collection=_subject(job),
                 label=job.wildcards.get("analysis", ""),
                 state=state,
                 reasons=() if state == "failed" else reasons,
@@ -350,8 +357,9 @@ def summary_cells(study: Study, cells: Sequence[Cell]) -> list[Cell]:
     Returns
     -------
     list of Cell
-        ``ingest`` and, where its modality has steps, ``preprocess`` of each recording,
-        ``result`` of each analysis and collection, as far as `cells` has jobs of them.
+        ``ingest`` and, where its modality has steps, ``preprocess`` of each recording, ``ingest``
+        of each connectome, ``result`` of each analysis and collection, as far as `cells` has jobs
+        of them.
     """
     found = []
     for recording in study.recordings:
@@ -364,6 +372,9 @@ def summary_cells(study: Study, cells: Sequence[Cell]) -> list[Cell]:
         for stage, rules in steps.items():
             own = [c for c in cells if c.stage in rules and c.collection == recording.name]
             found += [_combine(own, stage, recording.name, "")] if own else []
+    for name in study.config.ingest.connectomes:
+        own = [c for c in cells if c.stage == "ingest_connectome" and c.collection == name]
+        found += [_combine(own, "ingest", name, "")] if own else []
     for run in study.runs:
         for collection in run.collections:
             own = [c for c in cells if c.label == run.label and c.collection == collection.name]

@@ -71,6 +71,11 @@ class Run:
     collections: tuple[Collection, ...]
     given: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def connectome(self) -> str | None:
+        """Name of the connectome that enters the input dataset, if its assembler takes one."""
+        return getattr(self.input, "connectome", None)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -293,9 +298,23 @@ def load_study(
         resolved.append(run)
     if config is not None:
         problems += _check_readers(config, recordings, where)
+        problems += _check_connectomes(config, runs, where)
     if problems or config is None:
         raise ConfigError("\n".join(problems))
     return Study(root, config, recordings, tuple(resolved), raw)
+
+
+def _check_connectomes(config: StudyConfig, runs: Sequence[Run], where: str) -> list[str]:
+    """Check that every connectome that an analysis names is one that is ingested."""
+    problems, known = [], list(config.ingest.connectomes)
+    for run in runs:
+        name = run.connectome
+        if name is not None and name not in known:
+            text = _unknown("connectome", name, known).replace(
+                "in this study", "under ingest.connectomes"
+            )
+            problems.append(f"{where}: analyses.{run.label}.input.connectome: {text}")
+    return problems
 
 
 def _check_readers(config: StudyConfig, recordings: Sequence[Recording], where: str) -> list[str]:

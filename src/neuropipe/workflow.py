@@ -73,14 +73,10 @@ class Workflow:
 
         return values
 
-    def words(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
-        """Return a params function: one option with its values, nothing where a job has none."""
-
-        def values(wildcards: Wildcards) -> list[str]:
-            found = self.option(rule, name)(wildcards)
-            return [f"--{name}", *found] if found else []
-
-        return values
+    def flag(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
+        """Return a params function: one option of the step with its values, or nothing."""
+        values = self.option(rule, name)
+        return lambda wildcards: [f"--{name}", *found] if (found := values(wildcards)) else []
 
     def settings(self, rule: str) -> Callable[[Wildcards], str]:
         """Return a params function: the resolved settings as JSON."""
@@ -137,7 +133,7 @@ class Workflow:
 
     def stores(self) -> list[str]:
         """Return every file of all stores, so that a deleted one is made again."""
-        rules = ("ingest_recording", "ingest_index", "preprocess_recording")
+        rules = ("ingest_recording", "ingest_connectome", "ingest_index", "preprocess_recording")
         return [path for job in self.plan.values() if job.rule in rules for path in job.outputs]
 
     def results(self, name: str | None = None) -> list[str]:

@@ -212,5 +212,6 @@ def test_scan_of_the_folder_reads_headers_only():
         "2022-08-02-38-data.h5",
         "celegans_nsm_swf702_4animals.h5",
         "suite2p_pynapple",
+        *(path.name for path in CALCIUM.glob("fly_heading/*.mat")),
     }
     assert rows["suite2p_pynapple"]["reader"] == "suite2p"

@@ -15,11 +15,13 @@ rule analysis_assemble:
     params:
         name=lambda wildcards: flow.study.run(wildcards.analysis).analysis.name,
         stores=flow.option("analysis_assemble", "inputs"),
+        connectome=flow.flag("analysis_assemble", "connectome"),
         settings=flow.settings("analysis_assemble"),
         code=flow.code("analysis_assemble"),
     shell:
         "python3 -m neuropipe step assemble {params.name} --inputs {params.stores:q}"
-        " --output {output:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
+        " {params.connectome:q} --output {output:q}"
+        " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
 rule analysis_fit:

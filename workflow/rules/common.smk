@@ -10,6 +10,7 @@ wildcard_constraints:
     recording=r"sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*_(calcium|spikes|eeg|meg|ieeg|fmri)",
     collection=r"(sub|cohort)-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*(_(calcium|spikes|eeg|meg|ieeg|fmri))?",
     analysis=r"[a-z][a-z0-9_]*",
+    connectome=r"[A-Za-z0-9][A-Za-z0-9_-]*",
 
 
 rule validate:

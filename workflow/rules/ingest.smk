@@ -1,4 +1,4 @@
-# Raw file -> store: one job per recording, then an index of all stores.
+# Raw file -> store: one job per recording or connectome, then an index of all recordings.
 rule ingest_recording:
     input:
         flow.inputs("ingest_recording"),
@@ -22,6 +22,28 @@ rule ingest_recording:
         code=flow.code("ingest_recording"),
     shell:
         "python3 -m neuropipe step ingest --source {params.source:q} --output {output.store:q}"
+        " --settings {params.settings:q} --threads {threads} 2> {log:q}"
+
+
+rule ingest_connectome:
+    input:
+        flow.inputs("ingest_connectome"),
+    output:
+        store=directory("stores/connectome/{connectome}.zarr"),
+        marker="stores/connectome/{connectome}.report.json",
+    log:
+        "logs/ingest_connectome/{connectome}.log",
+    conda:
+        "../../envs/neuropipe.yaml"
+    threads: 1
+    resources:
+        mem_mb=flow.mem_mb("ingest_connectome"),
+        runtime=flow.minutes("ingest_connectome"),
+    params:
+        settings=flow.settings("ingest_connectome"),
+        code=flow.code("ingest_connectome"),
+    shell:
+        "python3 -m neuropipe step connectome --output {output.store:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 

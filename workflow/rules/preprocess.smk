@@ -39,7 +39,7 @@ rule recording_figures:
         runtime=flow.minutes("recording_figures"),
     params:
         raw=flow.option("recording_figures", "raw"),
-        processed=flow.words("recording_figures", "processed"),
+        processed=flow.flag("recording_figures", "processed"),
         settings=flow.settings("recording_figures"),
         code=flow.code("recording_figures"),
     shell:

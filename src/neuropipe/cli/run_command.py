@@ -96,14 +96,14 @@ def _only(study: Study, plan: Mapping[str, Job], name: str) -> list[str]:
     wanted = [
         job.name
         for job in plan.values()
-        if name in (job.wildcards.get("recording"), job.wildcards.get("collection"))
+        if name in [job.wildcards.get(key) for key in ("recording", "collection", "connectome")]
     ]
     if not wanted:
         import difflib
 
         known = sorted(
             {w for j in plan.values() for k, w in j.wildcards.items()
-             if k in ("recording", "collection")}
+             if k in ("recording", "collection", "connectome")}
         )  # fmt: skip
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

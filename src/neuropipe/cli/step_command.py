@@ -1,6 +1,6 @@
 """Run one step by hand, exactly as the rules do.
 
-Common steps: ingest, index, preprocess, quality, assemble, figures, table, report.
+Common steps: ingest, connectome, index, preprocess, quality, assemble, figures, table, report.
 Analyses: `neuropipe step ANALYSIS STAGE --input my.nc --settings my.yaml --output result.nc`;
 without --parts the first stage `fit` runs the whole chain.
 """
@@ -20,6 +20,7 @@ __all__ = ["add_arguments", "run"]
 
 STEPS = {
     "ingest": "neuropipe.cli.step_stores:ingest",
+    "connectome": "neuropipe.cli.step_stores:connectome",
     "index": "neuropipe.cli.step_stores:index",
     "preprocess": "neuropipe.cli.step_stores:preprocess",
     "quality": "neuropipe.cli.step_stores:quality",
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", default="", help="stage, or name of the analysis")
     parser.add_argument("--input", help="input dataset or store")
     parser.add_argument("--inputs", nargs="+", default=[], help="input stores")
+    parser.add_argument("--connectome", help="store of a connectome (assemble)")
     parser.add_argument("--parts", nargs="*", default=[], help="parts of earlier stages")
     parser.add_argument("--key", nargs="*", default=[], help="scatter keys, such as rank=3")
     parser.add_argument("--source", help="raw file or folder (ingest)")

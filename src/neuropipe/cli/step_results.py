@@ -50,7 +50,13 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
     watch, analysis = Stopwatch(), get_analysis(arguments.name)
     inputs = checked(analysis.input_model, settings.get("input", {}), "input")
     trees = [open_store(Path(path)) for path in arguments.inputs]
-    dataset = load_object(analysis.assemble)(trees, inputs)
+    used, further = [Path(path) for path in arguments.inputs], {}
+    if arguments.connectome:
+        from neuropipe.store.connectome import open_connectome
+
+        used.append(Path(arguments.connectome))
+        further["connectome"] = open_connectome(arguments.connectome)
+    dataset = load_object(analysis.assemble)(trees, inputs, **further)
     _log_issues(dataset)
     write_dataset(
         dataset,
@@ -58,7 +64,7 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
         {
             "settings": dict(settings),
             "code": module_fingerprints(assemble_code(analysis)),
-            "inputs": input_hashes([_marker(Path(path)) for path in arguments.inputs]),
+            "inputs": input_hashes([_marker(path) for path in used]),
             "wall_s": watch.wall_s,
             "cpu_s": watch.cpu_s,
         },

@@ -1,4 +1,4 @@
-"""Steps on stores: ingest, index, preprocess, quality. They open, call and write."""
+"""Steps on stores: ingest, connectome, index, preprocess, quality. They open, call and write."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Any, cast
 
 from neuropipe import logs
 from neuropipe.config.load import check_model
-from neuropipe.config.models import IngestConfig, PreprocessConfig
+from neuropipe.config.models import (
+    ConnectomeConfig,
+    IngestConfig,
+    LabelConfig,
+    PreprocessConfig,
+)
 from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError
 from neuropipe.store.atomic import atomic_path, write_json
 from neuropipe.store.provenance import Stopwatch, input_hashes, read_provenance, write_provenance
 
-__all__ = ["index", "ingest", "preprocess", "quality"]
+__all__ = ["connectome", "index", "ingest", "preprocess", "quality"]
 
 
 def checked(model: type, values: Any, where: str) -> Any:
@@ -48,6 +53,25 @@ def ingest(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         config,
         Path(arguments.output),
         code=_code(ingest_code(recording.modality)),
+        record_settings=dict(settings),
+        overwrite=arguments.overwrite,
+    )
+
+
+def connectome(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Read the tables of one connectome and write its store and its report."""
+    from neuropipe.io.connectome.ingest import ingest_connectome
+    from neuropipe.plan import CONNECTOME_CODE
+
+    values = settings.get("connectome", {})
+    config = cast("ConnectomeConfig", checked(ConnectomeConfig, values, "connectome"))
+    labels = cast("LabelConfig", checked(LabelConfig, settings.get("labels", {}), "labels"))
+    ingest_connectome(
+        config,
+        Path(arguments.output),
+        labels=labels,
+        strict=bool(settings.get("strict", False)),
+        code=_code(CONNECTOME_CODE),
         record_settings=dict(settings),
         overwrite=arguments.overwrite,
     )

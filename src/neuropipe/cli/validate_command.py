@@ -82,6 +82,13 @@ def study_issues(study: Study) -> list[Issue]:
     These concern single recordings or analyses; the others still run.
     """
     issues = [issue for recording in study.recordings for issue in _source_issues(study, recording)]
+    for name, connectome in study.config.ingest.connectomes.items():
+        for path in connectome.tables:
+            if not (study.root / path).is_file():
+                where, hint = f"ingest.connectomes.{name}: {path}", "correct the path"
+                issues.append(
+                    Issue("MISSING_FILE", where, "the file does not exist", hint, "error")
+                )
     for run in study.runs:
         if not run.collections:
             text = f"analyses.{run.label}: no recording matches its input"

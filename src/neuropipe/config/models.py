@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "CalciumPreprocess",
+    "ConnectomeConfig",
     "ExecutionConfig",
     "IngestConfig",
     "InputConfig",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 Positive = Annotated[float, Field(gt=0)]
+ConnectomeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -69,6 +71,48 @@ class IngestOverride(StrictModel):
     )
 
 
+KindName = Literal["chemical", "gap", "functional"]
+
+
+class ConnectomeConfig(StrictModel):
+    """One connectome: a table, or the consensus of several."""
+
+    path: str | None = Field(
+        None, description="Table of the connectome, relative to the study folder."
+    )
+    paths: list[str] = Field(
+        default_factory=list,
+        description="Several tables in place of `path`: the mean over those that measured a pair.",
+    )
+    gap_conflict: Literal["mean", "max", "sum", "error"] = Field(
+        "mean", description="Weight of a gap junction whose two directions are listed differently."
+    )
+    kind: KindName | None = Field(
+        None, description="What the weights are, for a matrix or a table without column `type`."
+    )
+    sheets: dict[KindName, str] = Field(
+        default_factory=dict, description="Sheets of a spreadsheet: kind -> name of the sheet."
+    )
+    blank: Literal["zero", "missing"] | None = Field(
+        None,
+        description="Empty cells of a matrix; null: zero for synapse counts, missing for "
+        "functional weights.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ConnectomeConfig:
+        if (self.path is None) == (not self.paths):
+            raise ValueError("needs `path: <table>` or `paths: [<table>, ...]`, one of the two")
+        if len(set(self.paths)) < len(self.paths):
+            raise ValueError("`paths` lists a table twice; write each once")
+        return self
+
+    @property
+    def tables(self) -> list[str]:
+        """All tables, in the order given."""
+        return [self.path] if self.path is not None else list(self.paths)
+
+
 class IngestConfig(StrictModel):
     """How source files become stores."""
 
@@ -78,6 +122,9 @@ class IngestConfig(StrictModel):
     )
     timing: TimingConfig = Field(default_factory=TimingConfig, description="Time in NWB files.")
     labels: LabelConfig = Field(default_factory=LabelConfig, description="Neuron names.")
+    connectomes: dict[ConnectomeName, ConnectomeConfig] = Field(
+        default_factory=dict, description="Connectome tables, by the name of their store."
+    )
     readers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="Settings of a reader for all its recordings, by reader name.",

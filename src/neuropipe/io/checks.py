@@ -26,6 +26,7 @@ __all__ = [
     "head",
     "inside",
     "open_hdf5",
+    "read_text",
     "refuse_pointers",
 ]
 
@@ -81,6 +82,25 @@ def refuse_pointers(path: Path) -> None:
     if b".git/annex/objects/" in text and len(start) < HEAD_BYTES:
         hint = "git annex get fetches the data"
         raise IngestError("NOT_THIS_FORMAT", path, "it is a git-annex link, not data", hint)
+
+
+def read_text(path: Path) -> str:
+    """Return UTF-8 text, with or without byte order mark.
+
+    Raises
+    ------
+    IngestError
+        ``MISSING_SIDECAR``, ``ENCODING`` or ``NOT_THIS_FORMAT``.
+    """
+    if not path.is_file() and not path.is_symlink():
+        raise IngestError("MISSING_SIDECAR", path, "no such file", "correct its path")
+    refuse_pointers(path)
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise IngestError(
+            "ENCODING", path, f"not UTF-8 text: {error}", "save the table as UTF-8"
+        ) from error
 
 
 def open_hdf5(path: Path) -> Any:

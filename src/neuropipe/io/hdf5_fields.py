@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.checks import decode_texts, open_hdf5
 
-__all__ = ["Fields"]
+__all__ = ["FieldSource", "Fields"]
+
+
+class FieldSource(Protocol):
+    """What a reader with a field map asks of a file; `Fields` says what each does."""
+
+    def array(self, name: str) -> Any: ...  # noqa: D102
+
+    def numbers(self, name: str) -> Any: ...  # noqa: D102
+
+    def traces(self, name: str) -> Any: ...  # noqa: D102
+
+    def position(self, name: str | None, n_rois: int) -> np.ndarray | None: ...  # noqa: D102
+
+    def attribute(self, name: str) -> str: ...  # noqa: D102
+
+    def matrices(self) -> list[str]: ...  # noqa: D102
+
+    def where(self, name: str) -> str: ...  # noqa: D102
+
+    def close(self) -> None: ...  # noqa: D102
 
 
 class Fields:

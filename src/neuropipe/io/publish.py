@@ -177,7 +177,8 @@ def publish(folder: Path, output: Path, report: dict[str, Any]) -> None:
     final = output.with_name(f"{output.stem}.report.json")
     staged = folder / final.name
     write_json(staged, report)
-    _exchange(folder, output.parent, (output.name, f"{output.stem}.nwb", final.name))
+    names = (output.name, f"{output.stem}.nwb", final.name)
+    _exchange(folder, output.parent, [name for name in names if (folder / name).exists()])
 
 
 def _exchange(folder: Path, target: Path, names: Sequence[str]) -> None:

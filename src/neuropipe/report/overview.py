@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from neuropipe.report.markup import anchor, format_duration, format_number, href
 from neuropipe.report.parameters import Row, differing_settings
 from neuropipe.report.sections import duration_s
 from neuropipe.report.sources import Link, Table, read_json, read_table
-from neuropipe.store.layout import report_marker, table_file
+from neuropipe.store.layout import connectome_marker, report_marker, table_file
 
 if TYPE_CHECKING:
     from neuropipe.status import Cell
@@ -167,6 +168,17 @@ def matrix(study: Study, known: Mapping[tuple[str, str], State], names: Names) -
     return Matrix((*stages, *labels), tuple(rows))
 
 
+def _connectome(study: Study, name: str) -> str:
+    """Return what the store of a connectome holds."""
+    tables = read_json(study.root / connectome_marker(name)).get("tables")
+    if not tables:
+        return f"{name}: not ingested"
+    if len(tables) > 1:
+        return f"{name}: consensus of {len(tables)} tables"
+    listed = ", ".join(f"{count} {kind}" for kind, count in tables[0]["connections"].items())
+    return f"{name}: {tables[0]['neurons']} neurons, {listed} connections"
+
+
 def study_card(study: Study) -> tuple[tuple[str, str], ...]:
     """Return the facts of the title card."""
     recordings = study.recordings
@@ -174,6 +186,7 @@ def study_card(study: Study) -> tuple[tuple[str, str], ...]:
     lengths = [duration_s(read_json(study.root / report_marker(r))) for r in recordings]
     known = [length for length in lengths if length is not None]
     cohorts = dict.fromkeys(r.cohort for r in recordings if r.cohort)
+    connectomes = study.config.ingest.connectomes
     total = format_duration(float(sum(known))) if known else ""
     if known and len(known) < len(recordings):
         total += f" ({len(known)} of {len(recordings)} recordings)"
@@ -184,6 +197,7 @@ def study_card(study: Study) -> tuple[tuple[str, str], ...]:
         ("Modalities", ", ".join(dict.fromkeys(r.modality for r in recordings))),
         ("Cohorts", ", ".join(cohorts)),
         ("Recorded", total),
+        ("Connectomes", "; ".join(map(partial(_connectome, study), connectomes))),
         ("Analyses", len(study.runs)),
     ]
     return tuple((key, str(value)) for key, value in pairs if value not in ("", 0))

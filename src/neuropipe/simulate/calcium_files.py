@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "write_caiman_hdf5",
     "write_calcium_hdf5",
     "write_calcium_nwb",
     "write_calcium_table",
+    "write_matlab_file",
     "write_suite2p_folder",
 ]
 
@@ -167,6 +169,156 @@ def write_suite2p_folder(
     np.save(path / "spks.npy", (rises if spikes else 0 * rises).astype(np.float32))
     np.save(path / "iscell.npy", np.stack([probability > 0.5, probability], axis=1).astype(float))
     return {"rate_hz": float((len(time) - 1) / (time[-1] - time[0]))}
+
+
+def write_caiman_hdf5(
+    data: xr.Dataset,
+    subject: str,
+    path: Path | str,
+    *,
+    seed: int = 0,
+    evaluated: bool = True,
+    rate: bool = True,
+) -> dict[str, Any]:
+    """Write one subject as CaImAn saves its results: ``/estimates`` and ``/params``.
+
+    Each component has a footprint of 3 x 3 pixels; what was not computed is the text
+    ``NoneType``, as in files of CaImAn.
+
+    Parameters
+    ----------
+    evaluated : bool
+        Write ``idx_components``: every second component was accepted.
+    rate : bool
+        Write ``/params/data/fr``; without it the settings hold the rate.
+
+    Returns
+    -------
+    dict
+        Settings of the reader ``caiman``.
+    """
+    import h5py
+    from scipy import sparse
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values, time, names = _traces(data, subject, None)
+    dims, order = (40, 50), _shuffle(seed, subject, len(names))
+    footprints = sparse.lil_matrix((dims[0] * dims[1], len(names)))
+    for k, place in enumerate(order):
+        y, x = 3 + 4 * (int(place) // 10), 3 + 4 * (int(place) % 10)
+        box = [(x + dx) * dims[0] + y + dy for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+        footprints[box, k] = 1.0 / 9
+    footprints = footprints.tocsc()
+    frequency = float((len(time) - 1) / (time[-1] - time[0]))
+    with h5py.File(path, "w") as file:
+        estimates = file.create_group("estimates")
+        estimates["C"] = BASELINE * (1.0 + 0.1 * values.T)
+        estimates["F_dff"] = 0.1 * values.T
+        estimates["S"] = np.diff(values.T, axis=1, prepend=values.T[:, :1]).clip(min=0)
+        for part in ("data", "indices", "indptr", "shape"):
+            estimates[f"A/{part}"] = np.asarray(getattr(footprints, part))
+        accepted = np.arange(0, len(names), 2)
+        estimates["idx_components"] = accepted if evaluated else "NoneType"
+        estimates["idx_components_bad"] = "NoneType"
+        file["dims"] = np.array(dims)
+        file["params/data/fr"] = frequency if rate else "NoneType"
+    return {} if rate else {"rate_hz": frequency}
+
+
+def write_matlab_file(
+    data: xr.Dataset,
+    subject: str,
+    path: Path | str,
+    *,
+    version: str = "5",
+    labels: Mapping[str, str] | Sequence[str] | None = None,
+    behavior: Mapping[str, np.ndarray] | None = None,
+    times: bool = True,
+) -> dict[str, Any]:
+    """Write one subject as a MATLAB file with structs and a cell array of names.
+
+    Parameters
+    ----------
+    version : {"5", "7.3"}
+        MAT-file version; 7.3 is HDF5 with arrays turned round and references for cells.
+    behavior : mapping of str to array, optional
+        Variables at twice the rate, with times of their own, ``(n,)``.
+    times : bool
+        Write sample times; without them the frame rate only.
+
+    Returns
+    -------
+    dict
+        Settings of the reader ``matlab``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values, time, names = _traces(data, subject, labels)
+    imaging: dict[str, Any] = {"dff": values.T, "names": names}
+    imaging |= {"t": time[:, None] + CLOCK_START_S} if times else {}
+    imaging["fps"] = np.array([[(len(time) - 1) / (time[-1] - time[0])]])
+    content: dict[str, Any] = {"imaging": imaging}
+    datasets: dict[str, Any] = {"traces": "imaging.dff", "names": "imaging.names"}
+    datasets |= {"time": "imaging.t"} if times else {"fps": "imaging.fps"}
+    if behavior:
+        series = {name: np.asarray(values)[:, None] for name, values in behavior.items()}
+        n = len(next(iter(series.values())))
+        step = float((time[-1] - time[0]) / (len(time) - 1)) / 2
+        start = time[0] + (CLOCK_START_S if times else 0.0)
+        content["ball"] = {"t": (start + step * np.arange(n))[:, None], **series}
+        datasets["behavior"] = {
+            name: {"path": f"ball.{name}", "time": "ball.t", "stream": "ball"}
+            for name in sorted(behavior)
+        }
+    _MATLAB_WRITERS[version](path, content)
+    order = {} if times else {"orientation": "roi_time"}
+    return {"kind": "dff", "datasets": datasets, **order}
+
+
+def _write_matlab_5(path: Path, content: Mapping[str, Any]) -> None:
+    from scipy.io import savemat
+
+    cells = {
+        key: {k: np.array(v, dtype=object) if isinstance(v, list) else v for k, v in part.items()}
+        for key, part in content.items()
+    }
+    savemat(path, cells)
+
+
+def _write_matlab_73(path: Path, content: Mapping[str, Any]) -> None:
+    import h5py
+
+    def mark(item: Any, kind: str) -> Any:
+        item.attrs["MATLAB_class"] = np.bytes_(kind)
+        return item
+
+    with h5py.File(path, "w", userblock_size=512) as file:
+        refs = file.create_group("#refs#")
+        for key, part in content.items():
+            group = mark(file.create_group(key), "struct")
+            for name, value in part.items():
+                if not isinstance(value, list):
+                    mark(group.create_dataset(name, data=np.asarray(value).T), "double")
+                    continue
+                cells = []
+                for k, text in enumerate(value):
+                    codes = np.frombuffer(text.encode("utf-16-le"), np.uint16)[:, None]
+                    if not text:  # MATLAB stores the size of what is empty, not its values
+                        codes = np.zeros(2, np.uint64)
+                    letter = mark(refs.create_dataset(f"{name}{k}", data=codes), "char")
+                    letter.attrs["MATLAB_int_decode"] = np.int32(2)
+                    if not text:
+                        letter.attrs["MATLAB_empty"] = np.uint8(1)
+                    cells.append(letter.ref)
+                data = np.array(cells, dtype=h5py.ref_dtype)[:, None]
+                mark(group.create_dataset(name, data=data, dtype=h5py.ref_dtype), "cell")
+    header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124)
+    with path.open("r+b") as stream:
+        stream.write(header + b"\x00\x02IM")
+
+
+_MATLAB_WRITERS = {"5": _write_matlab_5, "7.3": _write_matlab_73}
 
 
 def write_calcium_nwb(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from neuropipe.errors import Issue
 from neuropipe.store.atlas import Atlas
 
-__all__ = ["LabelTable", "resolve_labels"]
+__all__ = ["LabelTable", "canonical_name", "resolve_labels"]
 
 SILENT = frozenset({"", "MERGE", "NONE", "NAN", "N/A", "NA", "NULL"})
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
@@ -72,6 +72,18 @@ def _exact(word: str, atlas: Atlas) -> str:
         if atlas.type_of(name) == "motor":
             return name
     return ""
+
+
+def canonical_name(label: str, atlas: Atlas) -> str:
+    """Return the canonical name that a label spells out, or empty: no part of it is guessed.
+
+    Examples
+    --------
+    >>> from neuropipe.store.atlas import load_atlas
+    >>> canonical_name("vb02", load_atlas()), canonical_name("AVA", load_atlas())
+    ('VB2', '')
+    """
+    return _exact(label.strip().upper(), atlas)
 
 
 def _is_subsequence(part: str, whole: str) -> bool:

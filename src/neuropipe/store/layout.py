@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from neuropipe.config.recordings import Recording
 
 __all__ = [
+    "connectome_marker",
+    "connectome_store",
     "figures_folder",
     "input_file",
     "log_file",
@@ -42,6 +44,16 @@ def store_file(recording: Recording, suffix: str = ".zarr") -> str:
 def report_marker(recording: Recording) -> str:
     """Return the report of an ingest, its completion marker."""
     return store_file(recording, ".report.json")
+
+
+def connectome_store(name: str) -> str:
+    """Return the store of a connectome."""
+    return f"stores/connectome/{name}.zarr"
+
+
+def connectome_marker(name: str) -> str:
+    """Return the report of a connectome's ingest, its completion marker."""
+    return f"stores/connectome/{name}.report.json"
 
 
 def preprocessed_store(recording: Recording) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuropipe.errors import DataError, IngestError, Issue, MissingInput
+from neuropipe.store.connectome import check_connectome, is_connectome
 from neuropipe.store.hashing import content_sha256
 from neuropipe.store.schema import check_tree
 from neuropipe.store.zarr import open_store
@@ -64,7 +65,10 @@ def validate_store(path: Path | str) -> list[Issue]:
 
 
 def _check_zarr(path: Path) -> list[Issue]:
-    return _check_content(open_store(path), path)
+    tree = open_store(path)
+    if is_connectome(tree.attrs):
+        return check_connectome(tree, path)
+    return _check_content(tree, path)
 
 
 def _check_content(tree: xr.DataTree, path: Path) -> list[Issue]:

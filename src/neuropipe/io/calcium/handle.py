@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
     from neuropipe.errors import Issue
 
-__all__ = ["UNITS", "ArraySource", "CalciumHandle", "behavior_dataset", "object_array"]
+__all__ = [
+    "UNITS",
+    "ArraySource",
+    "CalciumHandle",
+    "behavior_dataset",
+    "is_all_zero",
+    "object_array",
+]
 
 UNITS = {"fluorescence": "a.u.", "neuropil": "a.u.", "dff": "1", "deconvolved": "a.u."}
 
@@ -128,3 +135,11 @@ class CalciumHandle:
     def events(self) -> xr.Dataset | None:
         """Return the events on the source clock, or None."""
         return self.event_table
+
+
+def is_all_zero(array: Any) -> bool:
+    """Tell whether an array ``(roi, time)`` on disk holds zeros only; read in blocks."""
+    step = max(1, (8 << 20) // max(1, array.shape[1] * array.dtype.itemsize))
+    return not any(
+        np.any(np.asarray(array[start : start + step])) for start in range(0, len(array), step)
+    )

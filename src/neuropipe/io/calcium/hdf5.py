@@ -21,7 +21,7 @@ from neuropipe.io.calcium.laboratory import (
 from neuropipe.io.calcium.names import TraceNames
 from neuropipe.io.checks import HDF5_MAGIC, common_length, decode_texts, has_magic
 from neuropipe.io.entities import entities_of
-from neuropipe.io.hdf5_fields import Fields
+from neuropipe.io.hdf5_fields import Fields, FieldSource
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
     from neuropipe.config.models import IngestOverride
 
-__all__ = ["READER", "Datasets", "Hdf5Settings", "Interval", "Variable", "open_recording", "probe"]
+__all__ = [
+    "READER",
+    "Datasets",
+    "Hdf5Settings",
+    "Interval",
+    "Variable",
+    "open_fields",
+    "open_recording",
+    "probe",
+]
 
 MAIN_STREAM = "behavior"
 
@@ -85,14 +94,14 @@ class Hdf5Settings(LaboratorySettings):
 
 
 def probe(path: Path) -> ReaderMatch | None:
-    """Return a match for any HDF5 file that is not NWB; the header only is read."""
+    """Return a match for any HDF5 file that has no reader of its own; the header only is read."""
     if not has_magic(path, HDF5_MAGIC):
         return None
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            if "nwb_version" in file.attrs:
+            if "nwb_version" in file.attrs or "estimates/C" in file:  # NWB, CaImAn
                 return None
     except OSError as error:
         issue = Issue("TRUNCATED", str(path), str(error), "copy the file again", "error")
@@ -134,7 +143,7 @@ class _Opening:
     """Collect the parts of one recording from an open file."""
 
     def __init__(
-        self, path: Path, settings: Hdf5Settings, override: IngestOverride, fields: Fields
+        self, path: Path, settings: Hdf5Settings, override: IngestOverride, fields: FieldSource
     ) -> None:
         self.path, self.settings, self.fields = path, settings, fields
         self.trim = override.trim
@@ -314,7 +323,7 @@ def _coordinates(
     return xr.Dataset(coords=coords)
 
 
-def _session_start(fields: Fields, settings: Hdf5Settings) -> Mapping[str, str]:
+def _session_start(fields: FieldSource, settings: Hdf5Settings) -> Mapping[str, str]:
     if settings.session_start is None:
         return {}
     return {"session_start": fields.attribute(settings.session_start)}
@@ -330,7 +339,13 @@ def open_recording(path: Path, settings: Hdf5Settings, override: IngestOverride)
     ConfigError
         The field map does not say where the traces lie, or cannot tell rows from samples.
     """
-    fields = Fields(path, settings.group)
+    return open_fields(path, settings, override, Fields(path, settings.group))
+
+
+def open_fields(
+    path: Path, settings: Hdf5Settings, override: IngestOverride, fields: FieldSource
+) -> CalciumHandle:
+    """Open a recording whose fields were found: HDF5, or another format with named arrays."""
     try:
         opening = _Opening(path, settings, override, fields)
         if settings.datasets.traces is None:

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from neuropipe.config.models import StrictModel
 from neuropipe.errors import IngestError
-from neuropipe.io.checks import refuse_pointers
+from neuropipe.io.checks import read_text
 
-__all__ = ["NamesColumns", "TraceNames", "read_names", "read_text"]
+__all__ = ["NamesColumns", "TraceNames", "read_names"]
 
 LABEL_COLUMNS = ("label", "name", "neuron", "neuron_name")
 INDEX_COLUMNS = ("index", "trace_index", "trace_index_1based", "trace_index_0based", "trace", "roi")
@@ -39,25 +39,6 @@ class TraceNames:
 
     labels: tuple[str, ...]
     confidence: tuple[float, ...] | None
-
-
-def read_text(path: Path) -> str:
-    """Return UTF-8 text, with or without byte order mark.
-
-    Raises
-    ------
-    IngestError
-        ``MISSING_SIDECAR``, ``ENCODING`` or ``NOT_THIS_FORMAT``.
-    """
-    if not path.is_file() and not path.is_symlink():
-        raise IngestError("MISSING_SIDECAR", path, "no such file", "correct its path")
-    refuse_pointers(path)
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise IngestError(
-            "ENCODING", path, f"not UTF-8 text: {error}", "save the table as UTF-8"
-        ) from error
 
 
 def _csv_rows(text: str) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import IngestError, Issue
-from neuropipe.io.calcium.handle import ArraySource, CalciumHandle
+from neuropipe.io.calcium.handle import ArraySource, CalciumHandle, is_all_zero
 from neuropipe.io.checks import common_length
 from neuropipe.io.entities import entities_of
 from neuropipe.io.npy import NpyArray, load_pickled
@@ -110,13 +110,6 @@ def _rate(
     return float(rate or stated or np.nan), files
 
 
-def _is_all_zero(array: NpyArray) -> bool:
-    step = max(1, (8 << 20) // max(1, array.shape[1] * array.dtype.itemsize))
-    return not any(
-        np.any(np.asarray(array[start : start + step])) for start in range(0, len(array), step)
-    )
-
-
 def _open_series(
     folder: Path, truncated_ok: bool, issues: list[Issue]
 ) -> dict[str, tuple[Path, NpyArray]]:
@@ -131,7 +124,7 @@ def _open_series(
                 "LENGTH_MISMATCH", path, f"shape {array.shape}, (roi, time) expected", ""
             )
         issues += array.issues
-        if name == "deconvolved" and array.shape[0] and _is_all_zero(array):
+        if name == "deconvolved" and array.shape[0] and is_all_zero(array):
             message = "all deconvolved values are zero; left out"
             issues.append(Issue("ALL_ZERO", str(path), message, "run suite2p's deconvolution"))
             continue

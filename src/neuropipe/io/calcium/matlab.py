@@ -1,0 +1,255 @@
+"""MATLAB files of a laboratory (v5 to v7.3), read through a field map in the settings."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from neuropipe.config.models import Positive, StrictModel
+from neuropipe.errors import ConfigError, IngestError
+from neuropipe.io.calcium.hdf5 import Datasets, Hdf5Settings, open_fields
+from neuropipe.io.calcium.laboratory import TIME_UNITS
+from neuropipe.io.checks import has_magic, refuse_pointers
+from neuropipe.io.entities import entities_of
+from neuropipe.io.registry import Reader, ReaderMatch
+
+if TYPE_CHECKING:
+    from neuropipe.config.models import IngestOverride
+    from neuropipe.io.calcium.handle import CalciumHandle
+
+__all__ = ["READER", "MatlabFields", "MatlabSettings", "SampleClock", "open_recording", "probe"]
+
+MAGIC = b"MATLAB"
+
+
+class SampleClock(StrictModel):
+    """Times given as sample numbers of an acquisition clock."""
+
+    path: str = Field(description="Field of the sample numbers.")
+    rate_hz: Positive = Field(description="Rate of the acquisition clock.")
+    every: int = Field(
+        1, ge=1, description="Of so many sample numbers one is taken: planes per volume."
+    )
+    offset_s: float = Field(0.0, description="Seconds added, to bring it to another clock.")
+
+
+class MatlabDatasets(Datasets):
+    """Fields of the file; dots lead into structs, as in MATLAB (``positionDat.t``)."""
+
+    time: str | SampleClock | None = Field(  # type: ignore[assignment]
+        None, description="Sample times: a field, or {path, rate_hz, every, offset_s}."
+    )
+    fps: str | None = Field(None, description="Field of the frame rate, when there are no times.")
+
+
+class MatlabSettings(Hdf5Settings):
+    """Field map of the MATLAB files of one laboratory."""
+
+    group: str = Field("", description="Struct that fields are looked up in; empty: the file.")
+    datasets: MatlabDatasets = Field(
+        default_factory=MatlabDatasets, description="Where the fields lie."
+    )
+    session_start: str | None = Field(
+        None, description="Field with the start of the session, ISO 8601 with UTC offset."
+    )
+
+
+def probe(path: Path) -> ReaderMatch | None:
+    """Return a match for a file whose header says MATLAB."""
+    if not has_magic(path, MAGIC):
+        return None
+    return ReaderMatch("matlab", "calcium", path, entities_of(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from pymatreader import read_mat
+
+    refuse_pointers(path)
+    if not has_magic(path, MAGIC):
+        raise IngestError(
+            "NOT_THIS_FORMAT",
+            path,
+            "the header does not say MATLAB",
+            "correct the column `reader`, or copy the file again",
+        )
+    try:
+        with warnings.catch_warnings():
+            # Objects of classes (figures, tables) that nobody but MATLAB can read.
+            warnings.filterwarnings("ignore", category=UserWarning)
+            return read_mat(str(path))
+    # A cut file raises whatever the two readers stumble over first.
+    except Exception as error:
+        text = f"cannot be read ({type(error).__name__}: {error})"
+        raise IngestError("TRUNCATED", path, text, "copy the file again") from error
+
+
+def _cell_text(item: Any) -> Any:
+    """Return one cell of a cell array of names as text; an empty cell is no name."""
+    if isinstance(item, str | bytes):
+        return item
+    values = np.asarray(item)
+    if values.size == 0 or item is None:
+        return ""
+    number = values.ravel()[0]
+    if isinstance(number, float | np.floating):
+        return "" if np.isnan(number) else f"{number:g}"
+    return str(number)
+
+
+class MatlabFields:
+    """The variables of a MATLAB file, as `Fields` shows those of an HDF5 file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; all of it is read.
+    settings : MatlabSettings
+        ``group``, the struct that names start from, and the clock of the times.
+    """
+
+    def __init__(self, path: Path, settings: MatlabSettings) -> None:
+        self.path, self._group = path, settings.group
+        clock = settings.datasets.time
+        self._clock = clock if isinstance(clock, SampleClock) else None
+        self._unit_s = TIME_UNITS[settings.time_unit]
+        self._flat: dict[str, Any] = {}
+        self._collect(_read(path), "")
+
+    def _collect(self, values: Any, prefix: str) -> None:
+        for key, value in values.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, dict):
+                self._collect(value, f"{name}.")
+            elif not str(key).startswith("__"):
+                self._flat[name] = value
+
+    def close(self) -> None:
+        """Nothing is open: the file was read as a whole."""
+
+    def where(self, name: str) -> str:
+        """Return file and field for a message."""
+        return f"{self.path}: {self._full(name)}"
+
+    def _full(self, name: str) -> str:
+        if name.startswith("/") or not self._group:
+            return name.lstrip("/")
+        return f"{self._group}.{name}"
+
+    def _value(self, name: str) -> Any:
+        full = self._full(name)
+        if full not in self._flat:
+            names = self.names()
+            close = difflib.get_close_matches(full, names, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"fields: {', '.join(names[:20])}"
+            raise IngestError("MISSING_SIDECAR", self.where(name), "no such field", hint)
+        return self._flat[full]
+
+    def array(self, name: str) -> np.ndarray:
+        """Return a field as an array; cells become texts."""
+        value = self._value(name)
+        if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+            return value
+        items = value if isinstance(value, list | tuple | np.ndarray) else [value]
+        texts = np.empty(len(items), dtype=object)
+        texts[:] = [_cell_text(item) for item in items]
+        return texts
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return a field of numbers."""
+        value = self._value(name)
+        if isinstance(value, list | tuple | str) or np.asarray(value).dtype.kind not in "biuf":
+            kind = getattr(value, "dtype", type(value).__name__)
+            raise IngestError(
+                "NOT_THIS_FORMAT",
+                self.where(name),
+                f"holds {kind}, numbers expected",
+                "correct the field map",
+            )
+        values = np.atleast_1d(np.asarray(value))
+        clock = self._clock
+        if clock is not None and name == clock.path:
+            seconds = values.ravel()[:: clock.every] / clock.rate_hz + clock.offset_s
+            return seconds / self._unit_s  # the field map scales all times by their unit
+        return values
+
+    def traces(self, name: str) -> np.ndarray:
+        """Return a two-dimensional field of numbers; a single trace has one row."""
+        values = self.numbers(name)
+        if values.ndim > 2:
+            raise IngestError(
+                "LENGTH_MISMATCH",
+                self.where(name),
+                f"shape {values.shape}, two dims expected",
+                f"two-dimensional fields: {', '.join(self.matrices()) or 'none'}",
+            )
+        return values[:, None] if values.ndim == 1 else values
+
+    def position(self, name: str | None, n_rois: int) -> np.ndarray | None:
+        """Return positions ``(n_rois, 2 or 3)``, or None."""
+        if name is None:
+            return None
+        values = np.asarray(self.numbers(name), np.float64)
+        if values.ndim == 2 and values.shape[0] in (2, 3) and values.shape[0] != n_rois:
+            values = values.T
+        if values.ndim != 2 or values.shape[0] != n_rois or values.shape[1] not in (2, 3):
+            raise IngestError(
+                "LENGTH_MISMATCH",
+                self.where(name),
+                f"shape {values.shape}, ({n_rois}, 2) or ({n_rois}, 3) expected",
+                "correct the field map",
+            )
+        return values
+
+    def attribute(self, name: str) -> str:
+        """Return a field of text."""
+        return str(self.array(name).ravel()[0])
+
+    def names(self) -> list[str]:
+        """Return all fields, sorted."""
+        return sorted(self._flat)
+
+    def matrices(self) -> list[str]:
+        """Return the two-dimensional fields with their shapes."""
+        return [
+            f"{name} {value.shape}"
+            for name, value in sorted(self._flat.items())
+            if isinstance(value, np.ndarray) and value.ndim == 2
+        ]
+
+
+def open_recording(path: Path, settings: MatlabSettings, override: IngestOverride) -> CalciumHandle:
+    """Open one recording of a MATLAB file; the file is read as a whole.
+
+    Raises
+    ------
+    IngestError
+        A field is absent, lengths do not agree, or the file is damaged.
+    ConfigError
+        The field map does not say where the traces lie, or cannot tell rows from samples.
+    """
+    fields, names = MatlabFields(path, settings), settings.datasets
+    changed: dict[str, Any] = {}
+    if names.fps is not None:
+        if names.time is not None or settings.rate_hz is not None or override.rate_hz is not None:
+            raise ConfigError(
+                "ingest.readers.matlab: `fps`, `time` and `rate_hz` exclude each other"
+            )
+        changed["rate_hz"] = float(fields.numbers(names.fps).ravel()[0])
+    if isinstance(names.time, SampleClock):
+        changed["datasets"] = names.model_copy(update={"time": names.time.path})
+    return open_fields(path, settings.model_copy(update=changed), override, fields)
+
+
+READER = Reader(
+    name="matlab",
+    modalities=("calcium",),
+    extensions=(".mat",),
+    settings=MatlabSettings,
+    probe="neuropipe.io.calcium.matlab:probe",
+    open="neuropipe.io.calcium.matlab:open_recording",
+)

@@ -1,0 +1,1 @@
+"""Connectome tables: reading them, and one matrix of weights over canonical neurons."""
