@@ -87,7 +87,8 @@ def read_settings(text: str) -> dict[str, Any]:
 
 def _check_given(arguments: argparse.Namespace) -> None:
     """Refuse a step that lacks an argument, naming it."""
-    for name in REQUIRED.get(arguments.step, ("input",)):
+    needed = () if arguments.step in STEPS else ("input",)
+    for name in REQUIRED.get(arguments.step, needed):
         if not getattr(arguments, name):
             words = "the name of the analysis" if name == "name" else f"--{name}"
             raise ConfigError(f"step {arguments.step}: {words} is missing")
