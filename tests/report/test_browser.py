@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib import util
@@ -51,6 +52,16 @@ def test_page_is_sound(browser: Any, page: Path, artifacts: Path, width: int, sc
     assert facts.images == 20
     assert facts.text > 3000
     assert facts.screenshot.stat().st_size > 20_000
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_page_made_by_the_workflow_is_sound(browser: Any, artifacts: Path, width: int) -> None:
+    page = os.environ.get("NEUROPIPE_PAGE")
+    if not page:
+        pytest.skip("NEUROPIPE_PAGE names no page; .ci/run names the demo's")
+    facts = browser.check(Path(page), width, screenshot=artifacts / f"made-{width}.png")
+    assert facts.problems() == []
+    assert facts.images > 10
 
 
 def test_page_paints_within_a_second(browser: Any, page: Path) -> None:
