@@ -6,8 +6,6 @@ the study folder; ``run --here`` walks through it without Snakemake.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,37 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from neuropipe.analyses.registry import Analysis, Resources
-from neuropipe.config.recordings import MODALITIES, Recording
+from neuropipe.code_sets import (
+    CONNECTOME_CODE,
+    FIGURE_CODE,
+    PREPROCESS_CODE,
+    QUALITY_CODE,
+    assemble_code,
+    figure_code,
+    ingest_code,
+)
+from neuropipe.config.recordings import Recording
 from neuropipe.store import layout
 from neuropipe.store.code import code_fingerprint, module_fingerprints
 from neuropipe.study import Collection, Run, Study
 
 __all__ = ["Job", "make_plan"]
 
-# Modules of the store and of ingest that decide no value of the store of a recording.
-_WITHOUT_EFFECT = {
-    "neuropipe.store": (
-        "__init__",
-        "atomic",
-        "code",
-        "connectome",
-        "layout",
-        "provenance",
-        "validate",
-    ),
-    "neuropipe.io": ("__init__", "connectome", "scan"),
-}
-_FIGURE_MODULES = ("neuropipe.plotting",)
-PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
-CONNECTOME_CODE = (
-    "neuropipe.io.connectome",
-    "neuropipe.io.checks",
-    "neuropipe.store.atlas",
-    "neuropipe.store.atlases",
-    "neuropipe.store.connectome",
-    "neuropipe.store.labels",
-)
-QUALITY_CODE = ("neuropipe.report.quality", *_FIGURE_MODULES)
 _MAX_FOLDER_FILES = 2000
 _BASE_MB, _MB = 1000, 1_000_000
 
@@ -210,29 +193,6 @@ def _ingest(study: Study, recording: Recording) -> Job:
     )
 
 
-def _modules_of(package: str) -> list[str]:
-    """Return the modules and folders directly in a package that decide stores."""
-    folder = Path(str(importlib.util.find_spec(package).origin)).parent  # type: ignore[union-attr]
-    names = {p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
-    names |= {p.name for p in folder.iterdir() if p.is_dir() and p.name == "atlases"}
-    return [f"{package}.{name}" for name in sorted(names - {*_WITHOUT_EFFECT[package]})]
-
-
-@functools.cache
-def ingest_code(modality: str) -> tuple[str, ...]:
-    """Return the modules that decide a store: the store layer, what all readers share, and the
-    readers of the modality, those of installed packages too.
-    """  # noqa: D205 - one sentence
-    from neuropipe.io.registry import readers
-
-    others = {f"neuropipe.io.{name}" for name in MODALITIES if name != modality}
-    modules = {*_modules_of("neuropipe.store"), *_modules_of("neuropipe.io")} - others
-    for reader in readers().values():
-        if modality in reader.modalities and not reader.open.startswith("neuropipe."):
-            modules.add(reader.open.partition(":")[0])
-    return tuple(sorted(modules))
-
-
 def _connectome(study: Study, name: str) -> Job:
     ingest = study.config.ingest
     config = ingest.connectomes[name]
@@ -315,24 +275,6 @@ def _member_inputs(collection: Collection) -> tuple[tuple[str, ...], tuple[str, 
             layout.preprocessed_marker(recording) if steps else layout.report_marker(recording)
         )
     return tuple(stores), tuple(markers)
-
-
-def assemble_code(analysis: Analysis) -> tuple[str, ...]:
-    """Return the modules that decide an input dataset."""
-    module = analysis.assemble.partition(":")[0]
-    own = module.startswith("neuropipe.assemble.")
-    shared = (
-        "neuropipe.preprocess.sampling",
-        "neuropipe.preprocess.steps",
-        "neuropipe.store.atlas",
-        "neuropipe.store.connectome",
-    )
-    return ("neuropipe.assemble" if own else module, *shared)
-
-
-def figure_code(analysis: Analysis) -> tuple[str, ...]:
-    """Return the modules that decide the figures of an analysis."""
-    return (*analysis.code_modules, *_FIGURE_MODULES)
 
 
 def _assemble(study: Study, run: Run, collection: Collection) -> Job:
@@ -495,6 +437,6 @@ def _report(study: Study) -> Job:
         inputs=tuple(inputs),
         outputs=(layout.REPORT,),
         settings={"config": config},
-        code=("neuropipe.report", "neuropipe.status", *_FIGURE_MODULES),
+        code=("neuropipe.report", "neuropipe.status", *FIGURE_CODE),
         step=("report", "--output", layout.REPORT),
     )

@@ -49,7 +49,7 @@ def run(source, out, settings=None, reader="hdf5", row=None, **block):
     return ingest_recording(recording, source, config, out / "sub-01_calcium.zarr")
 
 
-def expect(code, fragment, source, out, **arguments):
+def check_refused(code, fragment, source, out, **arguments):
     """Run, check code and message, and that nothing lies under any name."""
     with pytest.raises(IngestError, match=fragment) as caught:
         run(source, out, **arguments)
@@ -67,7 +67,7 @@ def test_sound_file_passes(tmp_path, fields):
 def test_truncated_hdf5(tmp_path, fields):
     path = write(tmp_path / "a.h5", fields)
     path.write_bytes(path.read_bytes()[:-500])
-    expect("TRUNCATED", "truncated", path, tmp_path / "o")
+    check_refused("TRUNCATED", "truncated", path, tmp_path / "o")
 
 
 def test_truncated_nwb(tmp_path):
@@ -78,7 +78,7 @@ def test_truncated_nwb(tmp_path):
     path = tmp_path / "a.nwb"
     write_calcium_nwb(activity, "01", path)
     path.write_bytes(path.read_bytes()[:-5000])
-    expect("TRUNCATED", "truncated", path, tmp_path / "o", reader="nwb", settings={})
+    check_refused("TRUNCATED", "truncated", path, tmp_path / "o", reader="nwb", settings={})
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_truncated_nwb(tmp_path):
 def test_not_this_format(tmp_path, content, fragment):
     path = tmp_path / "a.h5"
     path.write_bytes(content)
-    expect("NOT_THIS_FORMAT", fragment, path, tmp_path / "o")
+    check_refused("NOT_THIS_FORMAT", fragment, path, tmp_path / "o")
     # The same without a reader named in the table.
     with pytest.raises(IngestError, match="NOT_THIS_FORMAT"):
         match(path, "calcium")
@@ -104,13 +104,13 @@ def test_not_this_format(tmp_path, content, fragment):
 def test_annexed_link_without_its_data(tmp_path):
     path = tmp_path / "a.h5"
     path.symlink_to(".git/annex/objects/nothing.h5")
-    expect("NOT_THIS_FORMAT", "not here", path, tmp_path / "o")
+    check_refused("NOT_THIS_FORMAT", "not here", path, tmp_path / "o")
 
 
 def test_file_without_bytes(tmp_path):
     path = tmp_path / "a.h5"
     path.touch()
-    expect("EMPTY", "no bytes", path, tmp_path / "o")
+    check_refused("EMPTY", "no bytes", path, tmp_path / "o")
 
 
 def test_missing_rate_of_suite2p(tmp_path):
@@ -119,7 +119,7 @@ def test_missing_rate_of_suite2p(tmp_path):
         {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
     )
     write_suite2p_folder(activity, "01", tmp_path / "plane0")
-    expect(
+    check_refused(
         "MISSING_SIDECAR", "rate is not known", tmp_path / "plane0", tmp_path / "o",
         reader="suite2p", settings={},
     )  # fmt: skip
@@ -131,7 +131,7 @@ def test_missing_names_table(tmp_path, fields):
         "names_table": "absent.csv", "index_base": 0,
     }  # fmt: skip
     path = write(tmp_path / "a.h5", fields)
-    expect("MISSING_SIDECAR", "absent.csv", path, tmp_path / "o", settings=settings)
+    check_refused("MISSING_SIDECAR", "absent.csv", path, tmp_path / "o", settings=settings)
 
 
 def test_missing_samples_are_kept_and_masked(tmp_path, fields):
@@ -147,7 +147,7 @@ def test_missing_samples_are_kept_and_masked(tmp_path, fields):
 
 def test_all_rows_missing(tmp_path, fields):
     fields["f"][: N_TIMES // 2 + 1] = np.nan
-    expect("NAN_IN_DATA", r"a\.h5", write(tmp_path / "a.h5", fields), tmp_path / "o")
+    check_refused("NAN_IN_DATA", r"a\.h5", write(tmp_path / "a.h5", fields), tmp_path / "o")
 
 
 @pytest.mark.parametrize(
@@ -161,19 +161,21 @@ def test_all_rows_missing(tmp_path, fields):
 )
 def test_bad_time(tmp_path, fields, where, value, fragment):
     fields["t"][where] = value
-    expect("BAD_TIME", fragment, write(tmp_path / "a.h5", fields), tmp_path / "o")
+    check_refused("BAD_TIME", fragment, write(tmp_path / "a.h5", fields), tmp_path / "o")
 
 
 @pytest.mark.parametrize("field", ["t", "n", "v"])
 def test_length_mismatch(tmp_path, fields, field):
     fields[field] = fields[field][:-2]
-    expect("LENGTH_MISMATCH", "differ|shape", write(tmp_path / "a.h5", fields), tmp_path / "o")
+    check_refused(
+        "LENGTH_MISMATCH", "differ|shape", write(tmp_path / "a.h5", fields), tmp_path / "o"
+    )
 
 
 def test_one_sample_is_trimmed_on_request_only(tmp_path, fields):
     fields["t"] = np.append(fields["t"], 999.0)
     path = write(tmp_path / "a.h5", fields)
-    expect("LENGTH_MISMATCH", "trim: 1", path, tmp_path / "o")
+    check_refused("LENGTH_MISMATCH", "trim: 1", path, tmp_path / "o")
     overrides = {"sub-01_calcium": {"trim": 1}}
     report = run(path, tmp_path / "o", overrides=overrides)
     assert report["sizes"]["time"] == N_TIMES
@@ -192,7 +194,7 @@ def test_clock_mismatch(tmp_path, fields, clock, fragment):
     path = write(tmp_path / "a.h5", {**fields, "c": clock})
     behavior = {"v": {"path": "v", "time": "c"}}
     settings = {**HDF5, "datasets": {**HDF5["datasets"], "behavior": behavior}}
-    expect("CLOCK_MISMATCH", fragment, path, tmp_path / "o", settings=settings)
+    check_refused("CLOCK_MISMATCH", fragment, path, tmp_path / "o", settings=settings)
 
 
 def test_bad_behaviour_clock(tmp_path, fields):
@@ -201,7 +203,7 @@ def test_bad_behaviour_clock(tmp_path, fields):
     path = write(tmp_path / "a.h5", {**fields, "c": clock})
     behavior = {"v": {"path": "v", "time": "c"}}
     settings = {**HDF5, "datasets": {**HDF5["datasets"], "behavior": behavior}}
-    expect("BAD_TIME", r"behavior\.time_v", path, tmp_path / "o", settings=settings)
+    check_refused("BAD_TIME", r"behavior\.time_v", path, tmp_path / "o", settings=settings)
 
 
 def test_duplicate_labels_are_an_issue(tmp_path, fields):
@@ -219,19 +221,21 @@ def test_empty(tmp_path, fields, shape):
         "datasets": {"traces": "f", "time": "t"}, "kind": "dff", "orientation": "time_roi",
     }  # fmt: skip
     path = write(tmp_path / "a.h5", fields)
-    expect("EMPTY", "zero along", path, tmp_path / "o", settings=settings)
+    check_refused("EMPTY", "zero along", path, tmp_path / "o", settings=settings)
 
 
 def test_table_without_rows(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("time,AVAL\n")
-    expect("EMPTY", "'time'", path, tmp_path / "o", reader="table", settings={"kind": "dff"})
+    check_refused("EMPTY", "'time'", path, tmp_path / "o", reader="table", settings={"kind": "dff"})
 
 
 def test_encoding(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("time,Zelle ä\n0,1\n1,2\n".encode("latin-1"))
-    expect("ENCODING", "UTF-8", path, tmp_path / "o", reader="table", settings={"kind": "dff"})
+    check_refused(
+        "ENCODING", "UTF-8", path, tmp_path / "o", reader="table", settings={"kind": "dff"}
+    )
     path.write_bytes("time,Zelle ä\n0,1\n1,n/a\n".encode("utf-8-sig"))
     run(path, tmp_path / "o", reader="table", settings={"kind": "dff"})
     raw = open_store(tmp_path / "o/sub-01_calcium.zarr")["raw"]
@@ -253,7 +257,7 @@ def test_unsafe(tmp_path, fields, link):
             file["f"] = h5py.ExternalLink("../outside.h5", "/f")
     else:
         settings["names_table"] = "../names.csv"
-    expect("UNSAFE", "outside|leads out", path, tmp_path / "o", settings=settings)
+    check_refused("UNSAFE", "outside|leads out", path, tmp_path / "o", settings=settings)
 
 
 def test_pickled_traces_are_unsafe(tmp_path):
@@ -261,15 +265,15 @@ def test_pickled_traces_are_unsafe(tmp_path):
     folder.mkdir()
     np.save(folder / "F.npy", np.array([{"a": 1}], dtype=object))
     settings = {"rate_hz": 1.0}
-    expect("UNSAFE", "pickle", folder, tmp_path / "o", reader="suite2p", settings=settings)
+    check_refused("UNSAFE", "pickle", folder, tmp_path / "o", reader="suite2p", settings=settings)
 
 
 def test_naive_session_start_is_an_error(tmp_path, fields):
     path = write(tmp_path / "a.h5", fields)
     row = {"session_start": "2024-01-01T00:00:00"}
-    expect("NAIVE_SESSION_START", "UTC offset", path, tmp_path / "o", row=row)
+    check_refused("NAIVE_SESSION_START", "UTC offset", path, tmp_path / "o", row=row)
     row = {"session_start": "yesterday"}
-    expect("BAD_SESSION_START", "ISO 8601", path, tmp_path / "o", row=row)
+    check_refused("BAD_SESSION_START", "ISO 8601", path, tmp_path / "o", row=row)
 
 
 def test_nwb_with_a_naive_session_start(tmp_path):
@@ -282,7 +286,7 @@ def test_nwb_with_a_naive_session_start(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["session_start_time"]
         file["session_start_time"] = "2024-03-05T14:00:00"
-    expect("NAIVE_SESSION_START", "UTC", path, tmp_path / "o", reader="nwb", settings={})
+    check_refused("NAIVE_SESSION_START", "UTC", path, tmp_path / "o", reader="nwb", settings={})
 
 
 def test_absent_session_start_is_an_issue(tmp_path, fields):
@@ -297,10 +301,10 @@ def test_absent_session_start_is_an_issue(tmp_path, fields):
 
 def test_strict_turns_warnings_into_errors(tmp_path, fields):
     path = write(tmp_path / "a.h5", {**fields, "n": ["AVAL", "junk", "AIM?"]})
-    expect("UNKNOWN_LABEL", "2 warnings", path, tmp_path / "o", strict=True)
+    check_refused("UNKNOWN_LABEL", "2 warnings", path, tmp_path / "o", strict=True)
     fields["f"][:30, 0] = np.nan
     path = write(tmp_path / "b.h5", fields)
-    expect("NAN_IN_DATA", "strict", path, tmp_path / "o", strict=True)
+    check_refused("NAN_IN_DATA", "strict", path, tmp_path / "o", strict=True)
 
 
 def test_unknown_key_leaves_nothing(tmp_path, fields):

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from neuropipe import logs
 from neuropipe.analyses.registry import Analysis, get_analysis, load_object
 from neuropipe.cli.step_stores import checked
+from neuropipe.code_sets import assemble_code, figure_code
 from neuropipe.errors import ConfigError, NeuropipeError
-from neuropipe.plan import assemble_code, figure_code
 from neuropipe.store.atomic import write_json, write_text
 from neuropipe.store.code import module_fingerprints
 from neuropipe.store.provenance import (

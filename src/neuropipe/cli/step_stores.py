@@ -39,8 +39,8 @@ def _code(rule_modules: tuple[str, ...]) -> dict[str, str]:
 
 def ingest(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Read one source and write its Zarr store, NWB file and report."""
+    from neuropipe.code_sets import ingest_code
     from neuropipe.io.ingest import ingest_recording
-    from neuropipe.plan import ingest_code
 
     row = settings.get("recording")
     if not isinstance(row, Mapping):
@@ -60,8 +60,8 @@ def ingest(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
 
 def connectome(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Read the tables of one connectome and write its store and its report."""
+    from neuropipe.code_sets import CONNECTOME_CODE
     from neuropipe.io.connectome.ingest import ingest_connectome
-    from neuropipe.plan import CONNECTOME_CODE
 
     values = settings.get("connectome", {})
     config = cast("ConnectomeConfig", checked(ConnectomeConfig, values, "connectome"))
@@ -99,7 +99,7 @@ def index(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
 
 def preprocess(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Run the chain of steps of one recording and write the preprocessed store and its marker."""
-    from neuropipe.plan import PREPROCESS_CODE
+    from neuropipe.code_sets import PREPROCESS_CODE
     from neuropipe.preprocess.chain import preprocess as run_chain
     from neuropipe.store.hashing import content_sha256
     from neuropipe.store.zarr import open_store, write_tree
@@ -137,7 +137,7 @@ def preprocess(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> No
 
 def quality(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Draw the data-quality figures of one recording into a folder of its own."""
-    from neuropipe.plan import QUALITY_CODE
+    from neuropipe.code_sets import QUALITY_CODE
     from neuropipe.plotting.save import save_figure
     from neuropipe.report.quality import figures
     from neuropipe.store.zarr import open_store

@@ -1,0 +1,86 @@
+"""Which modules decide which product: the code whose change makes a product stale."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+
+from neuropipe.analyses.registry import Analysis
+from neuropipe.config.recordings import MODALITIES
+
+__all__ = [
+    "CONNECTOME_CODE",
+    "FIGURE_CODE",
+    "PREPROCESS_CODE",
+    "QUALITY_CODE",
+    "assemble_code",
+    "figure_code",
+    "ingest_code",
+]
+
+# Modules of the store and of ingest that decide no value of the store of a recording.
+_WITHOUT_EFFECT = {
+    "neuropipe.store": (
+        "__init__",
+        "atomic",
+        "code",
+        "connectome",
+        "layout",
+        "provenance",
+        "validate",
+    ),
+    "neuropipe.io": ("__init__", "connectome", "scan"),
+}
+FIGURE_CODE = ("neuropipe.plotting",)
+PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
+CONNECTOME_CODE = (
+    "neuropipe.io.connectome",
+    "neuropipe.io.checks",
+    "neuropipe.store.atlas",
+    "neuropipe.store.atlases",
+    "neuropipe.store.connectome",
+    "neuropipe.store.labels",
+)
+QUALITY_CODE = ("neuropipe.report.quality", *FIGURE_CODE)
+
+
+def _modules_of(package: str) -> list[str]:
+    """Return the modules and folders directly in a package that decide stores."""
+    folder = Path(str(importlib.util.find_spec(package).origin)).parent  # type: ignore[union-attr]
+    names = {p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    names |= {p.name for p in folder.iterdir() if p.is_dir() and p.name == "atlases"}
+    return [f"{package}.{name}" for name in sorted(names - {*_WITHOUT_EFFECT[package]})]
+
+
+@functools.cache
+def ingest_code(modality: str) -> tuple[str, ...]:
+    """Return the modules that decide a store: the store layer, what all readers share, and the
+    readers of the modality, those of installed packages too.
+    """  # noqa: D205 - one sentence
+    from neuropipe.io.registry import readers
+
+    others = {f"neuropipe.io.{name}" for name in MODALITIES if name != modality}
+    modules = {*_modules_of("neuropipe.store"), *_modules_of("neuropipe.io")} - others
+    for reader in readers().values():
+        if modality in reader.modalities and not reader.open.startswith("neuropipe."):
+            modules.add(reader.open.partition(":")[0])
+    return tuple(sorted(modules))
+
+
+def assemble_code(analysis: Analysis) -> tuple[str, ...]:
+    """Return the modules that decide an input dataset."""
+    module = analysis.assemble.partition(":")[0]
+    own = module.startswith("neuropipe.assemble.")
+    shared = (
+        "neuropipe.preprocess.sampling",
+        "neuropipe.preprocess.steps",
+        "neuropipe.store.atlas",
+        "neuropipe.store.connectome",
+    )
+    return ("neuropipe.assemble" if own else module, *shared)
+
+
+def figure_code(analysis: Analysis) -> tuple[str, ...]:
+    """Return the modules that decide the figures of an analysis."""
+    return (*analysis.code_modules, *FIGURE_CODE)
