@@ -418,10 +418,12 @@ def test_every_setting_is_described_and_defaults_are_those_of_the_method() -> No
         "communities": {
             "backend": "wsbm",
             "weights": "exponential",
+            "resolution": 1.0,
             "k_max": 10,
             "restarts": 4,
             "min_size": 3,
             "null_draws": 200,
+            "samples": 0,
         },
         "significance": "permute",
         "max_memory_gb": "auto",

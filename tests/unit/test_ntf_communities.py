@@ -7,6 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 from neuropipe.analyses.ntf.kernels import sbm
+from neuropipe.analyses.ntf.kernels.block_sums import block_term
 from neuropipe.analyses.ntf.kernels.communities import detect_communities, largest_score
 from neuropipe.analyses.ntf.kernels.community_nulls import familywise_pvalue, permute_weights
 from neuropipe.analyses.ntf.kernels.community_result import stack_communities
@@ -56,7 +57,7 @@ def term(model, values):
     tables = sbm.term_tables(6, model)
     graph = sbm.WeightedGraph(np.zeros((6, 6)), np.zeros((6, 6), np.int64), model, *tables)
     square = float(np.square(values).sum())
-    return sbm._term(graph, len(values), float(sum(values)), square)
+    return block_term(graph, len(values), float(sum(values)), square)
 
 
 def objective(graph, labels, model):
@@ -289,7 +290,6 @@ def test_a_matrix_that_is_no_graph_is_refused(graph, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backend": "leiden"}, "available: wsbm"),
         ({"weights": "poisson"}, "exponential, normal"),
         ({"significance": "circular_shift"}, "none or permute"),
         ({"k_max": 0}, "k_max = 0"),

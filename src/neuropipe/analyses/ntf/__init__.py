@@ -29,7 +29,7 @@ _WHERE = {
     "NTFResult": "neuropipe.analyses.ntf.kernels.factorise:NTFResult",
     "Settings": "neuropipe.analyses.ntf.spec:Settings",
     "affinity_tensor": "neuropipe.analyses.ntf.model:affinity_tensor",
-    "detect_communities": "neuropipe.analyses.ntf.kernels.communities:detect_communities",
+    "detect_communities": "neuropipe.analyses.ntf.backends:detect_communities",
     "dynamic_connectome": "neuropipe.analyses.ntf.graphs:dynamic_connectome",
     "fit": "neuropipe.analyses.ntf.model:fit",
     "fit_ntf": "neuropipe.analyses.ntf.model:fit_ntf",

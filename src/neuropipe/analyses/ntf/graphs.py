@@ -9,9 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuropipe.analyses.ntf.backends import detect_communities, partition_function
 from neuropipe.analyses.ntf.checks import Prepared, prepare
 from neuropipe.analyses.ntf.kernels.affinity import Traces, pair_index
-from neuropipe.analyses.ntf.kernels.communities import detect_communities, largest_score
+from neuropipe.analyses.ntf.kernels.communities import largest_score
 from neuropipe.analyses.ntf.kernels.community_nulls import familywise_pvalue
 from neuropipe.analyses.ntf.kernels.community_result import stack_communities
 from neuropipe.analyses.ntf.kernels.factorise import fit_pairs, hals
@@ -114,6 +115,9 @@ def _shift_null(
     """
     time, subject = fitted["time_factor"].values.T, fitted["subject_factor"].values.T
     rules = settings.communities
+    partition = partition_function(
+        rules.backend, weights=rules.weights, resolution=rules.resolution
+    )
     options = settings.model_dump(include={"ridge", "tol", "max_iter", "inner"})
     null = np.empty(SHIFT_DRAWS)
     for draw in range(SHIFT_DRAWS):
@@ -125,7 +129,12 @@ def _shift_null(
         pairs = hals(problem, time.shape[1], start=start, **options).factors[0]
         null[draw] = max(
             largest_score(
-                graph, weights=rules.weights, k_max=rules.k_max, min_size=rules.min_size, rng=rng
+                graph,
+                weights=rules.weights,
+                k_max=rules.k_max,
+                min_size=rules.min_size,
+                partition=partition,
+                rng=rng,
             )
             for graph in adjacency(pairs.T, prepared.neuron.size)
         )
@@ -169,7 +178,8 @@ def find_communities(
     -------
     xarray.Dataset
         ``component_adjacency``, ``community``, ``community_strength``, ``community_score``,
-        ``community_pvalue``, ``active_interval``, ``dynamic_strength``.
+        ``community_pvalue``, ``active_interval``, ``dynamic_strength`` and, with
+        ``communities.samples``, ``coassignment``.
     """
     names = fitted["neuron"].values
     graphs = adjacency(fitted["pair_factor"].values, names.size)
@@ -180,6 +190,9 @@ def find_communities(
         pvalue = familywise_pvalue(found["score"], null)
     time_bin = fitted["time_bin"].values
     width = float(np.median(np.diff(time_bin)))
+    sampled = {}
+    if "coassignment" in found:
+        sampled["coassignment"] = (("component", "neuron", "neuron_2"), found["coassignment"])
     by_id = ("component", "level", "community_id")
     strength = fitted["component_weight"] * fitted["time_factor"] * fitted["subject_factor"]
     return xr.Dataset(
@@ -189,6 +202,7 @@ def find_communities(
             "community_strength": (by_id, found["strength"]),
             "community_score": (by_id, found["score"]),
             "community_pvalue": (by_id, pvalue),
+            **sampled,
             "active_interval": (
                 ("component", "interval", "bound"),
                 active_intervals(fitted["time_factor"].values, time_bin, width),

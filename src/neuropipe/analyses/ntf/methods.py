@@ -27,6 +27,12 @@ REFERENCES = {
     "matrix and tensor factorizations. IEICE Trans Fundamentals E92-A, 708-721.",
     "Tomasi": "Tomasi G, Bro R (2005). PARAFAC and missing values. Chemometrics and Intelligent "
     "Laboratory Systems 75, 163-180.",
+    "Traag": "Traag VA, Waltman L, van Eck NJ (2019). From Louvain to Leiden: guaranteeing "
+    "well-connected communities. Scientific Reports 9, 5233.",
+    "von Luxburg": "von Luxburg U (2007). A tutorial on spectral clustering. Statistics and "
+    "Computing 17, 395-416.",
+    "Dahl": "Dahl DB (2005). Sequentially-allocated merge-split sampler for conjugate and "
+    "nonconjugate Dirichlet process mixture models. Technical report, Texas A&M University.",
     "Peixoto": "Peixoto TP (2018). Nonparametric weighted stochastic block models. Physical Review "
     "E 97, 012306.",
 }
@@ -60,6 +66,24 @@ SIGNIFICANCE = {
 MODELS = {
     "exponential": "exponential weights (rate ~ Gamma(1, 1), integrated out)",
     "normal": "normal square roots of the weights (normal-inverse-gamma prior, integrated out)",
+}
+
+
+BACKENDS = {
+    "wsbm": "Each component's graph was partitioned by a dense weighted stochastic block model "
+    "(Peixoto 2018, own implementation) with {model}: greedy moves of single neurons and merges of "
+    "blocks from {k_max} blocks down to one, best of {starts}.",
+    "leiden": "Each component's graph was partitioned by the Leiden method (Traag et al. 2019, "
+    "modularity with resolution {resolution:g}), best of {starts}; coarser levels merge blocks by "
+    "a dense weighted stochastic block model (Peixoto 2018) with {model}.",
+    "spectral": "Each component's graph was partitioned by spectral clustering (von Luxburg 2007, "
+    "k-means with {starts} on the embedding by the normalised Laplacian) into at most {k_max} "
+    "blocks, their number and the coarser levels by the description length of a dense weighted "
+    "stochastic block model (Peixoto 2018) with {model}.",
+    "graph_tool": "Each component's graph was partitioned by the nested weighted stochastic block "
+    "model of graph-tool (Peixoto 2018) with {weights} weights, degree-corrected or not by "
+    "description length, best of {starts} of each; coarser levels merge blocks by a dense weighted "
+    "stochastic block model with {model}.",
 }
 
 
@@ -155,14 +179,25 @@ def _communities(settings: Settings, result: xr.Dataset) -> str:
     rules = settings.communities
     found = sum(len(motif.communities) for motif in list_motifs(result))
     test = SIGNIFICANCE[settings.significance].format(null_draws=rules.null_draws)
+    how = BACKENDS[rules.backend].format(
+        model=MODELS[rules.weights],
+        weights=rules.weights,
+        k_max=rules.k_max,
+        resolution=rules.resolution,
+        starts=_number(rules.restarts, "start"),
+    )
+    sampled = (
+        f" Of the block model, {rules.samples} partitions were drawn from the posterior (Gibbs "
+        "moves and sequentially allocated merge-splits, Dahl 2005, from the best partition) for "
+        "the probability that two neurons are in one block."
+        if rules.samples
+        else ""
+    )
     return (
-        "Each component's graph was partitioned by a dense weighted stochastic block model "
-        f"(Peixoto 2018, own implementation) with {MODELS[rules.weights]}: greedy "
-        f"moves of single neurons and merges of blocks from {rules.k_max} blocks down to one, "
-        f"best of {_number(rules.restarts, 'start')}. Blocks of at least {rules.min_size} neurons "
+        f"{how} Blocks of at least {rules.min_size} neurons "
         "whose mean internal weight exceeded the median of the graph by more than 0.4 of what the "
         "strongest block did, and the mean of the graph, count as communities, the rest as "
-        f"background; {found} {'was' if found == 1 else 'were'} found. {test}"
+        f"background; {found} {'was' if found == 1 else 'were'} found. {test}{sampled}"
     )
 
 

@@ -43,18 +43,30 @@ class AffinitySettings(StrictModel):
 class CommunitySettings(StrictModel):
     """Communities of each component's graph."""
 
-    backend: Literal["wsbm"] = Field(
-        "wsbm", description="Method: dense weighted stochastic block model."
+    backend: Literal["wsbm", "leiden", "spectral", "graph_tool"] = Field(
+        "wsbm",
+        description="Method: dense weighted stochastic block model (wsbm), modularity (leiden, "
+        "extra `graph`), spectral clustering, or nested block model (graph_tool, conda only).",
     )
     weights: Literal["exponential", "normal"] = Field(
         "exponential", description="Distribution of the weights of a block pair."
     )
-    k_max: Annotated[int, Field(ge=2)] = Field(10, description="Blocks the search starts from.")
+    resolution: Positive = Field(
+        1.0, description="Resolution of `leiden`; larger finds smaller communities."
+    )
+    k_max: Annotated[int, Field(ge=2)] = Field(
+        10, description="Blocks the search starts from (wsbm), or most clusters (spectral)."
+    )
     restarts: Count = Field(4, description="Starts of the search.")
     min_size: Annotated[int, Field(ge=2)] = Field(
         3, description="Neurons that a community has at least."
     )
     null_draws: Count = Field(200, description="Null graphs per component.")
+    samples: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Partitions drawn from the posterior of the block model, for the probability "
+        "that two neurons belong together; 0: none.",
+    )
 
 
 class Settings(StrictModel):

@@ -7,6 +7,7 @@ weights give a community as strong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,49 +15,38 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.linalg import eigh
-from scipy.stats import rankdata
 
 from neuropipe.analyses.ntf.kernels import sbm
 from neuropipe.analyses.ntf.kernels.community_nulls import familywise_pvalue, permute_weights
 from neuropipe.analyses.ntf.kernels.community_result import Communities
+from neuropipe.analyses.ntf.kernels.motif_graph import (
+    MODELS,
+    MotifGraph,
+    Weights,
+    checked,
+    motif_graph,
+)
+from neuropipe.analyses.ntf.kernels.partition_sampler import coassignment, sample_partitions
 
 __all__ = [
-    "BACKENDS",
     "BACKGROUND",
     "UNOBSERVED",
     "Communities",
+    "Partition",
     "detect_communities",
     "largest_score",
 ]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Weights = Literal["exponential", "normal"]
+# (adjacency, k_max, starts, rng) -> candidates (n_candidates, n_nodes), labels from 0
+Partition = Callable[[Floats, int, int, np.random.Generator], Ints]
 
-BACKENDS = ("wsbm",)
 BACKGROUND, UNOBSERVED = -1, -2
-MODELS = {"exponential": sbm.EXPONENTIAL, "normal": sbm.NORMAL}
 MIN_NODES = 3
 N_ORDERS = 8
+SLOTS = 4
 STANDOUT = 0.4  # share of the strongest block's excess that makes a block a community
-
-
-@dataclass(frozen=True)
-class _Graph:
-    """Graph of the observed nodes, in an order that does not depend on the input's order."""
-
-    adjacency: Floats
-    rank_z: Floats
-    nodes: Ints
-    blocks: sbm.WeightedGraph
-
-    @property
-    def weight(self) -> Floats:
-        return self.blocks.weight
-
-    @property
-    def observed(self) -> Ints:
-        return self.blocks.observed
 
 
 @dataclass(frozen=True)
@@ -68,78 +58,7 @@ class _Detection:
     score: Floats
 
 
-def _checked(adjacency: Floats) -> Floats:
-    """Return the adjacency as float64 with a NaN diagonal, or raise."""
-    matrix = np.array(adjacency, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"adjacency: expected a square matrix, found shape {matrix.shape}")
-    np.fill_diagonal(matrix, np.nan)
-    if np.isinf(matrix).any():
-        raise ValueError("adjacency: infinite weights; unobserved pairs are NaN")
-    if (matrix < 0).any():
-        raise ValueError(f"adjacency: negative weight {np.nanmin(matrix):.3g}; weights are >= 0")
-    scale = np.nanmax(matrix, initial=0.0)
-    if not np.allclose(matrix, matrix.T, rtol=0, atol=1e-6 * scale, equal_nan=True):
-        raise ValueError("adjacency: not symmetric, or unobserved in one direction only")
-    return matrix
-
-
-def _canonical_order(matrix: Floats) -> Ints:
-    """Return an order of the nodes that follows from their weights alone.
-
-    Nodes are compared by their sorted rows, largest weight first; so the search, its random
-    numbers and the rounding of its sums see the same graph however the input was ordered.
-    """
-    rows = np.sort(np.nan_to_num(matrix, nan=-1.0), axis=1)
-    if not rows.size:
-        return np.arange(0)
-    return np.lexsort(rows.T)[::-1]
-
-
-def _scaled(matrix: Floats, model: int) -> Floats:
-    """Return weights in the units of the block model, 0 where unobserved."""
-    values = matrix[np.isfinite(matrix)]
-    if model == sbm.EXPONENTIAL:
-        mean = values.mean() if values.size else 0.0
-        scaled = matrix / mean if mean > 0 else matrix
-    else:
-        root = np.sqrt(matrix)
-        center, spread = (np.sqrt(values).mean(), np.sqrt(values).std()) if values.size else (0, 0)
-        scaled = (root - center) / spread if spread > 0 else root * 0
-    return np.ascontiguousarray(np.nan_to_num(scaled, nan=0.0))
-
-
-def _rank_z(matrix: Floats) -> Floats:
-    """Return the ranks of the observed weights, standardised; 0 where unobserved."""
-    out = np.zeros(matrix.shape)
-    rows, columns = np.nonzero(np.triu(np.isfinite(matrix), 1))
-    ranks = rankdata(matrix[rows, columns])
-    spread = ranks.std() if ranks.size else 0.0
-    if spread > 0:
-        out[rows, columns] = out[columns, rows] = (ranks - ranks.mean()) / spread
-    return out
-
-
-def _graph(matrix: Floats, weights: Weights) -> _Graph:
-    model = MODELS[weights]
-    seen = np.flatnonzero(np.isfinite(matrix).any(axis=1))
-    matrix = matrix[np.ix_(seen, seen)]
-    order = _canonical_order(matrix)
-    matrix = np.ascontiguousarray(matrix[np.ix_(order, order)])
-    return _Graph(
-        adjacency=matrix,
-        rank_z=_rank_z(matrix),
-        nodes=seen[order],
-        blocks=sbm.WeightedGraph(
-            _scaled(matrix, model),
-            np.isfinite(matrix).astype(np.int64),
-            model,
-            *sbm.term_tables(max(seen.size, 1), model),
-        ),
-    )
-
-
-def _spectral_start(graph: _Graph, n_blocks: int, rng: np.random.Generator) -> Ints:
+def _spectral_start(graph: MotifGraph, n_blocks: int, rng: np.random.Generator) -> Ints:
     """Return blocks from k-means on the leading eigenvectors, random ones if that fails."""
     n = graph.nodes.size
     filled = np.where(graph.observed == 1, graph.weight, graph.weight[graph.observed == 1].mean())
@@ -154,8 +73,36 @@ def _spectral_start(graph: _Graph, n_blocks: int, rng: np.random.Generator) -> I
     return labels.astype(np.int64)
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """How partitions are found and which of their blocks count."""
+
+    weights: Weights
+    k_max: int
+    min_size: int
+    partition: Partition | None
+
+
+def _numbered(labels: Ints) -> Ints:
+    """Return labels 0..K-1."""
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _best_candidate(
+    graph: MotifGraph, rules: _Rules, restarts: int, rng: np.random.Generator
+) -> tuple[Ints, float]:
+    """Return the partition of least description length among those of another method."""
+    if rules.partition is None:
+        return _search(graph, rules.k_max, restarts, rng)
+    candidates = rules.partition(graph.adjacency, rules.k_max, restarts, rng)
+    found = [_numbered(labels) for labels in candidates]
+    values = [float(sbm.partition_objective(graph.blocks, labels)) for labels in found]
+    best = int(np.argmax(values))
+    return found[best], values[best]
+
+
 def _search(
-    graph: _Graph, k_max: int, restarts: int, rng: np.random.Generator
+    graph: MotifGraph, k_max: int, restarts: int, rng: np.random.Generator
 ) -> tuple[Ints, float]:
     """Return the best partition of all starts, labels 0..K-1, and its objective."""
     n = graph.nodes.size
@@ -171,10 +118,10 @@ def _search(
         found, value = sbm.search_partition(graph.blocks, labels, n_slots, orders)
         if value > objective:
             best, objective = found, value
-    return np.unique(best, return_inverse=True)[1].astype(np.int64), float(objective)
+    return _numbered(best), float(objective)
 
 
-def _standing_out(labels: Ints, graph: _Graph, min_size: int) -> tuple[Ints, Floats, Floats]:
+def _standing_out(labels: Ints, graph: MotifGraph, min_size: int) -> tuple[Ints, Floats, Floats]:
     """Apply the background rule to one partition.
 
     A single block is no community: nothing is left for it to stand out of. Nor is a block below
@@ -209,12 +156,10 @@ def _standing_out(labels: Ints, graph: _Graph, min_size: int) -> tuple[Ints, Flo
     return community, strength[chosen], score[chosen]
 
 
-def _levels(graph: _Graph, labels: Ints, min_size: int) -> tuple[Ints, Floats, Floats]:
+def _levels(graph: MotifGraph, labels: Ints, min_size: int) -> tuple[Ints, Floats, Floats]:
     """Return communities, strengths and scores of the best partition and of its merges."""
     nested = sbm.merge_sequence(graph.blocks, labels)
-    found = [
-        _standing_out(np.unique(level, return_inverse=True)[1], graph, min_size) for level in nested
-    ]
+    found = [_standing_out(_numbered(level), graph, min_size) for level in nested]
     shape = (len(found), max(1, *(mean.size for _, mean, _ in found)))
     strength, score = np.full(shape, np.nan), np.full(shape, np.nan)
     for level, (_, mean, statistic) in enumerate(found):
@@ -224,7 +169,7 @@ def _levels(graph: _Graph, labels: Ints, min_size: int) -> tuple[Ints, Floats, F
 
 
 def _detect(
-    graph: _Graph, k_max: int, restarts: int, min_size: int, rng: np.random.Generator
+    graph: MotifGraph, rules: _Rules, restarts: int, rng: np.random.Generator
 ) -> _Detection:
     n = graph.nodes.size
     if n < MIN_NODES or not graph.weight.any():
@@ -232,8 +177,8 @@ def _detect(
         objective = sbm.partition_objective(graph.blocks, labels) if n else 0.0
         empty = np.full((1, 1), np.nan)
         return _Detection(labels, float(objective), community, empty, empty)
-    labels, objective = _search(graph, k_max, restarts, rng)
-    return _Detection(labels, objective, *_levels(graph, labels, min_size))
+    labels, objective = _best_candidate(graph, rules, restarts, rng)
+    return _Detection(labels, objective, *_levels(graph, labels, rules.min_size))
 
 
 def _largest(score: Floats) -> float:
@@ -246,6 +191,7 @@ def largest_score(
     weights: Weights = "exponential",
     k_max: int = 10,
     min_size: int = 3,
+    partition: Partition | None = None,
     rng: np.random.Generator,
 ) -> float:
     """Return the statistic of one null graph: the largest score found from one start.
@@ -254,7 +200,7 @@ def largest_score(
     ----------
     adjacency : ndarray (n_nodes, n_nodes)
         Null graph, for instance of circularly shifted traces; NaN where unobserved.
-    weights, k_max, min_size
+    weights, k_max, min_size, partition
         As in `detect_communities`.
     rng : numpy.random.Generator
         Source of the start.
@@ -264,13 +210,12 @@ def largest_score(
     float
         Largest `Communities.score` over communities and levels; 0 without a community.
     """
-    graph = _graph(_checked(adjacency), weights)
-    return _largest(_detect(graph, k_max, 1, min_size, rng).score)
+    graph = motif_graph(checked(adjacency), weights)
+    rules = _Rules(weights, k_max, min_size, partition)
+    return _largest(_detect(graph, rules, 1, rng).score)
 
 
-def _check_settings(backend: str, weights: str, significance: str, counts: dict[str, int]) -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f"backend {backend!r} is not available; available: {', '.join(BACKENDS)}")
+def _check_settings(weights: str, significance: str, counts: dict[str, int]) -> None:
     if weights not in MODELS:
         raise ValueError(f"weights {weights!r}: expected one of {', '.join(MODELS)}")
     if significance not in ("none", "permute"):
@@ -283,13 +228,14 @@ def _check_settings(backend: str, weights: str, significance: str, counts: dict[
 def detect_communities(
     adjacency: Floats,
     *,
-    backend: str = "wsbm",
     weights: Weights = "exponential",
     k_max: int = 10,
     restarts: int = 4,
     min_size: int = 3,
     null_draws: int = 200,
     significance: Literal["none", "permute"] = "permute",
+    samples: int = 0,
+    partition: Partition | None = None,
     rng: np.random.Generator,
 ) -> Communities:
     """Find the communities of a weighted graph, and the background they stand out of.
@@ -298,8 +244,6 @@ def detect_communities(
     ----------
     adjacency : ndarray (n_nodes, n_nodes)
         Symmetric weights >= 0; NaN = pair not observed; the diagonal is ignored.
-    backend : {"wsbm"}
-        Dense weighted stochastic block model (module `sbm`).
     weights : {"exponential", "normal"}
         Distribution of the weights of a block pair; ``normal`` is of their square roots.
     k_max : int
@@ -312,6 +256,12 @@ def detect_communities(
         Null graphs, each searched from one start.
     significance : {"permute", "none"}
         Null graphs: observed weights in random places, or no test.
+    samples : int
+        Partitions drawn from the posterior of the block model for `Communities.coassignment`.
+    partition : callable, optional
+        Another way to partition: ``(adjacency, k_max, starts, rng) -> labels (n_candidates,
+        n_nodes)``, adjacency with NaN where unobserved. The candidate of least description length
+        is kept. Not given: search of the block model (module `sbm`).
     rng : numpy.random.Generator
         Source of all random numbers.
 
@@ -343,21 +293,49 @@ def detect_communities(
     [0, 0, 0, 0, -1, -1, -1, -1]
     """
     counts = {"k_max": k_max, "restarts": restarts, "min_size": min_size}
-    _check_settings(backend, weights, significance, counts)
-    matrix = _checked(adjacency)
-    graph = _graph(matrix, weights)
-    detection = _detect(graph, k_max, restarts, min_size, rng)
+    _check_settings(weights, significance, counts)
+    matrix = checked(adjacency)
+    graph = motif_graph(matrix, weights)
+    rules = _Rules(weights, k_max, min_size, partition)
+    detection = _detect(graph, rules, restarts, rng)
     pvalue = np.full(detection.score.shape, np.nan)
     if significance == "permute" and np.isfinite(detection.score).any():
         null = np.empty(null_draws)
         for draw in range(null_draws):
-            shuffled = _graph(permute_weights(graph.adjacency, rng), weights)
-            null[draw] = _largest(_detect(shuffled, k_max, 1, min_size, rng).score)
+            shuffled = motif_graph(permute_weights(graph.adjacency, rng), weights)
+            null[draw] = _largest(_detect(shuffled, rules, 1, rng).score)
         pvalue = familywise_pvalue(detection.score, null)
     community = np.full((len(detection.community), len(matrix)), UNOBSERVED)
     community[:, graph.nodes] = detection.community
     block = np.full(len(matrix), UNOBSERVED)
     block[graph.nodes] = detection.labels
     return Communities(
-        community, detection.strength, detection.score, pvalue, block, -detection.objective
+        community,
+        detection.strength,
+        detection.score,
+        pvalue,
+        block,
+        -detection.objective,
+        _sampled(graph, detection.labels, k_max, samples, len(matrix), rng) if samples else None,
     )
+
+
+def _sampled(
+    graph: MotifGraph,
+    labels: Ints,
+    k_max: int,
+    samples: int,
+    n_nodes: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Return the co-assignment of all nodes, NaN for those without an observed pair."""
+    out = np.full((n_nodes, n_nodes), np.nan, dtype=np.float32)
+    if labels.size < 2:
+        return out
+    # Far more slots than the search uses: the bound then costs no posterior worth mentioning.
+    n_slots = min(labels.size, max(SLOTS * k_max, labels.max() + 1))
+    drawn = sample_partitions(
+        graph.blocks, labels, n_slots, samples=samples, discard=max(samples // 4, 20), rng=rng
+    )
+    out[np.ix_(graph.nodes, graph.nodes)] = coassignment(drawn)
+    return out

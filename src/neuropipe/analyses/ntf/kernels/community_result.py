@@ -37,6 +37,9 @@ class Communities:
     description_length : float
         Minus the objective of `block`, in nats, for weights scaled to mean 1 (exponential) or
         standardised square roots (normal).
+    coassignment : ndarray of float32 (n_nodes, n_nodes), optional
+        Posterior probability of the block model that two nodes are in one block; NaN for nodes
+        without an observed pair. None if no partitions were drawn.
     """
 
     community: Ints
@@ -45,6 +48,7 @@ class Communities:
     pvalue: Floats
     block: Ints
     description_length: float
+    coassignment: NDArray[np.float32] | None = None
 
 
 def stack_communities(found: list[Communities]) -> dict[str, NDArray[Any]]:
@@ -60,8 +64,8 @@ def stack_communities(found: list[Communities]) -> dict[str, NDArray[Any]]:
     dict
         ``community`` int64 (graph, level, node), ``strength``, ``score`` and ``pvalue``
         (graph, level, id),
-        ``block`` (graph, node), ``description_length`` (graph,). A graph with fewer levels
-        repeats its coarsest one.
+        ``block`` (graph, node), ``description_length`` (graph,) and, if partitions were drawn,
+        ``coassignment`` (graph, node, node). A graph with fewer levels repeats its coarsest one.
     """
     levels = max(len(one.community) for one in found)
     ids = max(one.strength.shape[1] for one in found)
@@ -71,7 +75,8 @@ def stack_communities(found: list[Communities]) -> dict[str, NDArray[Any]]:
         gap = ((0, 0), (0, width - rows.shape[1]))
         return np.pad(rows, gap, constant_values=np.nan) if gap[1][1] else rows
 
-    return {
+    drawn = [one.coassignment for one in found if one.coassignment is not None]
+    stacked: dict[str, NDArray[Any]] = {
         "community": np.stack([padded(one.community, one.community.shape[1]) for one in found]),
         "strength": np.stack([padded(one.strength, ids) for one in found]),
         "score": np.stack([padded(one.score, ids) for one in found]),
@@ -79,3 +84,4 @@ def stack_communities(found: list[Communities]) -> dict[str, NDArray[Any]]:
         "block": np.stack([one.block for one in found]),
         "description_length": np.array([one.description_length for one in found]),
     }
+    return {**stacked, "coassignment": np.stack(drawn)} if drawn else stacked

@@ -27,6 +27,15 @@ from neuropipe.analyses.ntf.kernels.block_model import (
     WeightedGraph,
     term_tables,
 )
+from neuropipe.analyses.ntf.kernels.block_sums import (
+    block_sums,
+    block_term,
+    log_factorials,
+    node_gains,
+    node_sums,
+    shift_node,
+    term_matrix,
+)
 
 __all__ = [
     "EXPONENTIAL",
@@ -47,61 +56,6 @@ GAIN_FLOOR = 1e-9
 
 
 @njit(cache=True)
-def _term(graph: WeightedGraph, n: int, s: float, q: float) -> float:
-    """Return the log marginal likelihood of one block pair."""
-    if n == 0:
-        return 0.0
-    if graph.model == EXPONENTIAL:
-        return graph.pair_table[n] - (1.0 + n) * np.log1p(s)
-    return graph.pair_table[n] - (1.0 + 0.5 * n) * np.log1p(0.5 * (q - s * s / (1.0 + n)))
-
-
-@njit(cache=True)
-def _block_sums(
-    graph: WeightedGraph, labels: Ints, n_slots: int
-) -> tuple[Ints, Ints, Floats, Floats]:
-    """Return block sizes and, per block pair, number, sum and sum of squares of the weights."""
-    sizes = np.zeros(n_slots, np.int64)
-    count = np.zeros((n_slots, n_slots), np.int64)
-    total = np.zeros((n_slots, n_slots))
-    square = np.zeros((n_slots, n_slots))
-    for i in range(labels.size):
-        a = labels[i]
-        sizes[a] += 1
-        for j in range(i + 1, labels.size):
-            b = labels[j]
-            low, high = min(a, b), max(a, b)
-            count[low, high] += graph.observed[i, j]
-            total[low, high] += graph.weight[i, j]
-            square[low, high] += graph.weight[i, j] * graph.weight[i, j]
-    for a in range(n_slots):
-        for b in range(a):
-            count[a, b], total[a, b], square[a, b] = count[b, a], total[b, a], square[b, a]
-    return sizes, count, total, square
-
-
-@njit(cache=True)
-def _terms(graph: WeightedGraph, count: Ints, total: Floats, square: Floats) -> Floats:
-    """Return the matrix of `_term` over block pairs."""
-    n_slots = count.shape[0]
-    term = np.zeros((n_slots, n_slots))
-    for a in range(n_slots):
-        for b in range(a, n_slots):
-            term[a, b] = _term(graph, count[a, b], total[a, b], square[a, b])
-            term[b, a] = term[a, b]
-    return term
-
-
-@njit(cache=True)
-def _log_factorials(n: int) -> Floats:
-    """Return log k! for k = 0..n."""
-    out = np.zeros(n + 1)
-    for k in range(2, n + 1):
-        out[k] = out[k - 1] + np.log(k)
-    return out
-
-
-@njit(cache=True)
 def partition_objective(graph: WeightedGraph, labels: Ints) -> float:
     """Return log marginal likelihood plus log prior of a partition.
 
@@ -113,9 +67,9 @@ def partition_objective(graph: WeightedGraph, labels: Ints) -> float:
         Block of each node; labels need not be consecutive.
     """
     n_slots = labels.max() + 1
-    sizes, count, total, square = _block_sums(graph, labels, n_slots)
-    term = _terms(graph, count, total, square)
-    factorial = _log_factorials(labels.size)
+    sizes, count, total, square = block_sums(graph, labels, n_slots)
+    term = term_matrix(graph, count, total, square)
+    factorial = log_factorials(labels.size)
     value = 0.0
     blocks = 0
     for a in range(n_slots):
@@ -128,100 +82,16 @@ def partition_objective(graph: WeightedGraph, labels: Ints) -> float:
 
 
 @njit(cache=True)
-def _node_sums(
-    graph: WeightedGraph, labels: Ints, node: int, n_slots: int
-) -> tuple[Ints, Floats, Floats]:
-    """Return number, sum and sum of squares of one node's weights, by block."""
-    count = np.zeros(n_slots, np.int64)
-    total = np.zeros(n_slots)
-    square = np.zeros(n_slots)
-    for j in range(labels.size):
-        b = labels[j]
-        count[b] += graph.observed[node, j]
-        total[b] += graph.weight[node, j]
-        square[b] += graph.weight[node, j] * graph.weight[node, j]
-    return count, total, square
-
-
-@njit(cache=True)
-def _gains(
-    node_sums: tuple[Ints, Floats, Floats],
-    home: int,
-    sums: tuple[Ints, Ints, Floats, Floats],
-    term: Floats,
-    graph: WeightedGraph,
-) -> Floats:
-    """Return the change of the objective when a node leaves `home` for each block."""
-    rn, rs, rq = node_sums
-    sizes, n, s, q = sums
-    n_slots = sizes.size
-    blocks = 0
-    for k in range(n_slots):
-        blocks += sizes[k] > 0
-    a = home
-    leave = np.zeros(n_slots)
-    for k in range(n_slots):
-        rest = _term(graph, n[a, k] - rn[k], s[a, k] - rs[k], q[a, k] - rq[k])
-        leave[k] = rest - term[a, k]
-    left = leave.sum()
-    gains = np.zeros(n_slots)
-    for b in range(n_slots):
-        if b == a:
-            continue
-        gain = left - leave[b]
-        for k in range(n_slots):
-            if k != a and (sizes[k] > 0 or k == b):
-                joined = _term(graph, n[b, k] + rn[k], s[b, k] + rs[k], q[b, k] + rq[k])
-                gain += joined - term[b, k]
-        between = _term(
-            graph, n[a, b] - rn[b] + rn[a], s[a, b] - rs[b] + rs[a], q[a, b] - rq[b] + rq[a]
-        )
-        gain += between - term[a, b]
-        after = blocks - (sizes[a] == 1) + (sizes[b] == 0)
-        gain += np.log(sizes[b] + 1.0) - np.log(sizes[a] * 1.0)
-        gains[b] = gain + graph.block_table[after] - graph.block_table[blocks]
-    return gains
-
-
-@njit(cache=True)
 def move_gains(graph: WeightedGraph, labels: Ints, node: int, n_slots: int) -> Floats:
     """Return the change of the objective when `node` moves to each of `n_slots` blocks.
 
     Parameters are those of `partition_objective`; slots without a node stand for a new block.
     The gain of staying is 0.
     """
-    sums = _block_sums(graph, labels, n_slots)
-    term = _terms(graph, sums[1], sums[2], sums[3])
-    node_sums = _node_sums(graph, labels, node, n_slots)
-    return _gains(node_sums, labels[node], sums, term, graph)
-
-
-@njit(cache=True)
-def _shift(
-    node_sums: tuple[Ints, Floats, Floats],
-    home: int,
-    target: int,
-    sums: tuple[Ints, Ints, Floats, Floats],
-    term: Floats,
-    graph: WeightedGraph,
-) -> None:
-    """Update the block sums and their terms in place when a node moves."""
-    rn, rs, rq = node_sums
-    sizes, n, s, q = sums
-    sizes[home] -= 1
-    sizes[target] += 1
-    for sign, block in ((-1, home), (1, target)):
-        for k in range(sizes.size):
-            n[block, k] += sign * rn[k]
-            s[block, k] += sign * rs[k]
-            q[block, k] += sign * rq[k]
-            if k != block:
-                n[k, block], s[k, block], q[k, block] = n[block, k], s[block, k], q[block, k]
-    for block in (home, target):
-        for k in range(sizes.size):
-            value = _term(graph, n[block, k], s[block, k], q[block, k])
-            term[block, k] = value
-            term[k, block] = value
+    sums = block_sums(graph, labels, n_slots)
+    term = term_matrix(graph, sums[1], sums[2], sums[3])
+    row = node_sums(graph, labels, node, n_slots)
+    return node_gains(row, labels[node], sums, term, graph)
 
 
 @njit(cache=True)
@@ -229,22 +99,22 @@ def _settle(
     graph: WeightedGraph, labels: Ints, n_slots: int, new_blocks: bool, orders: Ints
 ) -> None:
     """Move single nodes to their best block, in place, until no move helps."""
-    sums = _block_sums(graph, labels, n_slots)
+    sums = block_sums(graph, labels, n_slots)
     sizes = sums[0]
-    term = _terms(graph, sums[1], sums[2], sums[3])
+    term = term_matrix(graph, sums[1], sums[2], sums[3])
     for sweep in range(MAX_SWEEPS):
         moved = False
         for node in orders[sweep % orders.shape[0]]:
             home = labels[node]
-            node_sums = _node_sums(graph, labels, node, n_slots)
-            gains = _gains(node_sums, home, sums, term, graph)
+            row = node_sums(graph, labels, node, n_slots)
+            gains = node_gains(row, home, sums, term, graph)
             target = home
             best = GAIN_FLOOR
             for b in range(n_slots):
                 if gains[b] > best and (new_blocks or sizes[b] > 0):
                     target, best = b, gains[b]
             if target != home:
-                _shift(node_sums, home, target, sums, term, graph)
+                shift_node(row, home, target, sums, term, graph)
                 labels[node] = target
                 moved = True
         if not moved:
@@ -263,7 +133,7 @@ def _best_merge(
             if sizes[a] == 0 or sizes[b] == 0:
                 continue
             gain = factorial[sizes[a] + sizes[b]] - factorial[sizes[a]] - factorial[sizes[b]]
-            gain += _term(
+            gain += block_term(
                 graph,
                 n[a, a] + n[b, b] + n[a, b],
                 s[a, a] + s[b, b] + s[a, b],
@@ -272,7 +142,9 @@ def _best_merge(
             gain -= term[a, a] + term[b, b] + term[a, b]
             for k in range(sizes.size):
                 if k != a and k != b and sizes[k] > 0:
-                    gain += _term(graph, n[a, k] + n[b, k], s[a, k] + s[b, k], q[a, k] + q[b, k])
+                    gain += block_term(
+                        graph, n[a, k] + n[b, k], s[a, k] + s[b, k], q[a, k] + q[b, k]
+                    )
                     gain -= term[a, k] + term[b, k]
             if gain > best:
                 best, pair = gain, (a, b)
@@ -282,13 +154,13 @@ def _best_merge(
 @njit(cache=True)
 def _merge(graph: WeightedGraph, labels: Ints, n_slots: int, factorial: Floats) -> int:
     """Merge the best pair of blocks in place; return the number of blocks left."""
-    sums = _block_sums(graph, labels, n_slots)
+    sums = block_sums(graph, labels, n_slots)
     blocks = 0
     for k in range(n_slots):
         blocks += sums[0][k] > 0
     if blocks < 2:
         return blocks
-    term = _terms(graph, sums[1], sums[2], sums[3])
+    term = term_matrix(graph, sums[1], sums[2], sums[3])
     a, b = _best_merge(sums, term, factorial, graph)
     for i in range(labels.size):
         if labels[i] == b:
@@ -324,7 +196,7 @@ def search_partition(
         Its `partition_objective`.
     """
     labels = start.copy()
-    factorial = _log_factorials(labels.size)
+    factorial = log_factorials(labels.size)
     best_labels = labels.copy()
     best = -np.inf
     blocks = n_slots
@@ -361,7 +233,7 @@ def merge_sequence(graph: WeightedGraph, labels: Ints) -> Ints:
         objective least.
     """
     n_slots = labels.max() + 1
-    factorial = _log_factorials(labels.size)
+    factorial = log_factorials(labels.size)
     out = np.empty((max(n_slots - 1, 1), labels.size), np.int64)
     current = labels.copy()
     out[0] = current
