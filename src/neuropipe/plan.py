@@ -359,7 +359,7 @@ def _provenance_of(result: str) -> tuple[str]:
 
 def figure_files(analysis: Analysis, collection: str, label: str) -> tuple[str, ...]:
     """Return every file of ``analysis_figures``, the record first."""
-    names = ["figures.json", "summary.tsv", "methods.md"]
+    names = ["figures.json", "summary.tsv", "methods.md", *analysis.table_files]
     names += [
         f"fig-{slug}.{suffix}" for slug in analysis.figure_slugs for suffix in ("svg", "pdf", "tsv")
     ]

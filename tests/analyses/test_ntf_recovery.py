@@ -90,7 +90,7 @@ def test_noise_has_rank_two_at_most(seed: int) -> None:
 
 def test_shifted_traces_call_independent_neurons_independent(monkeypatch) -> None:
     """At most 10 % of seeds may have a significant community; planted ones have."""
-    monkeypatch.setattr("neuropipe.analyses.ntf.graphs.SHIFT_DRAWS", 40)
+    monkeypatch.setattr("neuropipe.analyses.ntf.significance.SHIFT_DRAWS", 40)
     settings = ntf.Settings(rank=2, restarts=2, significance="circular_shift")
     seeds = {"planted": 3, "shifted": 10, "shuffled": 20}
     lowest: dict[str, list[float]] = {kind: [] for kind in seeds}

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from neuropipe.analyses import ntf
 from neuropipe.analyses.ntf import stages
-from neuropipe.analyses.ntf.graphs import _shifted
 from neuropipe.analyses.ntf.kernels.affinity import fill_short_gaps
+from neuropipe.analyses.ntf.significance import shifted
 from neuropipe.analyses.ntf.spec import ANALYSIS
 from neuropipe.errors import DataError, Issue, issues_from_json, issues_to_json
 from neuropipe.simulate.planted_calcium import planted_calcium
@@ -199,7 +199,7 @@ def test_bins_that_nobody_was_recorded_in_are_nan_and_never_active(
 ) -> None:
     paused = data.copy(deep=True)
     paused["activity"][:, :, 100:160] = np.nan
-    monkeypatch.setattr("neuropipe.analyses.ntf.graphs.SHIFT_DRAWS", 3)
+    monkeypatch.setattr("neuropipe.analyses.ntf.significance.SHIFT_DRAWS", 3)
     options = {"bootstrap": 2, "significance": "circular_shift"}
     found = ntf.fit(paused, settings(**options), 0)
     pause = slice(25, 40)
@@ -340,7 +340,7 @@ def test_bootstrap_adds_intervals(data: xr.Dataset) -> None:
 
 
 def test_shifted_traces_give_pvalues(data: xr.Dataset, monkeypatch) -> None:
-    monkeypatch.setattr("neuropipe.analyses.ntf.graphs.SHIFT_DRAWS", 5)
+    monkeypatch.setattr("neuropipe.analyses.ntf.significance.SHIFT_DRAWS", 5)
     found = ntf.fit(data, settings(significance="circular_shift"), 0)
     p = found["community_pvalue"].values
     assert np.nanmin(p) >= 1 / 6
@@ -356,7 +356,7 @@ def test_shifted_traces_have_the_steps_of_the_traces_and_no_jump() -> None:
     values[3] = np.nan
     values[:, 90:100] = np.nan
     traces = fill_short_gaps(values, max_gap=2, min_segment=5, joins=(60,))
-    moved = _shifted(traces, np.random.default_rng(1))
+    moved = shifted(traces, np.zeros(120, np.int64), np.random.default_rng(1))
     assert moved.segments == traces.segments
     assert not moved.values[3].any()
     assert not moved.values[:, ~traces.recorded].any()

@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 from neuropipe.analyses.ntf.kernels import sbm
 from neuropipe.analyses.ntf.kernels.block_sums import block_term
-from neuropipe.analyses.ntf.kernels.communities import detect_communities, largest_score
+from neuropipe.analyses.ntf.kernels.communities import community_sets, detect_communities
 from neuropipe.analyses.ntf.kernels.community_nulls import familywise_pvalue, permute_weights
 from neuropipe.analyses.ntf.kernels.community_result import stack_communities
 from neuropipe.stats.clustering_scores import adjusted_rand_score
@@ -315,10 +315,16 @@ def test_pvalue_counts_the_nulls_at_least_as_large():
     np.testing.assert_allclose(pvalue, [[0.5, 1.0, np.nan]])
 
 
-def test_largest_score_is_the_score_of_the_detection():
-    graph, _ = random_graph(np.random.default_rng(0), 40, (9,))
+def test_sets_of_a_null_graph_are_the_communities_of_all_levels():
+    graph, _ = random_graph(np.random.default_rng(0), 40, (9, 8))
     found = detect_communities(graph, restarts=1, significance="none", rng=np.random.default_rng(7))
-    assert largest_score(graph, rng=np.random.default_rng(7)) == np.nanmax(found.score)
+    expected = {
+        tuple(np.flatnonzero(level == label))
+        for level in found.community
+        for label in np.unique(level[level >= 0])
+    }
+    sets = community_sets(graph, rng=np.random.default_rng(7))
+    assert {tuple(members.tolist()) for members in sets} == expected
 
 
 def test_stacked_graphs_repeat_their_coarsest_level():

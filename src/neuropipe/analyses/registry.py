@@ -72,6 +72,13 @@ class Analysis:
         ``figures(result) -> {slug: Figure}``; each figure carries title, caption and table.
     figure_slugs : tuple of str
         The slugs that ``figures`` returns, in report order.
+    optional_slugs : tuple of str
+        Slugs of figures that exist only if the result has what they show. They follow the others
+        and are no outputs of the rule, which are the same for every study.
+    tables : str
+        ``tables(result) -> {file name: pandas.DataFrame}`` beside ``summary.tsv``; "" if none.
+    table_files : tuple of str
+        The names that ``tables`` returns, ``.csv`` or ``.tsv``.
     methods : str
         ``text(settings, result) -> str``, the methods paragraph with references.
     summary : str
@@ -109,6 +116,9 @@ class Analysis:
     summary: str
     headline: str
     metrics: str
+    optional_slugs: tuple[str, ...] = ()
+    tables: str = ""
+    table_files: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
     part_suffix: Mapping[str, str] = field(default_factory=dict)

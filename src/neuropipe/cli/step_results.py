@@ -162,17 +162,31 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     analysis, folder = get_analysis(arguments.name), Path(arguments.output)
     result = read_dataset(arguments.input)
     drawn = load_object(analysis.figures)(result)
-    if tuple(drawn) != analysis.figure_slugs:
+    extra = tuple(slug for slug in analysis.optional_slugs if slug in drawn)
+    if tuple(drawn) != (*analysis.figure_slugs, *extra):
         raise NeuropipeError(
             f"{analysis.name}: figures returned {', '.join(drawn)}, "
-            f"declared are {', '.join(analysis.figure_slugs)}"
+            f"declared are {', '.join((*analysis.figure_slugs, *analysis.optional_slugs))}"
         )
+    for slug in set(analysis.optional_slugs) - set(extra):
+        # Snakemake does not know these files: those of an earlier configuration would stay.
+        for old in folder.glob(f"fig-{slug}.*"):
+            old.unlink()
     cards = []
     for slug, figure in drawn.items():
         save_figure(figure, folder, slug)
         cards.append({"slug": slug, "title": figure.title, "caption": figure.caption})
     summary = load_object(analysis.summary)(result)
     write_text(folder / "summary.tsv", summary.to_csv(sep="\t", index=False, na_rep="n/a"))
+    tables = load_object(analysis.tables)(result) if analysis.tables else {}
+    if tuple(tables) != analysis.table_files:
+        raise NeuropipeError(
+            f"{analysis.name}: tables returned {', '.join(tables)}, "
+            f"declared are {', '.join(analysis.table_files)}"
+        )
+    for name, table in tables.items():
+        separator = "," if name.endswith(".csv") else "\t"
+        write_text(folder / name, table.to_csv(sep=separator, index=False, na_rep="n/a"))
     text = load_object(analysis.methods)(_settings_of(analysis, settings), result)
     write_text(folder / "methods.md", text.rstrip() + "\n")
     write_json(

@@ -245,7 +245,8 @@ def _collection_view(
         ("CPU time", _seconds(provenance.get("cpu_s"))),
         ("result sha256", str(provenance.get("content_sha256") or "")[:12]),
     ]
-    files = ("result.nc", "summary.tsv", "provenance.json", "methods.md")
+    tables = ("summary.tsv", *run.analysis.table_files)
+    files = ("result.nc", *tables, "provenance.json", "methods.md")
     links = [Link(name, link.href) for name in files for link in read_links(root, folder, (name,))]
     return CollectionView(
         name=collection.name,

@@ -29,6 +29,8 @@ DIMS = (
     "component",
     "level",
     "community_id",
+    "kind",
+    "wiring_quantile",
     "interval",
     "bound",
     "restart",
@@ -51,6 +53,8 @@ class Community:
     ----------
     name : str
         Number of the motif and a letter, such as ``2b``.
+    label : int
+        Its number in the result, along ``community_id``.
     members : ndarray of int64 (n_members,)
         Positions of its neurons.
     strength, pvalue : float
@@ -58,6 +62,7 @@ class Community:
     """
 
     name: str
+    label: int
     members: NDArray[np.int64]
     strength: float
     pvalue: float
@@ -135,7 +140,7 @@ def _communities(result: xr.Dataset, component: int, labels: NDArray) -> Iterato
     for position, label in enumerate(sorted({*labels[labels >= 0].tolist()})):
         members = _by_weight(np.flatnonzero(labels == label), adjacency)
         name = community_name(component + 1, position)
-        yield Community(name, members, float(strength[label]), float(pvalue[label]))
+        yield Community(name, int(label), members, float(strength[label]), float(pvalue[label]))
 
 
 def ordered_dims(result: xr.Dataset) -> xr.Dataset:

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuropipe.analyses.ntf.graphs import is_active
+from neuropipe.analyses.ntf.intervals import is_active
 from neuropipe.stats.factor_match import factor_match
 
 __all__ = ["score"]

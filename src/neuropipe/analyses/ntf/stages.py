@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.ntf.checks import ordered, prepare
+from neuropipe.analyses.ntf.connectome import compare_connectome
 from neuropipe.analyses.ntf.graphs import find_communities
 from neuropipe.analyses.ntf.kernels.bootstrap import bootstrap
 from neuropipe.analyses.ntf.kernels.factorise import NTFResult, factorise, subject_errors
@@ -359,6 +360,10 @@ def communities(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -
     issues += _null_issues(settings)
     kept = ordered(data).sel(subject=fitted["subject"].values)
     found = find_communities(fitted, kept, settings, seed)
+    if "connectome_weight" in kept:
+        wiring, told = compare_connectome(found, kept["connectome_weight"], seed)
+        found = found.merge(wiring, combine_attrs="override").assign_attrs(wiring.attrs)
+        issues += told
     copied = {
         name: kept[name]
         for name in (
@@ -374,9 +379,11 @@ def communities(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -
     traces = kept["activity"].transpose("subject", "neuron", "time").astype(np.float32)
     attrs = {
         **fitted.attrs,
+        **found.attrs,
         "issues": issues_to_json(issues),
         "dropped_subjects": tensor.attrs["dropped_subjects"],
         "affinity_mode": settings.affinity.mode,
+        "affinity_settings": settings.affinity.model_dump_json(),
         "bin_width_s": tensor.attrs["bin_width_s"],
         "align": str(data.attrs.get("align", "")),
     }

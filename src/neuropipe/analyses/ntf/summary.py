@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["headline", "metrics", "restart_similarity", "summary"]
+__all__ = [
+    "headline",
+    "metrics",
+    "motif_table",
+    "restart_similarity",
+    "summary",
+    "tables",
+    "wiring_table",
+]
 
 ALPHA = 0.05
 TOP_SUBJECTS = 3
@@ -25,6 +33,21 @@ COLUMNS = (
     "start_s",
     "stop_s",
     "top_subjects",
+)
+
+WIRING_COLUMNS = (
+    "community",
+    "kind",
+    "neurons",
+    "pairs",
+    "weight",
+    "expected",
+    "excess",
+    "matched_low",
+    "matched_median",
+    "matched_high",
+    "pvalue",
+    "pvalue_family",
 )
 
 
@@ -69,6 +92,109 @@ def summary(result: xr.Dataset) -> pd.DataFrame:
         if not motif.communities:
             rows.append((motif.number, "", "", np.nan, np.nan, start, stop, top))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _subject_weights(result: xr.Dataset, component: int) -> dict[str, float]:
+    """Return lam times the subject factor: comparable between motifs."""
+    weight = float(result["component_weight"].values[component])
+    factor = result["subject_factor"].transpose("component", "subject").values[component]
+    names = text_values(result["subject"])
+    return {f"weight_{name}": weight * float(g) for name, g in zip(names, factor, strict=True)}
+
+
+def motif_table(result: xr.Dataset) -> pd.DataFrame:
+    """Return one row per motif.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Result of the analysis.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``motif`` (from 1), ``weight`` (lam), ``weight_share`` (of all lam), ``communities``,
+        ``significant_communities`` (p < 0.05; empty if not tested), ``neurons`` (in communities),
+        ``background_neurons``, ``strongest_community``, ``smallest_pvalue``, ``active_s`` (total),
+        ``intervals`` (number), ``start_s``, ``stop_s`` (longest interval), ``top_subject`` and one
+        column ``weight_<subject>`` per subject, lam times the subject factor.
+    """
+    import pandas as pd
+
+    total = float(result["component_weight"].sum())
+    subjects = text_values(result["subject"])
+    rows = []
+    for component, motif in enumerate(list_motifs(result)):
+        pvalues = np.array([one.pvalue for one in motif.communities])
+        tested = pvalues[np.isfinite(pvalues)]
+        start, stop = _longest(motif)
+        weight = float(result["component_weight"].values[component])
+        rows.append(
+            {
+                "motif": motif.number,
+                "weight": weight,
+                "weight_share": weight / total if total > 0 else np.nan,
+                "communities": len(motif.communities),
+                "significant_communities": int((tested < ALPHA).sum()) if tested.size else np.nan,
+                "neurons": sum(one.members.size for one in motif.communities),
+                "background_neurons": motif.background.size,
+                "strongest_community": motif.communities[0].name if motif.communities else "",
+                "smallest_pvalue": tested.min() if tested.size else np.nan,
+                "active_s": motif.active_s,
+                "intervals": len(motif.intervals),
+                "start_s": start,
+                "stop_s": stop,
+                "top_subject": subjects[motif.subjects[0]],
+                **_subject_weights(result, component),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def wiring_table(result: xr.Dataset) -> pd.DataFrame:
+    """Return one row per community and kind of connection.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Result of the analysis, with a connectome.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``community``, ``kind``, ``neurons`` and ``pairs`` that were measured, ``weight`` (mean of
+        the ordered pairs inside), ``expected`` (from strengths), ``excess`` (their difference),
+        ``matched_low``, ``matched_median``, ``matched_high`` (5, 50, 95 % of the excess of matched
+        random sets), ``pvalue``, ``pvalue_family``.
+    """
+    import pandas as pd
+
+    fields = ("neurons", "pairs", "weight", "expected", "pvalue", "pvalue_family")
+    rows = []
+    for component, motif in enumerate(list_motifs(result)):
+        for community in motif.communities:
+            for kind in text_values(result["kind"]):
+                one = result.isel(component=component).sel(community_id=community.label, kind=kind)
+                values = {name: one[f"wiring_{name}"].item() for name in fields}
+                low, median, high = one["wiring_null"].values
+                rows.append(
+                    {
+                        "community": community.name,
+                        "kind": kind,
+                        **{name: values[name] for name in fields[:4]},
+                        "excess": values["weight"] - values["expected"],
+                        "matched_low": low,
+                        "matched_median": median,
+                        "matched_high": high,
+                        **{name: values[name] for name in fields[4:]},
+                    }
+                )
+    return pd.DataFrame(rows, columns=list(WIRING_COLUMNS))
+
+
+def tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """Return the tables beside ``summary.tsv`` by file name: ``motifs.csv``."""
+    return {"motifs.csv": motif_table(result)}
 
 
 def _longest(motif: Motif) -> tuple[float, float]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from neuropipe.analyses.ntf.figures.activity import draw_activity
+from neuropipe.analyses.ntf.figures.affinity import draw_affinity
 from neuropipe.analyses.ntf.figures.communities import draw_communities
 from neuropipe.analyses.ntf.figures.components import draw_components
+from neuropipe.analyses.ntf.figures.connectome import draw_connectome
 from neuropipe.analyses.ntf.figures.rank import draw_rank
 from neuropipe.analyses.ntf.figures.traces import draw_traces
 from neuropipe.analyses.ntf.motifs import ordered_dims
@@ -24,6 +26,7 @@ DRAW = {
     "communities": draw_communities,
     "traces": draw_traces,
     "rank": draw_rank,
+    "affinity": draw_affinity,
     "activity": draw_activity,
 }
 
@@ -43,4 +46,7 @@ def figures(result: xr.Dataset) -> dict[str, ReportFigure]:
     """
     result = ordered_dims(result)
     with apply_style():
-        return {slug: draw(result) for slug, draw in DRAW.items()}
+        drawn = {slug: draw(result) for slug, draw in DRAW.items()}
+        if "wiring_weight" in result:
+            drawn["connectome"] = draw_connectome(result)
+        return drawn

@@ -33,8 +33,8 @@ __all__ = [
     "UNOBSERVED",
     "Communities",
     "Partition",
+    "community_sets",
     "detect_communities",
-    "largest_score",
 ]
 
 Floats = NDArray[np.float64]
@@ -185,7 +185,7 @@ def _largest(score: Floats) -> float:
     return float(np.nanmax(score)) if np.isfinite(score).any() else 0.0
 
 
-def largest_score(
+def community_sets(
     adjacency: Floats,
     *,
     weights: Weights = "exponential",
@@ -193,8 +193,8 @@ def largest_score(
     min_size: int = 3,
     partition: Partition | None = None,
     rng: np.random.Generator,
-) -> float:
-    """Return the statistic of one null graph: the largest score found from one start.
+) -> list[Ints]:
+    """Return the members of every community of every level of a null graph, from one start.
 
     Parameters
     ----------
@@ -207,12 +207,17 @@ def largest_score(
 
     Returns
     -------
-    float
-        Largest `Communities.score` over communities and levels; 0 without a community.
+    list of ndarray of int64
+        Positions in increasing order; a set that several levels have is listed once.
     """
     graph = motif_graph(checked(adjacency), weights)
-    rules = _Rules(weights, k_max, min_size, partition)
-    return _largest(_detect(graph, rules, 1, rng).score)
+    found = _detect(graph, _Rules(weights, k_max, min_size, partition), 1, rng).community
+    sets = {
+        tuple(sorted(graph.nodes[level == label].tolist()))
+        for level in found
+        for label in np.unique(level[level >= 0])
+    }
+    return [np.array(members, dtype=np.int64) for members in sorted(sets)]
 
 
 def _check_settings(weights: str, significance: str, counts: dict[str, int]) -> None:

@@ -37,7 +37,7 @@ def familywise_pvalue(score: Floats, null: Floats) -> Floats:
     score : ndarray (..., n_levels, n_ids)
         `Communities.score`.
     null : ndarray (n_draws,)
-        `largest_score` of null graphs.
+        Largest score of each null graph.
     """
     # Sums of the same weights in another order may differ in the last bits: such ties count.
     reached = null >= score[..., None] * (1 - 1e-9)

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from neuropipe.analyses.ntf.kernels import sbm
+from neuropipe.analyses.ntf.kernels.affinity import pair_index
 
-__all__ = ["MODELS", "MotifGraph", "Weights", "checked", "motif_graph"]
+__all__ = ["MODELS", "MotifGraph", "Weights", "adjacency", "checked", "motif_graph"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Weights = Literal["exponential", "normal"]
 
 MODELS = {"exponential": sbm.EXPONENTIAL, "normal": sbm.NORMAL}
+
+
+def adjacency(pairs: NDArray[Any], n_neurons: int) -> NDArray[Any]:
+    """Return symmetric matrices of pair values, shape (..., n_neurons, n_neurons).
+
+    Parameters
+    ----------
+    pairs : ndarray, shape (..., n_pairs)
+        Values of all pairs ``i < j`` in row-major order, NaN where unobserved.
+    n_neurons : int
+        Number of neurons.
+
+    Returns
+    -------
+    ndarray
+        Zero diagonal.
+    """
+    first, second = pair_index(n_neurons)
+    result = np.zeros((*pairs.shape[:-1], n_neurons, n_neurons), dtype=pairs.dtype)
+    result[..., first, second] = pairs
+    result[..., second, first] = pairs
+    return result
 
 
 @dataclass(frozen=True)
