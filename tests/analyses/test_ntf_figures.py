@@ -8,14 +8,18 @@ import pytest
 import xarray as xr
 
 from neuropipe.analyses.ntf.figures import DRAW, figures
+from neuropipe.analyses.ntf.figures import affinity as affinity_figure
+from neuropipe.analyses.ntf.figures.affinity import draw_affinity, shown_pair
 from neuropipe.analyses.ntf.figures.annotations import shared_epochs, subject_epochs
+from neuropipe.analyses.ntf.figures.connectome import draw_connectome
 from neuropipe.analyses.ntf.kernels.communities import detect_communities
 from neuropipe.analyses.ntf.kernels.community_result import stack_communities
 from neuropipe.analyses.ntf.methods import text
 from neuropipe.analyses.ntf.motifs import community_name, list_motifs, match_groups, ordered_dims
 from neuropipe.analyses.ntf.spec import ANALYSIS, Settings
-from neuropipe.analyses.ntf.summary import headline, metrics, summary
+from neuropipe.analyses.ntf.summary import headline, metrics, summary, tables, wiring_table
 from neuropipe.plotting.save import save_figure
+from neuropipe.plotting.style import apply_style
 
 CLASSES = ("interneuron", "motor", "sensory", "")
 BIN_S, RATE_HZ = 1.0, 3.0
@@ -205,6 +209,107 @@ def test_order_of_the_dims_does_not_matter(result):
 
 def test_all_slugs_have_a_figure():
     assert tuple(DRAW) == ANALYSIS.figure_slugs
+
+
+def wired(result, kinds=("chemical", "gap"), seed=0):
+    """The result with a made-up comparison to a connectome."""
+    rng = np.random.default_rng(seed)
+    shape = (result.sizes["component"], result["community_strength"].shape[2], len(kinds))
+    dims = ("component", "community_id", "kind")
+    names = ("weight", "expected", "pvalue", "pvalue_family")
+    made = {f"wiring_{name}": (dims, rng.random(shape)) for name in names}
+    made |= {f"wiring_{n}": (dims, rng.integers(3, 60, shape)) for n in ("neurons", "pairs")}
+    null = np.sort(rng.standard_normal((*shape, 3)), axis=-1)
+    made["wiring_null"] = ((*dims, "wiring_quantile"), null)
+    out = result.assign(made).assign_coords(
+        kind=list(kinds), community_id=np.arange(shape[1]), wiring_quantile=[0.05, 0.5, 0.95]
+    )
+    return out.assign_attrs(wiring_draws=2000)
+
+
+@pytest.mark.parametrize("case", ["usual", "one component", "no community"])
+@pytest.mark.parametrize("kinds", [("chemical", "gap"), ("chemical", "gap", "functional")])
+def test_a_connectome_adds_a_figure_and_its_table(case, kinds, tmp_path):
+    made = wired(planted_result(null_draws=3, **CASES[case]), kinds)
+    with apply_style():
+        figure = draw_connectome(ordered_dims(made))
+    svg, _, table = save_figure(figure, tmp_path, "connectome")
+    assert svg.stat().st_size < 1_000_000
+    communities = sum(len(motif.communities) for motif in list_motifs(made))
+    assert len(pd.read_csv(table, sep="\t")) == communities * len(kinds)
+    assert "2000 random sets" in figure.caption.replace("\n", " ")
+    assert "Good:" in figure.caption
+    assert "Westfall" in text(Settings(), made)
+
+
+def test_the_connectome_figure_shows_what_the_table_says(result):
+    made = wired(result)
+    made["wiring_pvalue"][0, 0, 1] = np.nan
+    table = wiring_table(made)
+    row = table[(table["community"] == "2a") & (table["kind"] == "gap")].iloc[0]
+    motif = list_motifs(made)[1]
+    one = made.isel(component=1).sel(kind="gap", community_id=motif.communities[0].label)
+    assert row["weight"] == float(one["wiring_weight"])
+    assert row["excess"] == pytest.approx(float(one["wiring_weight"] - one["wiring_expected"]))
+    assert row["matched_high"] == float(one["wiring_null"][2])
+    figure = draw_connectome(made)
+    written = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert written.count("not measured") == 1
+    assert {axes.get_title(loc="left") for axes in figure.axes} | {
+        axes.get_title() for axes in figure.axes
+    } >= {"Chemical synapses", "Gap junctions"}
+    assert tuple(figures(made)) == (*ANALYSIS.figure_slugs, *ANALYSIS.optional_slugs)
+
+
+def test_the_pair_of_the_affinity_figure_is_the_strongest_of_its_community(result):
+    motif, subject, pair = shown_pair(result)
+    assert motif.number == 1
+    members = motif.communities[0].members
+    assert set(pair) <= set(members.tolist())
+    graph = result["component_adjacency"].values[0]
+    seen = np.isfinite(result["activity"].values[subject]).any(axis=1)
+    there = members[seen[members]]
+    assert graph[pair] == np.nanmax(graph[np.ix_(there, there)])
+
+
+def test_the_affinity_figure_holds_the_affinity_that_entered_the_tensor():
+    from neuropipe.analyses import ntf
+
+    data, _ = ntf.simulate(seed=1, n_neurons=24, n_subjects=2, duration=80, n_motifs=1)
+    for mode in ("excess", "differential", "abs_corr", "abs_dcorr"):
+        settings = Settings(
+            rank=2,
+            restarts=1,
+            affinity={"mode": mode, "window_s": 12.5},
+            communities={"null_draws": 2},
+            significance="none",
+        )
+        fitted = ntf.fit(data, settings, 0)
+        shown = affinity_figure._shown(fitted)
+        tensor = ntf.affinity_tensor(data, settings.affinity)
+        row = (tensor["neuron_i"] == shown.names[0]) & (tensor["neuron_j"] == shown.names[1])
+        expected = tensor["affinity"].values[row.values][0]
+        expected = expected[:, list(tensor["subject"].values).index(shown.subject)]
+        np.testing.assert_allclose(shown.binned, expected, atol=1e-5)
+        assert mode in draw_affinity(fitted).caption
+
+
+def test_the_motif_table_has_one_row_per_motif(result):
+    (table,) = tables(result).values()
+    assert tuple(tables(result)) == ANALYSIS.table_files
+    assert list(table["motif"]) == [1, 2, 3, 4]
+    assert table["weight_share"].sum() == pytest.approx(1.0)
+    motif = list_motifs(result)[1]
+    row = table.iloc[1]
+    assert row["communities"] == len(motif.communities)
+    assert row["neurons"] == sum(one.members.size for one in motif.communities)
+    assert row["active_s"] == pytest.approx(motif.active_s)
+    assert row["strongest_community"] == "2a"
+    assert row["smallest_pvalue"] == min(one.pvalue for one in motif.communities)
+    expected = result["component_weight"].values[1] * result["subject_factor"].values[1]
+    found = [row[f"weight_{name}"] for name in result["subject"].values]
+    np.testing.assert_allclose(found, expected)
+    assert row["top_subject"] == result["subject"].values[np.argmax(expected)]
 
 
 def test_members_are_named_in_the_community_figure(result):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from neuropipe.analyses import ntf
 from neuropipe.analyses.ntf import stages
 from neuropipe.analyses.ntf.kernels.affinity import fill_short_gaps
-from neuropipe.analyses.ntf.significance import shifted
+from neuropipe.analyses.ntf.significance import activity_parts, shifted
 from neuropipe.analyses.ntf.spec import ANALYSIS
 from neuropipe.errors import DataError, Issue, issues_from_json, issues_to_json
 from neuropipe.simulate.planted_calcium import planted_calcium
@@ -339,6 +339,55 @@ def test_bootstrap_adds_intervals(data: xr.Dataset) -> None:
     assert float(found["pair_inclusion"].max()) <= 1
 
 
+def connectome(data: xr.Dataset, kinds=("chemical", "gap")) -> xr.Dataset:
+    n = data.sizes["neuron"]
+    weight = np.random.default_rng(0).poisson(2.0, (len(kinds), n, n)).astype(float)
+    weight[:, 3] = np.nan
+    return data.assign(connectome_weight=(("kind", "neuron", "neuron_2"), weight)).assign_coords(
+        kind=list(kinds), neuron_2=data["neuron"].values
+    )
+
+
+def test_a_connectome_adds_the_comparison_and_changes_nothing_else(
+    data: xr.Dataset, result: xr.Dataset
+) -> None:
+    wired = connectome(data)
+    found = ntf.fit(wired, settings(), 0)
+    xr.testing.assert_equal(found[list(result.data_vars)], result)
+    assert found["wiring_weight"].dims == ("component", "community_id", "kind")
+    assert found["wiring_null"].dims == ("component", "community_id", "kind", "wiring_quantile")
+    assert found.attrs["wiring_draws"] == 2000
+    labels = found["community"].values[:, 0]
+    members = np.flatnonzero(labels[0] == 0)
+    members = members[members != 3]
+    expected = wired["connectome_weight"].sel(kind="chemical").values[np.ix_(members, members)]
+    expected = expected[~np.eye(members.size, dtype=bool)]
+    first = found.isel(component=0).sel(community_id=0, kind="chemical")
+    assert float(first["wiring_weight"]) == pytest.approx(expected.mean())
+    assert int(first["wiring_pairs"]) == expected.size
+    single, family = found["wiring_pvalue"].values, found["wiring_pvalue_family"].values
+    has = np.isfinite(single)
+    assert has.any()
+    assert (family[has] >= single[has]).all()
+    turned = wired.isel(
+        neuron=np.random.default_rng(1).permutation(24), neuron_2=slice(None, None, -1)
+    )
+    xr.testing.assert_equal(ntf.fit(turned, settings(), 0), found)
+
+
+def test_a_connectome_of_few_of_the_neurons_is_an_issue(data: xr.Dataset) -> None:
+    wired = connectome(data)
+    wired["connectome_weight"][:, 5:] = np.nan
+    wired["connectome_weight"][:, :, 5:] = np.nan
+    found = ntf.fit(wired, settings(), 0)
+    told = [i for i in issues_from_json(found.attrs["issues"]) if i.code == "FEW_IN_CONNECTOME"]
+    assert [issue.path for issue in told] == [
+        "input.connectome: chemical",
+        "input.connectome: gap",
+    ]
+    assert told[0].message.startswith("5 of 24 neurons were measured")
+
+
 def test_shifted_traces_give_pvalues(data: xr.Dataset, monkeypatch) -> None:
     monkeypatch.setattr("neuropipe.analyses.ntf.significance.SHIFT_DRAWS", 5)
     found = ntf.fit(data, settings(significance="circular_shift"), 0)
@@ -367,6 +416,29 @@ def test_shifted_traces_have_the_steps_of_the_traces_and_no_jump() -> None:
     ]
     assert np.abs(steps[1]).max() <= np.abs(steps[0]).max() + 1e-9
     assert not np.allclose(steps[0], steps[1])
+
+
+def test_traces_are_shifted_within_the_parts_of_the_recording() -> None:
+    """A neuron that is busy while a component is active is busy then in shifted traces too."""
+    active = np.zeros((3, 20), dtype=bool)
+    active[0, 5:13] = active[1, 10:18] = True
+    active[2, 0] = True  # too short to shift anything in
+    parts = activity_parts(active, n_times=85, bin_frames=4, least=8)
+    expected = np.repeat([0] * 5 + [1] * 5 + [2] * 3 + [3] * 5 + [0] * 2, 4)
+    same = parts[:80, None] == parts[:80]
+    np.testing.assert_array_equal(same, expected[:, None] == expected)
+    assert (parts[80:] == parts[79]).all()
+    values = np.random.default_rng(0).standard_normal((6, 85)).cumsum(axis=1)
+    traces = fill_short_gaps(values, max_gap=0, min_segment=5)
+    moved = shifted(traces, parts, np.random.default_rng(1))
+    for part in np.unique(parts):
+        frames = np.flatnonzero(parts == part)
+        frames = frames[frames > 0]
+        for one, two in zip(
+            np.diff(traces.values, prepend=0.0), np.diff(moved.values, prepend=0.0), strict=True
+        ):
+            found = np.setdiff1d(np.round(two[frames], 9), np.round(one[frames], 9))
+            assert found.size <= 1, "only the first step of the recording may have come here"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropipe.analyses.ntf.motifs import list_motifs
-from neuropipe.analyses.ntf.spec import Settings
+from neuropipe.analyses.ntf.spec import SHIFT_DRAWS, Settings
 from neuropipe.analyses.ntf.summary import restart_similarity
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ REFERENCES = {
     "Computing 17, 395-416.",
     "Dahl": "Dahl DB (2005). Sequentially-allocated merge-split sampler for conjugate and "
     "nonconjugate Dirichlet process mixture models. Technical report, Texas A&M University.",
+    "Westfall": "Westfall PH, Young SS (1993). Resampling-based multiple testing. Wiley, New York.",
     "Peixoto": "Peixoto TP (2018). Nonparametric weighted stochastic block models. Physical Review "
     "E 97, 012306.",
 }
@@ -55,12 +56,15 @@ SIGNIFICANCE = {
     "permute": "The score of a community (mean rank of its internal weights, standardised for its "
     "number of pairs) was compared with the largest score that the same detection found in each of "
     "{null_draws} graphs with the observed weights in random places (p family-wise within a "
-    "motif). Neurons of unequal activity alone also make weights uneven: that p does not test for "
-    "interaction, as circular_shift does.",
-    "circular_shift": "The score of a community (mean rank of its internal weights, standardised "
-    "for its number of pairs) was compared with the largest score that the same detection found in "
-    "graphs of traces shifted by a random circular rotation per neuron and subject, fitted "
-    "from the factors found (100 draws, p family-wise over all motifs).",
+    "motif). That p says that the weights are not exchangeable, which independent neurons of "
+    "unequal activity also make them; it is no test of interaction, as circular_shift is.",
+    "circular_shift": "Communities were tested against {shift_draws} data sets in which every "
+    "trace was rotated by a random time, separately while the same components were active, so that "
+    "neurons keep their activity, also its level in the motif, and lose only its coincidence. The "
+    "components of each were fitted from those found and their communities detected in the same "
+    "way; weights (square roots) were standardised pair by pair over all data sets, and the sum "
+    "inside a community was compared with the largest of each rotated data set (p family-wise over "
+    "all motifs).",
 }
 
 MODELS = {
@@ -178,7 +182,9 @@ def _factorisation(settings: Settings, result: xr.Dataset) -> str:
 def _communities(settings: Settings, result: xr.Dataset) -> str:
     rules = settings.communities
     found = sum(len(motif.communities) for motif in list_motifs(result))
-    test = SIGNIFICANCE[settings.significance].format(null_draws=rules.null_draws)
+    test = SIGNIFICANCE[settings.significance].format(
+        null_draws=rules.null_draws, shift_draws=SHIFT_DRAWS
+    )
     how = BACKENDS[rules.backend].format(
         model=MODELS[rules.weights],
         weights=rules.weights,
@@ -198,6 +204,21 @@ def _communities(settings: Settings, result: xr.Dataset) -> str:
         "whose mean internal weight exceeded the median of the graph by more than 0.4 of what the "
         "strongest block did, and the mean of the graph, count as communities, the rest as "
         f"background; {found} {'was' if found == 1 else 'were'} found. {test}{sampled}"
+    )
+
+
+def _connectome(result: xr.Dataset) -> str:
+    if "wiring_weight" not in result:
+        return ""
+    kinds = ", ".join(str(kind) for kind in result["kind"].values.tolist())
+    return (
+        f"The mean weight between the members of each community in a connectome ({kinds}; measured "
+        "ordered pairs only), minus what the in- and out-strengths of its neurons let expect "
+        "(iterative proportional fitting), was compared with that of "
+        f"{int(result.attrs['wiring_draws'])} random sets with the same size and profile of "
+        "strengths (permutation of neurons within strata of about ten), one-sided; p values are "
+        "family-wise over the communities of all motifs (Westfall and Young 1993), Bonferroni over "
+        "kinds."
     )
 
 
@@ -231,6 +252,7 @@ def text(settings: Settings, result: xr.Dataset) -> str:
             _affinity(settings, result),
             _factorisation(settings, result),
             _communities(settings, result),
+            _connectome(result),
             _changed(settings),
             _versions(result),
         )

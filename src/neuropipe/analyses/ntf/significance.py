@@ -16,13 +16,11 @@ from neuropipe.analyses.ntf.kernels.communities import community_sets
 from neuropipe.analyses.ntf.kernels.factorise import fit_pairs, hals
 from neuropipe.analyses.ntf.kernels.motif_graph import adjacency
 from neuropipe.analyses.ntf.kernels.shift_test import ShiftTest
-from neuropipe.analyses.ntf.spec import Settings
+from neuropipe.analyses.ntf.spec import SHIFT_DRAWS, Settings
 from neuropipe.analyses.ntf.tensor import build_tensor, load_problem
 from neuropipe.seeds import stage_generator
 
-__all__ = ["SHIFT_DRAWS", "activity_parts", "shift_pvalues", "shifted"]
-
-SHIFT_DRAWS = 100
+__all__ = ["activity_parts", "shift_pvalues", "shifted"]
 
 
 def activity_parts(

@@ -10,7 +10,9 @@ from pydantic import Field, field_validator
 from neuropipe.analyses.registry import Analysis, Resources
 from neuropipe.config.models import Positive, StrictModel
 
-__all__ = ["ANALYSIS", "AffinitySettings", "CommunitySettings", "Settings"]
+__all__ = ["ANALYSIS", "SHIFT_DRAWS", "AffinitySettings", "CommunitySettings", "Settings"]
+
+SHIFT_DRAWS = 100  # data sets of shifted traces that communities are tested against
 
 Rank = Annotated[int, Field(ge=1, le=50)]
 Count = Annotated[int, Field(ge=1)]
@@ -101,8 +103,9 @@ class Settings(StrictModel):
     )
     significance: Literal["none", "permute", "circular_shift"] = Field(
         "permute",
-        description="Null graphs of the communities: permuted pair weights, traces shifted in "
-        "time (slower, stricter), or no test.",
+        description="Null graphs of the communities: permuted pair weights (fast; independent "
+        "neurons of unequal activity pass for communities), traces shifted in time (slow; tests "
+        "for interaction), or no test.",
     )
     max_memory_gb: Literal["auto"] | Positive = Field(
         "auto",

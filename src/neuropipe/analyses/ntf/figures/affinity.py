@@ -55,9 +55,10 @@ def shown_pair(result: xr.Dataset) -> tuple[Motif, int, tuple[int, int]] | None:
         for subject in motif.subjects:
             there = seen[subject, chosen]
             weight = np.where(np.outer(there, there), np.nan_to_num(graph), 0.0)
-            i, j = sorted(np.unravel_index(np.argmax(weight), weight.shape))
-            if weight.size and weight[i, j] > 0:
-                return motif, int(subject), (int(chosen[i]), int(chosen[j]))
+            if weight.max(initial=0.0) > 0:
+                place = np.unravel_index(np.argmax(weight), weight.shape)
+                first, second = sorted(int(chosen[k]) for k in place)
+                return motif, int(subject), (first, second)
     return None
 
 

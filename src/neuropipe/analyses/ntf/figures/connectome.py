@@ -66,6 +66,8 @@ def _draw(axes: Axes, rows: pd.DataFrame, colors: dict[str, str]) -> None:
         )
     axes.text(1.02, -0.95, "p", fontsize=6, va="center", transform=beside)
     axes.axvline(0, color=INK, lw=0.5)
+    axes.use_sticky_edges = False  # bars would end at the frame
+    axes.margins(x=0.06)
     axes.set_ylim(len(rows) - 0.4, -1.3)
     axes.set_xlabel("Excess weight per pair")
     axes.tick_params(axis="y", length=0)
