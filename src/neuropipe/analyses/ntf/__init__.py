@@ -18,9 +18,11 @@ __all__ = [
     "figures",
     "fit",
     "fit_ntf",
+    "motif_table",
     "score",
     "select_rank",
     "simulate",
+    "wiring_table",
 ]
 
 _WHERE = {
@@ -35,6 +37,8 @@ _WHERE = {
     "fit_ntf": "neuropipe.analyses.ntf.model:fit_ntf",
     "score": "neuropipe.analyses.ntf.scoring:score",
     "select_rank": "neuropipe.analyses.ntf.model:select_rank",
+    "motif_table": "neuropipe.analyses.ntf.summary:motif_table",
+    "wiring_table": "neuropipe.analyses.ntf.summary:wiring_table",
     "simulate": "neuropipe.simulate.planted_calcium:planted_calcium",
 }
 
