@@ -11,6 +11,7 @@ from neuropipe.analyses.ntf.figures import DRAW, figures
 from neuropipe.analyses.ntf.figures import affinity as affinity_figure
 from neuropipe.analyses.ntf.figures.affinity import draw_affinity, shown_pair
 from neuropipe.analyses.ntf.figures.annotations import shared_epochs, subject_epochs
+from neuropipe.analyses.ntf.figures.communities import draw_communities
 from neuropipe.analyses.ntf.figures.connectome import draw_connectome
 from neuropipe.analyses.ntf.kernels.communities import detect_communities
 from neuropipe.analyses.ntf.kernels.community_result import stack_communities
@@ -375,6 +376,15 @@ def test_headline_holds_numbers(result):
     assert sentence.endswith("at p < 0.05.")
     single = headline(planted_result(n_subjects=1, n_components=1, null_draws=1))
     assert single.startswith("1 component from 40 neurons in 1 subject explain")
+
+
+def test_texts_say_what_a_small_p_speaks_against(result):
+    permuted = result.assign_attrs(significance="permute")
+    assert headline(permuted).endswith("permuted weights (no test of interaction) at p < 0.05.")
+    assert "unequal activity" in draw_communities(ordered_dims(permuted)).caption
+    shifted = result.assign_attrs(significance="circular_shift")
+    assert "unlike independent neurons of the same activity" in headline(shifted)
+    assert "shifted in time" in draw_communities(ordered_dims(shifted)).caption
 
 
 def test_metrics_are_complete_and_unique(result):

@@ -36,7 +36,8 @@ class Input(InputConfig):
         description="Event labels of the epochs, in the order that `align: epochs` puts them.",
     )
     connectome: str | None = Field(
-        None, description="Name of an ingested connectome, copied for the figures; null: none."
+        None,
+        description="Name of an ingested connectome to compare the result with; null: none.",
     )
 
     @model_validator(mode="after")

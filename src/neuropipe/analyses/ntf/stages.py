@@ -383,6 +383,7 @@ def communities(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -
         "issues": issues_to_json(issues),
         "dropped_subjects": tensor.attrs["dropped_subjects"],
         "affinity_mode": settings.affinity.mode,
+        "significance": settings.significance,
         "affinity_settings": settings.affinity.model_dump_json(),
         "bin_width_s": tensor.attrs["bin_width_s"],
         "align": str(data.attrs.get("align", "")),

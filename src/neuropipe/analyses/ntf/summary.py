@@ -24,6 +24,11 @@ __all__ = [
 
 ALPHA = 0.05
 TOP_SUBJECTS = 3
+# What a small p speaks against; of permuted weights that is not independence.
+NULLS = {
+    "permute": " unlike permuted weights (no test of interaction)",
+    "circular_shift": " unlike independent neurons of the same activity",
+}
 COLUMNS = (
     "component",
     "community",
@@ -238,7 +243,10 @@ def headline(result: xr.Dataset) -> str:
         f"{explained:.0f} % of the squared affinity and {'holds' if one else 'hold'} "
         f"{communities} {groups}"
     )
-    return text + (f", {significant} of them at p < {ALPHA}." if tested else ".")
+    if not tested:
+        return f"{text}."
+    against = NULLS.get(str(result.attrs.get("significance", "")), "")
+    return f"{text}, {significant} of them{against} at p < {ALPHA}."
 
 
 def _median(values: np.ndarray) -> float:

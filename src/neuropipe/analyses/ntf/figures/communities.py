@@ -219,14 +219,19 @@ CAPTION = (
     "Communities of each motif ({n}). Neurons on the circle are members, strongest first within "
     "their community; neurons of the background are left out. Lines are the strongest pairs, at "
     "most {edges} per motif, thicker for more weight. {marks}p compares the "
-    "community with the strongest one in null graphs (family-wise; Methods say which graphs). "
+    "community with the strongest one in null graphs (family-wise){nulls}. "
     "Strip below: each column is a neuron, each row a level of the hierarchy from fine (bottom) to "
     "coarse (top); colours that join upwards are communities that merge, grey is background; no "
     "strip means one level. {absent}"
     "Good: many lines inside a community and few between, p below 0.05, neurons of one "
     "kind or left-right pairs together. Bad: lines everywhere, or a p above 0.05 (as strong a "
-    "community also arises from the same weights without structure)."
+    "community also arises in the null graphs)."
 )
+NULLS = {
+    "permute": " of the same weights in random places; independent neurons of unequal activity "
+    "have a small p as well: `significance: circular_shift` tests for interaction",
+    "circular_shift": " of traces shifted in time: independent neurons with the same activity",
+}
 
 
 def _absent(motifs: list[Motif]) -> str:
@@ -260,6 +265,7 @@ def draw_communities(result: xr.Dataset) -> ReportFigure:
         edges=MAX_EDGES,
         marks="" if set(classes) == {UNKNOWN} else f"{marks} ",
         absent=_absent(motifs),
+        nulls=NULLS.get(str(result.attrs.get("significance", "")), "; Methods say which"),
     )
     figure = ReportFigure(
         title="Communities of each motif",
