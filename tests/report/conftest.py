@@ -135,7 +135,10 @@ class FakeStudy:
         self, label: str, collections: list[tuple[str, str, tuple[str, ...]]], **settings: Any
     ) -> None:
         analysis = SimpleNamespace(
-            name="ntf", title="Non-negative tensor factorisation", scopes=("cohort", "recording")
+            name="ntf",
+            title="Non-negative tensor factorisation",
+            scopes=("cohort", "recording"),
+            table_files=("motifs.csv",),
         )
         members = {recording.name: recording for recording in self.recordings}
         groups = tuple(
