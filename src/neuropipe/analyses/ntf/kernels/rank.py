@@ -24,6 +24,7 @@ __all__ = [
     "block_error",
     "choose_rank",
     "fibre_error",
+    "held_out_errors",
     "held_out_folds",
     "restart_similarity",
 ]
@@ -74,7 +75,9 @@ class HeldOut:
         return block
 
 
-def held_out_folds(W: Mask, n_bins: int, *, folds: int, rng: np.random.Generator) -> list[Cells]:
+def held_out_folds(
+    W: Mask, n_bins: int, *, folds: int, rng: np.random.Generator, V: Mask | None = None
+) -> list[Cells]:
     """Return the held-out cells of each fold.
 
     Parameters
@@ -87,6 +90,8 @@ def held_out_folds(W: Mask, n_bins: int, *, folds: int, rng: np.random.Generator
         Number of folds.
     rng : numpy.random.Generator
         Draws the cells.
+    V : ndarray of bool, shape (T, A), optional
+        Bin observed in subject; blocks of time without any are not held out.
 
     Returns
     -------
@@ -100,8 +105,50 @@ def held_out_folds(W: Mask, n_bins: int, *, folds: int, rng: np.random.Generator
     """
     table = W
     if W.shape[1] == 1:
-        table = np.broadcast_to(W, (W.shape[0], -(-n_bins // BLOCK_BINS)))
+        blocks = np.ones(-(-n_bins // BLOCK_BINS), dtype=bool)
+        if V is not None:
+            blocks = np.logical_or.reduceat(V[:, 0], np.arange(0, n_bins, BLOCK_BINS))
+        table = W & blocks
     return hold_out_fibres(table, folds=folds, fraction=FRACTION, rng=rng)
+
+
+def held_out_errors(
+    X: TensorLike,
+    W: Mask,
+    V: Mask | None,
+    folds: Sequence[Cells],
+    rank: int,
+    rngs: Sequence[np.random.Generator],
+    **options: Any,
+) -> NDArray[np.float64]:
+    """Return the error of each fold on its held-out cells, shape (n_folds,).
+
+    Parameters
+    ----------
+    X : TensorLike, shape (P, T, A)
+        Tensor.
+    W, V : ndarray of bool
+        Masks (P, A) and (T, A).
+    folds : sequence of tuple
+        Of `held_out_folds`: fibres, or blocks of time when there is one subject.
+    rank : int
+        Number of components.
+    rngs : sequence of numpy.random.Generator
+        One stream per fold.
+    **options
+        Of `hals`.
+    """
+    if W.shape[1] > 1:
+        pairs = zip(folds, rngs, strict=True)
+        return np.array([fibre_error(X, W, V, cells, rank, rng, **options) for cells, rng in pairs])
+    matrix = np.asarray(X[0 : X.shape[0]])[:, :, 0]
+    bins = np.ones(X.shape[1], dtype=bool) if V is None else V[:, 0]
+    return np.array(
+        [
+            block_error(matrix, W[:, 0], bins, cells, rank, rng, **options)
+            for cells, rng in zip(folds, rngs, strict=True)
+        ]
+    )
 
 
 def fibre_error(
