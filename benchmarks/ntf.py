@@ -32,6 +32,7 @@ from neuropipe.analyses.ntf.kernels.factorise import hals
 from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.simulate.planted_calcium import planted_calcium
 from neuropipe.simulate.planted_tensor import planted_tensor
+from neuropipe.threads import one_blas_thread
 
 
 def peak_mb() -> float:
@@ -124,7 +125,7 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("case", choices=CASES)
-    CASES[parser.parse_args().case]()
+    one_blas_thread(CASES[parser.parse_args().case])()
 
 
 if __name__ == "__main__":
