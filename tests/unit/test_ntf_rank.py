@@ -96,11 +96,14 @@ def test_factorisation_under_a_full_mask_meets_non_negative_least_squares() -> N
     X = data.X[:, :, 0]
     mask = (np.random.default_rng(0).random(X.shape) < 0.8).astype(float)
     ridge = 0.05
-    U, B = _two_way(
+    U, B, error = _two_way(
         X, mask, 2, np.random.default_rng(1), ridge=ridge, tol=1e-13, max_iter=5000, inner=20
     )
     unit = B / np.linalg.norm(B, axis=0)  # the ridge acts on U beside B of unit columns
     assert not (U < 0).any() and not (B < 0).any()
+    seen = mask > 0
+    left = np.linalg.norm((X - U @ B.T)[seen]) / np.linalg.norm(X[seen])
+    assert error == pytest.approx(left, rel=1e-6)
     for row in range(0, len(X), 9):
         seen = mask[row] > 0
         stacked = np.vstack((unit[seen], np.sqrt(ridge) * np.eye(2)))

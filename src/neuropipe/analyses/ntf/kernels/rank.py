@@ -225,7 +225,7 @@ def block_error(
     rank : int
         Number of components.
     rng : numpy.random.Generator
-        Draws the start.
+        Draws three starts, of which the best fit to the other cells counts.
     **options
         Of `hals`; the ridge is at least 0.1.
 
@@ -239,7 +239,9 @@ def block_error(
     observed = W[:, None] & V[None, :]
     held &= observed
     options["ridge"] = max(options.get("ridge", 0.0), RIDGE)
-    U, B = _two_way(X, (observed & ~held).astype(X.dtype), rank, rng, **options)
+    mask = (observed & ~held).astype(X.dtype)
+    runs = [_two_way(X, mask, rank, one, **options) for one in rng.spawn(STARTS)]
+    U, B, _ = min(runs, key=lambda run: run[2])
     error = np.sum((X - U @ B.T)[held].astype(np.float64) ** 2)
     total = np.sum(X[held].astype(np.float64) ** 2)
     return float(np.sqrt(error / max(total, np.finfo(float).tiny)))
@@ -255,8 +257,8 @@ def _two_way(
     tol: float = 1e-5,
     max_iter: int = 300,
     inner: int = 3,
-) -> tuple[Float, Float]:
-    """Factorise a matrix under a full mask; return U (P, R) and B (T, R)."""
+) -> tuple[Float, Float, float]:
+    """Factorise a matrix under a full mask; return U (P, R), B (T, R) and the relative error."""
     X = X * mask
     norm2 = float(np.sum(X.astype(np.float64) ** 2))
     U = rng.random((rank, X.shape[0])).astype(X.dtype)
@@ -264,8 +266,9 @@ def _two_way(
     B[:, ~mask.any(axis=0)] = 0.0
     B *= np.sqrt(norm2) / np.linalg.norm(U.T @ B)
     eye = np.eye(rank, dtype=X.dtype)[:, :, None]
-    last = np.inf
+    error = np.inf
     for _ in range(max_iter):
+        last = error
         length = np.maximum(np.linalg.norm(B, axis=1), np.finfo(X.dtype).tiny)[:, None]
         B, U = B / length, U * length
         H = (mask @ _outer(B).T).T.reshape(rank, rank, -1) + ridge * eye
@@ -276,11 +279,10 @@ def _two_way(
         B[~B.any(axis=1)] = 1e-8
         square = np.einsum("rt,rst,st->", B, H, B, dtype=np.float64, optimize=True)
         cross = np.sum(M * B, dtype=np.float64)
-        error = np.sqrt(max(norm2 - 2 * cross + square, 0) / max(norm2, 1e-300))
+        error = float(np.sqrt(max(norm2 - 2 * cross + square, 0) / max(norm2, 1e-300)))
         if abs(last - error) < tol:
             break
-        last = error
-    return U.T, B.T
+    return U.T, B.T, error
 
 
 def _outer(F: Float) -> Float:
