@@ -1,4 +1,7 @@
-"""Planted motifs are found: the acceptance table of the NTF connectomes."""
+"""Planted motifs are found: the acceptance table of the NTF connectomes.
+
+What it says of exact tensors is tested in `tests/unit/test_ntf_factorise.py`.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,6 @@ def test_automatic_rank_is_the_planted_one_or_a_little_more(seed: int) -> None:
 
 def test_noise_has_rank_two_at_most() -> None:
     hold(acceptance.noise_rank(range(2), largest=4))
-
-
-def test_exact_tensors_are_recovered_with_and_without_missing_neurons() -> None:
-    hold(acceptance.exact(range(1)))
-    hold(acceptance.exact_missing(range(1)))
 
 
 def test_shifted_traces_call_independent_neurons_independent(monkeypatch) -> None:
