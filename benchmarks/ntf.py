@@ -6,16 +6,23 @@ Run one case at a time, so that the peak memory belongs to it::
     OMP_NUM_THREADS=1 python benchmarks/ntf.py affinity
     OMP_NUM_THREADS=1 python benchmarks/ntf.py scale
     OMP_NUM_THREADS=1 python benchmarks/ntf.py memmap
+    OMP_NUM_THREADS=1 python benchmarks/ntf.py peers       # beside tensortools and tensorly
+    OMP_NUM_THREADS=1 python benchmarks/ntf.py masked      # beside tensortools
+    OMP_NUM_THREADS=1 python benchmarks/ntf.py cost        # growth with neurons, bins, animals
+    OMP_NUM_THREADS=1 python benchmarks/ntf.py acceptance  # what is recovered from planted truth
 
+The peers are no dependencies of the project: ``pip install -e ".[bench]"`` installs them.
 Times are CPU seconds of this process (`time.process_time`).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +32,7 @@ from neuropipe.analyses.ntf.kernels.factorise import hals
 from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.simulate.planted_calcium import planted_calcium
 from neuropipe.simulate.planted_tensor import planted_tensor
+from neuropipe.threads import one_blas_thread
 
 
 def peak_mb() -> float:
@@ -93,13 +101,31 @@ def memmap() -> None:
     print(f"memmap: 2 iterations {used:.1f} s CPU, peak {peak_mb():.0f} MB (demand 4000)")
 
 
-CASES = {"restart": restart, "affinity": affinity, "scale": scale, "memmap": memmap}
+def _other(module: str, name: str) -> Callable[[], None]:
+    """Return a case of a script beside this one, which is read when the case runs."""
+
+    def case() -> None:
+        getattr(importlib.import_module(module), name)()
+
+    return case
+
+
+CASES = {
+    "restart": restart,
+    "affinity": affinity,
+    "scale": scale,
+    "memmap": memmap,
+    "peers": _other("ntf_peers", "peers"),
+    "masked": _other("ntf_peers", "masked"),
+    "cost": _other("ntf_cost", "cost"),
+    "acceptance": _other("ntf_acceptance", "acceptance"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("case", choices=CASES)
-    CASES[parser.parse_args().case]()
+    one_blas_thread(CASES[parser.parse_args().case])()
 
 
 if __name__ == "__main__":

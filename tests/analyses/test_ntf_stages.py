@@ -302,9 +302,11 @@ def test_unusable_input_is_refused_with_counts(data: xr.Dataset, change, message
 
 
 def test_a_tensor_above_the_memory_limit_gives_the_same_result(
-    data: xr.Dataset, result: xr.Dataset
+    data: xr.Dataset, result: xr.Dataset, caplog
 ) -> None:
-    part = stages.affinity(data, settings(max_memory_gb=1e-5), 0, {})
+    with caplog.at_level("INFO", logger="neuropipe"):
+        part = stages.affinity(data, settings(max_memory_gb=1e-5), 0, {})
+    assert "is kept in a temporary file" in caplog.text
     assert isinstance(part["affinity"].data, np.memmap)
     xr.testing.assert_equal(ntf.fit(data, settings(max_memory_gb=1e-5), 0), result)
 

@@ -1,4 +1,23 @@
-"""Dynamic functional connectomes by non-negative tensor factorisation of pair affinities."""
+"""Dynamic functional connectomes by non-negative tensor factorisation of pair affinities.
+
+Any modality enters through `neuropipe.assemble.cohort` under the same names: ``activity(subject,
+neuron, time)``, where ``neuron`` stands for the named row (``unit_kind`` says which).
+
+======== ======================== ============================================================
+modality rows                     what to preprocess and set
+======== ======================== ============================================================
+calcium  identified neurons       the defaults are made for it
+eeg, meg channels                 an envelope (``band_power``), not the raw signal: the sign of
+                                  an oscillation is no event; ``units.where: ch_type == 'eeg'``
+fmri     parcels                  ``parcellation``; slow, so ``affinity.window_s: 40`` and the
+                                  repetition time as ``affinity.bin_s``
+ieeg     contacts of one patient  ``high_gamma``; ``input.scope: recording``
+======== ======================== ============================================================
+
+Contacts sit elsewhere in every patient, so a cohort of them is refused. Time is put
+together by ``input.align``: ``absolute`` (one clock of the protocol), ``epochs`` (pieces at the
+events, for protocols in other orders) or ``single`` (one recording).
+"""
 
 from __future__ import annotations
 

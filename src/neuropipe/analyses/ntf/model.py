@@ -13,7 +13,7 @@ from neuropipe.analyses.ntf import stages
 from neuropipe.analyses.ntf.checks import prepare
 from neuropipe.analyses.ntf.kernels.factorise import NTFResult, factorise
 from neuropipe.analyses.ntf.kernels.problem import Problem
-from neuropipe.analyses.ntf.kernels.rank import choose_rank, fibre_error, held_out_folds
+from neuropipe.analyses.ntf.kernels.rank import choose_rank, held_out_errors, held_out_folds
 from neuropipe.analyses.ntf.spec import ANALYSIS, AffinitySettings, Settings
 from neuropipe.analyses.ntf.tensor import build_tensor
 from neuropipe.seeds import stage_generator
@@ -107,6 +107,7 @@ def fit_ntf(
     tol: float = 1e-5,
     max_iter: int = 300,
     inner: int = 3,
+    debias: bool = False,
     seed: int = 0,
 ) -> NTFResult:
     """Factorise any non-negative three-way tensor with missing fibres.
@@ -130,6 +131,9 @@ def fit_ntf(
         Stop when the relative error changes by less.
     max_iter, inner : int
         Iterations at most; sweeps per mode and iteration.
+    debias : bool
+        Take most of the ridge's shrinkage away after convergence: better for tensors close to
+        the model, worse for noisy ones.
     seed : int
         Seed of the starts.
 
@@ -152,7 +156,8 @@ def fit_ntf(
     """
     problem = Problem.build(X, *_masks(X, W, V))
     rngs = [stage_generator(seed, "fit", index) for index in range(restarts)]
-    return factorise(problem, rank, rngs, ridge=ridge, tol=tol, max_iter=max_iter, inner=inner)
+    options: dict[str, Any] = {"ridge": ridge, "tol": tol, "max_iter": max_iter, "inner": inner}
+    return factorise(problem, rank, rngs, debias=debias, **options)
 
 
 @one_blas_thread
@@ -166,16 +171,18 @@ def select_rank(
     seed: int = 0,
     **options: Any,
 ) -> tuple[int, NDArray[np.float64]]:
-    """Choose a rank by the error on held-out (row, subject) fibres.
+    """Choose a rank by the error on held-out cells.
+
+    Held out are (row, subject) fibres, or (row, block of 10 bins) when there is one subject.
 
     Parameters
     ----------
     X, W, V
-        As in `fit_ntf`; two subjects or more.
+        As in `fit_ntf`.
     ranks : sequence of int
         Candidates.
     folds : int
-        Folds, each of 10 % of the fibres.
+        Folds, each of 10 % of the cells.
     seed : int
         Seed of folds and starts.
     **options
@@ -186,27 +193,19 @@ def select_rank(
     rank : int
         Smallest rank within one standard error of the lowest error.
     errors : ndarray, shape (n_ranks, folds)
-        Relative errors on the held-out fibres.
+        Relative errors on the held-out cells.
 
     Raises
     ------
     ValueError
-        If there is one subject only, or no row was seen in two.
+        If no row was seen in two subjects, or in two blocks of time.
     """
     rows, bins = _masks(X, W, V)
     rows = np.ones((X.shape[0], X.shape[2]), dtype=bool) if rows is None else rows
-    if rows.shape[1] < 2:
-        raise ValueError("select_rank holds out fibres (row, subject): it needs two subjects")
-    cells = held_out_folds(rows, X.shape[1], folds=folds, rng=stage_generator(seed, "folds"))
-    errors = np.array(
-        [
-            [
-                fibre_error(
-                    X, rows, bins, c, r, stage_generator(seed, f"rank-{r}-fold", k), **options
-                )
-                for k, c in enumerate(cells)
-            ]
-            for r in ranks
-        ]
-    )
+    rng = stage_generator(seed, "folds")
+    cells = held_out_folds(rows, X.shape[1], folds=folds, rng=rng, V=bins)
+    errors = np.empty((len(ranks), folds))
+    for row, rank in zip(errors, ranks, strict=True):
+        rngs = [stage_generator(seed, f"rank-{rank}-fold", k) for k in range(folds)]
+        row[:] = held_out_errors(X, rows, bins, cells, rank, rngs, **options)
     return choose_rank(ranks, errors), errors

@@ -16,9 +16,8 @@ from neuropipe.analyses.ntf.kernels.bootstrap import bootstrap
 from neuropipe.analyses.ntf.kernels.factorise import NTFResult, factorise, subject_errors
 from neuropipe.analyses.ntf.kernels.problem import Problem
 from neuropipe.analyses.ntf.kernels.rank import (
-    block_error,
     choose_rank,
-    fibre_error,
+    held_out_errors,
     held_out_folds,
     restart_similarity,
 )
@@ -81,25 +80,12 @@ def _held_out_errors(
     pairs, bins = part["pair_observed"].values, part["time_observed"].values
     try:
         # Folds do not depend on the rank, so that ranks are compared on the same cells.
-        folds = held_out_folds(
-            pairs, len(bins), folds=settings.cv_folds, rng=stage_generator(seed, "folds")
-        )
+        rng = stage_generator(seed, "folds")
+        folds = held_out_folds(pairs, len(bins), folds=settings.cv_folds, rng=rng, V=bins)
     except ValueError:
         return np.full(settings.cv_folds, np.nan)
     rngs = _generators(seed, f"rank-{rank}-fold", len(folds))
-    options = _options(settings)
-    if pairs.shape[1] == 1:
-        matrix = np.asarray(problem.X[:])[:, :, 0]
-        errors = [
-            block_error(matrix, pairs[:, 0], bins[:, 0], cells, rank, rng, **options)
-            for cells, rng in zip(folds, rngs, strict=True)
-        ]
-    else:
-        errors = [
-            fibre_error(problem.X, pairs, bins, cells, rank, rng, **options)
-            for cells, rng in zip(folds, rngs, strict=True)
-        ]
-    return np.array(errors)
+    return held_out_errors(problem.X, pairs, bins, folds, rank, rngs, **_options(settings))
 
 
 @one_blas_thread

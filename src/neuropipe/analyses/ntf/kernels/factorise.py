@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,9 +97,19 @@ def update_rows(F: Float, M: Float, H: Float, sweeps: int) -> None:
 
 
 def _update_pairs(
-    problem: Problem, U: Float, B: Float, G: Float, *, ridge: float, sweeps: int
+    problem: Problem,
+    U: Float,
+    B: Float,
+    G: Float,
+    *,
+    ridge: float,
+    sweeps: int,
+    centre: Float | None = None,
 ) -> NDArray[np.float64]:
-    """Update U (R, P) block by block and return ``Y = U X``, shape (R, T * A)."""
+    """Update U (R, P) block by block and return ``Y = U X``, shape (R, T * A).
+
+    The ridge pulls towards `centre` (R, P); None: towards 0.
+    """
     dtype, n_components = U.dtype, U.shape[0]
     n_subjects = G.shape[0]
     K = (B[:, None, :] * G[None, :, :]).reshape(-1, n_components).astype(dtype)
@@ -117,7 +128,10 @@ def _update_pairs(
             H = (by_subject @ problem.W[rows].T).reshape(n_components, n_components, -1)
             H = H + rho.astype(dtype)[:, :, None]
         part = np.ascontiguousarray(U[:, rows])
-        update_rows(part, (block @ K).T, H, sweeps)
+        M = (block @ K).T
+        if centre is not None:
+            M = M + np.diagonal(rho).astype(dtype)[:, None] * centre[:, rows]
+        update_rows(part, M, H, sweeps)
         U[:, rows] = part
         Y += part @ block
     return Y
@@ -164,11 +178,13 @@ def _update_small(
     return B, G, max(problem.norm2 - 2 * cross + square, 0.0), revived
 
 
-def _unit(B: Float, G: Float, U: Float) -> tuple[Float, Float]:
-    """Move the scale of B and G into U (R, P), in place; return B and G with unit columns."""
+def _unit(B: Float, G: Float, *rows: Float | None) -> tuple[Float, Float]:
+    """Move the scale of B and G into arrays (R, P), in place; return B and G with unit columns."""
     b = np.maximum(np.linalg.norm(B, axis=0), np.finfo(np.float64).tiny)
     g = np.maximum(np.linalg.norm(G, axis=0), np.finfo(np.float64).tiny)
-    U *= (b * g).astype(U.dtype)[:, None]
+    for array in rows:
+        if array is not None:
+            array *= (b * g).astype(array.dtype)[:, None]
     return B / b, G / g
 
 
@@ -206,6 +222,7 @@ def hals(
     tol: float = 1e-5,
     max_iter: int = 300,
     inner: int = 3,
+    debias: bool = False,
 ) -> NTFResult:
     """Run one restart of masked HALS.
 
@@ -219,7 +236,7 @@ def hals(
         Draws the start; needed unless ``start`` is given.
     start : tuple of ndarray, optional
         U (P, R), B (T, R), G (A, R) to start from.
-    ridge, tol, max_iter, inner
+    ridge, tol, max_iter, inner, debias
         As in `factorise`.
 
     Returns
@@ -237,15 +254,18 @@ def hals(
     errors: list[float] = [np.inf]
     losses: list[float] = []
     revived, converged = 0, False
+    centre: Float | None = None
     while len(losses) < max_iter and not converged:
-        B, G = _unit(B, G, U)
-        Y = _update_pairs(problem, U, B, G, ridge=ridge, sweeps=inner)
+        B, G = _unit(B, G, U, centre)
+        Y = _update_pairs(problem, U, B, G, ridge=ridge, sweeps=inner, centre=centre)
         revived += _revive(problem, U, Y)
         B, G, error2, more = _update_small(problem, U, B, G, Y, inner)
         revived += more
         errors.append(float(np.sqrt(error2 / norm2)))
-        losses.append((error2 + _penalty(problem, U, B, G, ridge)) / norm2)
+        losses.append((error2 + _penalty(problem, U, B, G, ridge, centre)) / norm2)
         converged = abs(errors[-2] - errors[-1]) < tol
+        if converged and debias and centre is None and not problem.complete:
+            centre, converged = U.copy(), False
     result = _ordered(problem, U, B, G)
     return replace(
         result,
@@ -256,11 +276,14 @@ def hals(
     )
 
 
-def _penalty(problem: Problem, U: Float, B: Float, G: Float, ridge: float) -> float:
+def _penalty(
+    problem: Problem, U: Float, B: Float, G: Float, ridge: float, centre: Float | None
+) -> float:
     """Return twice the ridge term of the loss."""
     if problem.complete:
         return 0.0
-    lengths = [np.einsum("ij,ij->j", F, F, dtype=np.float64) for F in (U.T, B, G)]
+    off = U if centre is None else U - centre
+    lengths = [np.einsum("ij,ij->j", F, F, dtype=np.float64) for F in (off.T, B, G)]
     return ridge * float(np.prod(lengths, axis=0).sum())
 
 
@@ -330,6 +353,7 @@ def factorise(
     tol: float = 1e-5,
     max_iter: int = 300,
     inner: int = 3,
+    debias: bool = False,
 ) -> NTFResult:
     """Run one restart per generator and return the best.
 
@@ -351,6 +375,10 @@ def factorise(
         Iterations at most.
     inner : int
         Sweeps per mode and iteration.
+    debias : bool
+        Go on after convergence with the ridge pulling towards the solution instead of 0
+        (iterated Tikhonov), which takes most of the shrinkage away: better for tensors close to
+        the model, worse for noisy ones.
 
     Returns
     -------
@@ -368,9 +396,7 @@ def factorise(
             f"rank {rank} is out of range: 1 to {limit} for {problem.X.shape[0]} pairs and "
             f"{problem.X.shape[1]} time bins (50 at most)"
         )
-    runs = tuple(
-        hals(problem, rank, rng=rng, ridge=ridge, tol=tol, max_iter=max_iter, inner=inner)
-        for rng in rngs
-    )
+    options: dict[str, Any] = {"ridge": ridge, "tol": tol, "max_iter": max_iter, "inner": inner}
+    runs = tuple(hals(problem, rank, rng=rng, debias=debias, **options) for rng in rngs)
     best = min(runs, key=lambda run: run.relative_error)
     return replace(best, restarts=runs)

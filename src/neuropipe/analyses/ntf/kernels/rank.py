@@ -24,6 +24,7 @@ __all__ = [
     "block_error",
     "choose_rank",
     "fibre_error",
+    "held_out_errors",
     "held_out_folds",
     "restart_similarity",
 ]
@@ -74,7 +75,9 @@ class HeldOut:
         return block
 
 
-def held_out_folds(W: Mask, n_bins: int, *, folds: int, rng: np.random.Generator) -> list[Cells]:
+def held_out_folds(
+    W: Mask, n_bins: int, *, folds: int, rng: np.random.Generator, V: Mask | None = None
+) -> list[Cells]:
     """Return the held-out cells of each fold.
 
     Parameters
@@ -87,6 +90,8 @@ def held_out_folds(W: Mask, n_bins: int, *, folds: int, rng: np.random.Generator
         Number of folds.
     rng : numpy.random.Generator
         Draws the cells.
+    V : ndarray of bool, shape (T, A), optional
+        Bin observed in subject; blocks of time without any are not held out.
 
     Returns
     -------
@@ -100,8 +105,50 @@ def held_out_folds(W: Mask, n_bins: int, *, folds: int, rng: np.random.Generator
     """
     table = W
     if W.shape[1] == 1:
-        table = np.broadcast_to(W, (W.shape[0], -(-n_bins // BLOCK_BINS)))
+        blocks = np.ones(-(-n_bins // BLOCK_BINS), dtype=bool)
+        if V is not None:
+            blocks = np.logical_or.reduceat(V[:, 0], np.arange(0, n_bins, BLOCK_BINS))
+        table = W & blocks
     return hold_out_fibres(table, folds=folds, fraction=FRACTION, rng=rng)
+
+
+def held_out_errors(
+    X: TensorLike,
+    W: Mask,
+    V: Mask | None,
+    folds: Sequence[Cells],
+    rank: int,
+    rngs: Sequence[np.random.Generator],
+    **options: Any,
+) -> NDArray[np.float64]:
+    """Return the error of each fold on its held-out cells, shape (n_folds,).
+
+    Parameters
+    ----------
+    X : TensorLike, shape (P, T, A)
+        Tensor.
+    W, V : ndarray of bool
+        Masks (P, A) and (T, A).
+    folds : sequence of tuple
+        Of `held_out_folds`: fibres, or blocks of time when there is one subject.
+    rank : int
+        Number of components.
+    rngs : sequence of numpy.random.Generator
+        One stream per fold.
+    **options
+        Of `hals`.
+    """
+    if W.shape[1] > 1:
+        pairs = zip(folds, rngs, strict=True)
+        return np.array([fibre_error(X, W, V, cells, rank, rng, **options) for cells, rng in pairs])
+    matrix = np.asarray(X[0 : X.shape[0]])[:, :, 0]
+    bins = np.ones(X.shape[1], dtype=bool) if V is None else V[:, 0]
+    return np.array(
+        [
+            block_error(matrix, W[:, 0], bins, cells, rank, rng, **options)
+            for cells, rng in zip(folds, rngs, strict=True)
+        ]
+    )
 
 
 def fibre_error(
@@ -178,7 +225,7 @@ def block_error(
     rank : int
         Number of components.
     rng : numpy.random.Generator
-        Draws the start.
+        Draws three starts, of which the best fit to the other cells counts.
     **options
         Of `hals`; the ridge is at least 0.1.
 
@@ -192,7 +239,9 @@ def block_error(
     observed = W[:, None] & V[None, :]
     held &= observed
     options["ridge"] = max(options.get("ridge", 0.0), RIDGE)
-    U, B = _two_way(X, (observed & ~held).astype(X.dtype), rank, rng, **options)
+    mask = (observed & ~held).astype(X.dtype)
+    runs = [_two_way(X, mask, rank, one, **options) for one in rng.spawn(STARTS)]
+    U, B, _ = min(runs, key=lambda run: run[2])
     error = np.sum((X - U @ B.T)[held].astype(np.float64) ** 2)
     total = np.sum(X[held].astype(np.float64) ** 2)
     return float(np.sqrt(error / max(total, np.finfo(float).tiny)))
@@ -208,8 +257,8 @@ def _two_way(
     tol: float = 1e-5,
     max_iter: int = 300,
     inner: int = 3,
-) -> tuple[Float, Float]:
-    """Factorise a matrix under a full mask; return U (P, R) and B (T, R)."""
+) -> tuple[Float, Float, float]:
+    """Factorise a matrix under a full mask; return U (P, R), B (T, R) and the relative error."""
     X = X * mask
     norm2 = float(np.sum(X.astype(np.float64) ** 2))
     U = rng.random((rank, X.shape[0])).astype(X.dtype)
@@ -217,8 +266,9 @@ def _two_way(
     B[:, ~mask.any(axis=0)] = 0.0
     B *= np.sqrt(norm2) / np.linalg.norm(U.T @ B)
     eye = np.eye(rank, dtype=X.dtype)[:, :, None]
-    last = np.inf
+    error = np.inf
     for _ in range(max_iter):
+        last = error
         length = np.maximum(np.linalg.norm(B, axis=1), np.finfo(X.dtype).tiny)[:, None]
         B, U = B / length, U * length
         H = (mask @ _outer(B).T).T.reshape(rank, rank, -1) + ridge * eye
@@ -229,11 +279,10 @@ def _two_way(
         B[~B.any(axis=1)] = 1e-8
         square = np.einsum("rt,rst,st->", B, H, B, dtype=np.float64, optimize=True)
         cross = np.sum(M * B, dtype=np.float64)
-        error = np.sqrt(max(norm2 - 2 * cross + square, 0) / max(norm2, 1e-300))
+        error = float(np.sqrt(max(norm2 - 2 * cross + square, 0) / max(norm2, 1e-300)))
         if abs(last - error) < tol:
             break
-        last = error
-    return U.T, B.T
+    return U.T, B.T, error
 
 
 def _outer(F: Float) -> Float:
