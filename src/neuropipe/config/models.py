@@ -66,6 +66,12 @@ class IngestOverride(StrictModel):
         None, description="Which series to read when a file holds several of one kind."
     )
     rate_hz: Positive | None = Field(None, description="Sampling rate the source does not state.")
+    units: str | None = Field(
+        None, description="Unit of the stored numbers where the source is wrong, such as uV."
+    )
+    resample: Literal["highest"] | None = Field(
+        None, description="Channels of several rates: bring all to the highest."
+    )
     repair: Literal["sort"] | None = Field(
         None, description="Sort spike times when their order is the sole fault."
     )

@@ -68,7 +68,8 @@ class Reader:
         Its keys.
     probe, open : str
         ``module:function``; ``probe(path) -> ReaderMatch | None`` reads the header only,
-        ``open(path, settings, override) -> RecordingHandle`` no samples.
+        ``open(path, settings, override) -> RecordingHandle`` no samples. A reader of several
+        modalities is also told which: ``open(..., modality=...)``.
     """
 
     name: str
@@ -86,10 +87,18 @@ class Reader:
         return _load(self.probe)(path)
 
     def open_recording(
-        self, path: Path, settings: BaseModel, override: IngestOverride
+        self,
+        path: Path,
+        settings: BaseModel,
+        override: IngestOverride,
+        modality: str | None = None,
     ) -> RecordingHandle:
-        """Open a source; nothing large is read."""
-        return _load(self.open)(path, settings, override)
+        """Open a source; nothing large is read.
+
+        `modality` is that of the recordings table; None leaves it to a reader of several.
+        """
+        told = {"modality": modality} if len(self.modalities) > 1 else {}
+        return _load(self.open)(path, settings, override, **told)
 
 
 def _refuse_damaged(path: Path) -> None:
