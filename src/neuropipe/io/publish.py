@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import uuid
@@ -163,8 +164,7 @@ def versions() -> dict[str, str]:
 
 
 def _relative(file: Path, source: Path) -> str:
-    folder = source.parent
-    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
+    return Path(os.path.relpath(file, source.parent)).as_posix()
 
 
 def publish(folder: Path, output: Path, report: dict[str, Any]) -> None:

@@ -288,6 +288,9 @@ def reader_settings(
     where = f"ingest.overrides.{recording}"
     _check_keys(own, sorted({*setting_keys, *override_keys}), where)
     merged = _merge(common, {key: value for key, value in own.items() if key in setting_keys})
-    override = {key: value for key, value in own.items() if key in override_keys}
+    override = {
+        **config.bids.model_dump(exclude_defaults=True),
+        **{key: value for key, value in own.items() if key in override_keys},
+    }
     settings = _validated(reader.settings, merged, f"ingest.readers.{reader.name}")
     return settings, _validated(IngestOverride, override, where)

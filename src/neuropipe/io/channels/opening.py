@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["LAYERS", "open_channels"]
 
 # ``module:function`` of what lies beside a recording and knows better than its header. Each is
-# called as ``layer(source, modality)`` and returns the source, changed (``dataclasses.replace``,
-# `restate_units`) or as it was, when there are no such files.
-LAYERS: tuple[str, ...] = ()
+# called as ``layer(source, modality, override)`` and returns the source, changed
+# (``dataclasses.replace``, `restate_units`) or as it was, when there are no such files.
+LAYERS: tuple[str, ...] = ("neuropipe.io.bids.layer:apply",)
 
 
-def _layer(target: str) -> Callable[[ChannelSource, str], ChannelSource]:
+def _layer(target: str) -> Callable[[ChannelSource, str, IngestOverride], ChannelSource]:
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
 
@@ -52,7 +52,7 @@ def open_channels(
     _check_not_empty(source)
     modality = modality or _kind(source)
     for target in LAYERS:
-        source = _layer(target)(source, modality)
+        source = _layer(target)(source, modality, override)
     if modality == "ieeg" and not source.types_stated:
         raise IngestError(
             "MISSING_SIDECAR",
