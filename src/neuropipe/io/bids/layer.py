@@ -160,31 +160,30 @@ def _with_contacts(
 ) -> ChannelSource:
     """Add the coordinates of intracranial contacts; a group that nobody states is inferred."""
     channels, n = source.channels, len(source.channels)
-    nan = np.full(n, np.nan)
     listed = electrodes.group if electrodes is not None else [""] * n
+    stated = _texts(channels.columns, "electrode_group", n)
     shanks, numbers, inferred = [""] * n, np.full(n, UNKNOWN_CONTACT, dtype=np.int32), []
     for k, (name, kind) in enumerate(zip(channels.name, channels.ch_type, strict=True)):
         if kind not in CONTACT_TYPES:
             continue
         parsed, numbers[k] = contact_of(name)
-        shanks[k] = groups[k] or listed[k]
+        shanks[k] = groups[k] or listed[k] or stated[k]
         if not shanks[k] and parsed:
             shanks[k] = parsed
             inferred.append(parsed)
-    labels = list(electrodes.anat_label) if electrodes is not None else [""] * n
+    labels = electrodes.anat_label if electrodes is not None else [""] * n
+    known = zip(labels, _texts(channels.columns, "anat_label", n), strict=True)
+    labels = [label or header for label, header in known]
     columns = {
         "electrode_group": object_array(shanks),
         "contact": numbers,
-        "size": electrodes.size if electrodes is not None else nan,
         "anat_label": object_array(labels),
         "is_white_matter": white_matter(labels),
-        "impedance": electrodes.impedance if electrodes is not None else nan,
     }
-    # What the format itself states, as NWB does, is not replaced by nothing.
-    stated = {name: values for name, values in channels.columns.items() if name in columns}
-    if electrodes is None:
-        columns |= stated
-        inferred = [] if "electrode_group" in stated else inferred
+    for key in ("size", "impedance"):
+        found = getattr(electrodes, key) if electrodes is not None else np.full(n, np.nan)
+        header = np.asarray(channels.columns.get(key, found), dtype=np.float64)
+        columns[key] = np.where(np.isnan(found), header, found)
     issues = []
     if inferred:
         text = f"groups {', '.join(sorted(set(inferred)))} are read from names of channels"
@@ -193,6 +192,10 @@ def _with_contacts(
     channels = replace(channels, columns={**channels.columns, **columns})
     attrs = {"space": "", "reference_scheme": "", **source.attrs}
     return _add(replace(source, channels=channels, attrs=attrs), [], issues)
+
+
+def _texts(columns: Mapping[str, Any], name: str, n: int) -> list[str]:
+    return [str(text) for text in columns[name]] if name in columns else [""] * n
 
 
 def _portable(source: ChannelSource, root: Path) -> ChannelSource:
