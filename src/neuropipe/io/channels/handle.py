@@ -126,7 +126,20 @@ class ChannelHandle:
         for name, values in table.columns.items():
             is_text = np.asarray(values).dtype.kind in "OUT"
             coords[name] = ("channel", object_array(list(values)) if is_text else values)
-        return xr.Dataset(coords=coords)
+        data = {}
+        if self._source.breaks:
+            data["observed"] = (("interval", "edge"), self._observed(), {"units": "s"})
+        return xr.Dataset(data, coords)
+
+    def _observed(self) -> np.ndarray:
+        """Return the observed segments, ``(n, 2)`` s, which end at gaps and at breaks."""
+        from neuropipe.store.clock import describe_clock
+
+        time = self._source.time
+        first = np.searchsorted(time, describe_clock(time).segment_start)
+        first = np.union1d(first, np.asarray(self._source.breaks, dtype=np.int64))
+        last = np.concatenate([first[1:], [len(time)]]) - 1
+        return np.stack([time[first], time[last]], axis=1)
 
     def blocks(self, max_bytes: int) -> Iterator[Block]:
         """Yield the samples in time order, at most `max_bytes` each.

@@ -12,7 +12,7 @@ import numpy as np
 from neuropipe.errors import IngestError
 from neuropipe.io.channels.handle import ChannelHandle
 from neuropipe.io.channels.source import ChannelSource, restate_units
-from neuropipe.io.channels.units import si_unit
+from neuropipe.io.channels.units import DATA_TYPES, si_unit
 
 if TYPE_CHECKING:
     from neuropipe.config.models import IngestOverride
@@ -90,7 +90,7 @@ def _state_units(source: ChannelSource, word: str) -> ChannelSource:
     here = [
         name
         for name, unit, kind in zip(table.name, table.units, table.ch_type, strict=True)
-        if unit == stated[0] and kind != "stim"
+        if unit == stated[0] or (not unit and kind in DATA_TYPES)
     ]
     if not here:
         found = ", ".join(sorted({unit or "unknown" for unit in table.units}))

@@ -112,6 +112,9 @@ class ChannelSource:
     time : numpy.ndarray
         Seconds from the first sample, ``(n_times,)`` float64, strictly increasing; steps over
         gaps.
+    breaks : sequence of int
+        Samples at which recording was resumed after a pause of unknown length: times run on, but
+        observed time ends before each.
     types_stated : bool
         The channel types are stated (by the format or by a sidecar), not a default.
     events : xarray.Dataset or None
@@ -140,6 +143,7 @@ class ChannelSource:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     source_files: Sequence[Path] = ()
     issues: Sequence[Issue] = ()
+    breaks: Sequence[int] = ()
     gain: np.ndarray | None = None
     units_given: bool = False
     trials: xr.Dataset | None = None
