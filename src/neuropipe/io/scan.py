@@ -164,6 +164,9 @@ def _rows(
 ) -> tuple[list[dict[str, str]], list[Issue]]:
     """Return the rows of one file: one, or one per modality that an NWB file holds."""
     path = candidate.path
+    empty = [issue for hit in hits for issue in hit.issues if issue.code == "EMPTY"]
+    if empty:
+        return [], empty
     by_modality = {hit.modality: hit for hit in hits}
     if path.suffix.lower() == ".nwb" and len(by_modality) == len(hits):
         pairs = [_row(hit, several=False) for hit in hits]

@@ -159,6 +159,9 @@ def _with_people(source: ChannelSource) -> ChannelSource:
     people = people_of(source.path)
     table = people.files[0] if people.files else source.path
     issues = [*people.issues, *_changed(source.attrs, people.attrs, table)]
+    if "session_start" in people.attrs:
+        kept = [issue for issue in source.issues if issue.code != "NAIVE_SESSION_START"]
+        source = replace(source, issues=kept)
     return _add(replace(source, attrs={**source.attrs, **people.attrs}), people.files, issues)
 
 

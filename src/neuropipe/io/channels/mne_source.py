@@ -104,6 +104,7 @@ def mne_source(
         samples=samples,
         time=time,
         types_stated=True,
+        units_stated=False,
         events=_events(samples, triggers, time, annotations),
         attrs=attrs,
         source_files=tuple(source_files),

@@ -56,15 +56,19 @@ def probe(path: Path) -> ReaderMatch | None:
         with h5py.File(path, "r") as file:
             if "nwb_version" not in file.attrs:
                 return None
-            modality = _own_modality(file) if OWN_MARK in file else modality_of_path(path, "ieeg")
-            is_ours = modality in MODALITIES if OWN_MARK in file else bool(_series_names(file))
+            is_own = OWN_MARK in file
+            modality = _own_modality(file) if is_own else modality_of_path(path, "")
+            is_full = is_own or bool(_series_names(file))
             entities = header_entities(file)
     except OSError:
         # A damaged file says nothing of its kind; `registry.match` tells that it is damaged.
         return None
-    if not is_ours:
+    if modality not in MODALITIES and (is_own or not is_full):
         return None
-    return ReaderMatch("nwb_electrical", modality, path, {**entities, **entities_of(path)})
+    text = "the file has no electrical series, although its name says so"
+    issues = () if is_full else (Issue("EMPTY", str(path), text, "copy the file again", "error"),)
+    entities |= entities_of(path)
+    return ReaderMatch("nwb_electrical", modality or "ieeg", path, entities, issues)
 
 
 def _own_modality(file: Any) -> str:
@@ -145,7 +149,8 @@ def _chosen(nwb: Any, path: Path, name: str | None) -> Any:
     if name is not None:
         text = f"series {name!r} is not one of {listed}"
     elif not electrical:
-        raise IngestError("EMPTY", path, f"no electrical series; series are {listed}", "`series:`")
+        hint = "name another by `series` in ingest.overrides" if flat else "copy the file again"
+        raise IngestError("EMPTY", path, f"no electrical series; other series: {listed}", hint)
     else:
         text = f"holds several electrical series: {listed}"
     raise IngestError("SEVERAL_SERIES", path, text, "name one: `series` in ingest.overrides")
@@ -169,6 +174,7 @@ def _source(
         samples=samples,
         time=time,
         types_stated=settings.ch_type is not None,
+        units_stated=False,
         events=events_of(nwb, path),
         attrs=attrs,
         source_files=(path,),

@@ -117,6 +117,9 @@ class ChannelSource:
         observed time ends before each.
     types_stated : bool
         The channel types are stated (by the format or by a sidecar), not a default.
+    units_stated : bool
+        The file states a unit per channel, and may be wrong; False: the format fixes the unit, so
+        that a table beside it cannot restate the numbers.
     events : xarray.Dataset or None
         Dim ``event``: ``onset`` (s from the first sample), ``duration``, ``label``, ``code``,
         ``source``, free columns ``x_<name>``.
@@ -146,6 +149,7 @@ class ChannelSource:
     breaks: Sequence[int] = ()
     gain: np.ndarray | None = None
     units_given: bool = False
+    units_stated: bool = True
     trials: xr.Dataset | None = None
     behavior: xr.Dataset | None = None
 
