@@ -21,7 +21,7 @@ from neuropipe.io.channels.brainvision_header import (
 from neuropipe.io.channels.brainvision_samples import BrainVisionSamples
 from neuropipe.io.channels.events import code_of, event_table, times_of
 from neuropipe.io.channels.facts import local_start
-from neuropipe.io.channels.grid import segment_times
+from neuropipe.io.channels.grid import Times, segment_times
 from neuropipe.io.channels.mne_header import call_mne, mne_attrs, mne_table
 from neuropipe.io.channels.names import unique_names
 from neuropipe.io.channels.opening import open_channels
@@ -58,7 +58,7 @@ def probe(path: Path) -> ReaderMatch | None:
 class _Clock:
     """Times of the samples, and the samples at which a break of unknown length lies."""
 
-    time: np.ndarray
+    time: Times
     breaks: tuple[int, ...]
     issues: list[Issue]
 
@@ -203,7 +203,7 @@ def _clock(header: BrainVisionHeader, markers: list[Marker], n_times: int) -> _C
     return _Clock(time, tuple(breaks), issues)
 
 
-def _events(markers: list[Marker], time: np.ndarray, rate: float) -> xr.Dataset | None:
+def _events(markers: list[Marker], time: Times, rate: float) -> xr.Dataset | None:
     """Return the markers but that of the first segment, which only holds the date."""
     kept = [m for m in markers if not (m.kind == NEW_SEGMENT and m.position <= 0)]
     if not markers:

@@ -89,7 +89,7 @@ def open_source(path: Path, settings: FifSettings, override: IngestOverride) -> 
         raw,
         path,
         segments=kept,
-        time=time + kept[0][0] / rate,
+        time=time,
         dtype=np.dtype(np.float32 if exact else np.float64),
         utc=True,
         issues=[*issues, *found, *gaps],
