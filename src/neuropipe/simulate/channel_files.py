@@ -322,7 +322,7 @@ def write_fif(
     raw = mne.io.RawArray(values, info, first_samp=first_samp, verbose="error")
     if notes:
         onset, duration, text = zip(*notes, strict=True)
-        shift = first_samp / channels.rate_hz if dated else 0.0
+        shift = first_samp / channels.rate_hz
         origin = raw.info["meas_date"] if dated else None
         # Set behind the back of mne, which would drop those outside the data.
         raw._annotations = mne.Annotations(np.array(onset) + shift, duration, text, origin)
