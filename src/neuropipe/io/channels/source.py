@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from neuropipe.errors import Issue
+    from neuropipe.io.channels.grid import Times
 
 __all__ = ["ChannelSource", "ChannelTable", "Samples", "restate_units"]
 
@@ -109,9 +110,9 @@ class ChannelSource:
         One row per column of `samples`.
     samples : Samples
         The samples.
-    time : numpy.ndarray
-        Seconds from the first sample, ``(n_times,)`` float64, strictly increasing; steps over
-        gaps.
+    time : RegularClock or numpy.ndarray
+        Seconds from the first sample: without gaps a clock that starts at 0, else ``(n_times,)``
+        float64, strictly increasing, which steps over the gaps.
     breaks : sequence of int
         Samples at which recording was resumed after a pause of unknown length: times run on, but
         observed time ends before each.
@@ -140,7 +141,7 @@ class ChannelSource:
     path: Path
     channels: ChannelTable
     samples: Samples
-    time: np.ndarray
+    time: Times
     types_stated: bool
     events: xr.Dataset | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
