@@ -250,6 +250,15 @@ def test_units_of_the_table_override_those_of_the_header(seeg, declared, word, g
     assert ("UNITS_DIFFER" in codes(found)) == issue
 
 
+def test_formats_that_fix_the_unit_are_not_restated(seeg):
+    recording, path = seeg
+    header = header_of(path, recording, declared=("V",) * 12, units_stated=False)
+    found = layered(header)
+    assert found.gain is None
+    told = [issue.severity for issue in found.issues if issue.code == "UNITS_DIFFER"]
+    assert told == ["info"]
+
+
 def test_overridden_types_and_bads_are_told(eeg):
     recording, path = eeg
     kinds = ("eeg",) * 6 + ("misc",)

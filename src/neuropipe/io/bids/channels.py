@@ -148,10 +148,11 @@ def _overridden(table: Table, what: str, count: int) -> Issue:
 def _with_units(
     source: ChannelSource, stated: list[str], table: Table
 ) -> tuple[ChannelSource, list[Issue]]:
-    """Restate units; a plain SI unit names the quantity, not the step of the numbers.
+    """Restate units, unless the word of the table only names the quantity.
 
     Writers state V in the table whatever the numbers of the file are in; where the header states
-    µV for the same numbers, it is the header that says how they were stored.
+    µV for the same numbers, it is the header that says how they were stored. Formats that fix the
+    unit, as FIF and NWB do, leave nothing to restate.
     """
     channels = source.channels
     restated: dict[str, str] = {}
@@ -160,7 +161,8 @@ def _with_units(
         new, old = si_unit(word), si_unit(declared)
         if new is None or (old is not None and new == old):
             continue
-        names_quantity = old is not None and new[0] == old[0] and new[1] == 1.0
+        same_kind = old is not None and new[0] == old[0]
+        names_quantity = same_kind and (new[1] == 1.0 or not source.units_stated)
         if not names_quantity:
             restated[name] = word
         if old is not None:
@@ -168,8 +170,9 @@ def _with_units(
     issues = []
     for (old_word, new_word, kept), count in sorted(pairs.items()):
         text = f"the header says {old_word}, the table {new_word}, for {count} channels"
-        hint = "the header is taken: V names the quantity" if kept else "the table is taken"
-        issues.append(Issue("UNITS_DIFFER", str(table.path), text, hint))
+        hint = "the header is taken: the table names the quantity" if kept else "the table is taken"
+        issue = Issue("UNITS_DIFFER", str(table.path), text, hint)
+        issues.append(issue if source.units_stated else replace(issue, severity="info"))
     return restate_units(source, restated), issues
 
 

@@ -27,6 +27,8 @@ __all__ = ["apply"]
 
 REFERENCES = ("EEGReference", "iEEGReference")
 HINT = "the sidecar is taken"
+# What a format says that knows no types: the table has settled it.
+INFERRED_TYPES = "CHANNEL_TYPES"
 
 
 def apply(source: ChannelSource, modality: str, override: IngestOverride) -> ChannelSource:
@@ -74,6 +76,9 @@ def _with_channels(source: ChannelSource) -> tuple[ChannelSource, list[str]]:
         issue = Issue("MISSING_SIDECAR", str(source.path), text)
         return _add(source, [], [issue]), [""] * len(source.channels)
     source, groups = apply_channels(source, read_table(path, ("name", "type")))
+    if source.types_stated:
+        issues = [issue for issue in source.issues if issue.code != INFERRED_TYPES]
+        source = replace(source, issues=issues)
     return _add(source, [path], []), groups
 
 
@@ -145,6 +150,8 @@ def _with_events(source: ChannelSource) -> ChannelSource:
     if n_header and n_header != events.sizes["event"]:
         text = f"{events.sizes['event']} events, {n_header} in the header"
         issues = [*issues, Issue("OVERRIDDEN", str(path), text, HINT, "info")]
+    # The table counts from the first sample, whatever time a format gives to that.
+    events = events.assign(onset=events["onset"] + float(source.time[0]))
     return _add(replace(source, events=events), [path], issues)
 
 
@@ -152,6 +159,9 @@ def _with_people(source: ChannelSource) -> ChannelSource:
     people = people_of(source.path)
     table = people.files[0] if people.files else source.path
     issues = [*people.issues, *_changed(source.attrs, people.attrs, table)]
+    if "session_start" in people.attrs:
+        kept = [issue for issue in source.issues if issue.code != "NAIVE_SESSION_START"]
+        source = replace(source, issues=kept)
     return _add(replace(source, attrs={**source.attrs, **people.attrs}), people.files, issues)
 
 

@@ -76,7 +76,9 @@ class Amplitudes:
         issues: list[Issue] = []
         sd = self._sd()
         for unit in USUAL_SD:
-            here = np.array([self._table.units[int(k)] == unit for k in self._picks], dtype=np.bool_)
+            here = np.array(
+                [self._table.units[int(k)] == unit for k in self._picks], dtype=np.bool_
+            )
             issues += self._judge(unit, self._picks[here], sd[here], path)
         return issues
 

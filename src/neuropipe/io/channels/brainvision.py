@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from neuropipe.io.channels.brainvision_header import (
 from neuropipe.io.channels.brainvision_samples import BrainVisionSamples
 from neuropipe.io.channels.events import code_of, event_table, times_of
 from neuropipe.io.channels.facts import local_start
-from neuropipe.io.channels.grid import segment_times
+from neuropipe.io.channels.grid import Times, segment_times
 from neuropipe.io.channels.mne_header import call_mne, mne_attrs, mne_table
 from neuropipe.io.channels.names import unique_names
 from neuropipe.io.channels.opening import open_channels
@@ -58,7 +58,7 @@ def probe(path: Path) -> ReaderMatch | None:
 class _Clock:
     """Times of the samples, and the samples at which a break of unknown length lies."""
 
-    time: np.ndarray
+    time: Times
     breaks: tuple[int, ...]
     issues: list[Issue]
 
@@ -81,21 +81,17 @@ def open_source(
     path: Path, settings: BrainVisionSettings, override: IngestOverride
 ) -> ChannelSource:
     """Return what the three files say."""
-    import mne
-
     header = read_brainvision_header(path)
     markers = read_markers(header.markers) if header.markers is not None else []
     n_times, issues = _length(header, markers, override.allow_truncated)
     if header.markers is None:
         text = "there is no marker file, so there are no events"
         issues.append(Issue("MISSING_SIDECAR", str(path), text, "copy the .vmrk file too"))
-    raw, found = call_mne(mne.io.read_raw_brainvision, path, preload=False, verbose="warning")
-    issues += [issue for issue in found if issue.code != "DUPLICATE_CHANNEL"]
-    table, scale, found = _table(header, raw)
+    known, attrs, found = _facts(header)
+    issues += found
+    table, scale, found = _table(header, known)
     issues += found
     clock = _clock(header, markers, n_times)
-    attrs, _ = mne_attrs(raw, table, path, utc=False)
-    raw.close()
     dates = [marker.date for marker in markers if marker.date is not None]
     _, found = local_start(min(dates) if dates else None, path)
     files = [path, header.data, *([header.markers] if header.markers is not None else [])]
@@ -147,16 +143,50 @@ def _length(
     return held, [Issue("TRUNCATED", str(header.data), text, "copy the file again")]
 
 
-def _table(header: BrainVisionHeader, raw: object) -> tuple[ChannelTable, np.ndarray, list[Issue]]:
+def _facts(header: BrainVisionHeader) -> tuple[ChannelTable | None, dict[str, Any], list[Issue]]:
+    """Return channels and attributes as mne reads them from the header.
+
+    mne takes no header in which a name occurs twice.
+    """
+    import mne
+
+    path = header.path
+    if len(set(header.names)) < len(header.names):
+        text = "names occur more than once, so types follow from units; no filters, no positions"
+        return None, {}, [Issue("HEADER", str(path), text, "rename one of each in the header")]
+    raw, issues = call_mne(mne.io.read_raw_brainvision, path, preload=False, verbose="warning")
+    table = mne_table(raw, ())
+    # Dates are those of the markers, which are checked there.
+    attrs, _ = mne_attrs(raw, table, path, utc=False)
+    raw.close()
+    return table, attrs, issues
+
+
+def _plain_table(header: BrainVisionHeader) -> ChannelTable:
+    """Return the channels of which nothing but name and unit is known."""
+    n = len(header.names)
+    kinds = ["eeg" if (si_unit(unit) or ("",))[0] == "V" else "misc" for unit in header.units]
+    nothing = np.full(n, np.nan)
+    return ChannelTable(
+        name=header.names, source=header.names, ch_type=tuple(kinds), units=header.units,
+        declared=header.units, bad=np.zeros(n, dtype=bool), reference=header.references,
+        position=np.full((n, 3), np.nan), low_cutoff=nothing, high_cutoff=nothing.copy(),
+    )  # fmt: skip
+
+
+def _table(
+    header: BrainVisionHeader, known_table: ChannelTable | None
+) -> tuple[ChannelTable, np.ndarray, list[Issue]]:
     """Return the channels, SI units per number, and issues."""
     names, issues = unique_names(header.names, header.path)
-    table = mne_table(raw, ())
+    table = _plain_table(header) if known_table is None else known_table
     factors, units = [], []
     for word in header.units:
         known = si_unit(word)
         units.append(known[0] if known else "")
         factors.append(known[1] if known else OTHER_UNITS.get(word, 1.0))
-    counts = {kind: table.ch_type.count(kind) for kind in sorted(set(table.ch_type))}
+    kinds = list(table.ch_type)
+    counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     listed = ", ".join(f"{n} {kind}" for kind, n in counts.items())
     text = f"BrainVision states no channel types; from names and units: {listed}"
     issues.append(
@@ -203,7 +233,7 @@ def _clock(header: BrainVisionHeader, markers: list[Marker], n_times: int) -> _C
     return _Clock(time, tuple(breaks), issues)
 
 
-def _events(markers: list[Marker], time: np.ndarray, rate: float) -> xr.Dataset | None:
+def _events(markers: list[Marker], time: Times, rate: float) -> xr.Dataset | None:
     """Return the markers but that of the first segment, which only holds the date."""
     kept = [m for m in markers if not (m.kind == NEW_SEGMENT and m.position <= 0)]
     if not markers:

@@ -16,7 +16,7 @@ from neuropipe.io.channels.edf_header import EDF_MAGIC, EdfHeader, read_edf_head
 from neuropipe.io.channels.edf_samples import Annotation, EdfSamples, read_annotations
 from neuropipe.io.channels.events import code_of, event_table, step_events
 from neuropipe.io.channels.facts import local_start, subject_age
-from neuropipe.io.channels.grid import segment_times
+from neuropipe.io.channels.grid import Times, segment_times, times_at
 from neuropipe.io.channels.names import unique_names
 from neuropipe.io.channels.opening import open_channels
 from neuropipe.io.channels.probing import path_match
@@ -24,6 +24,7 @@ from neuropipe.io.channels.source import ChannelSource, ChannelTable, Samples
 from neuropipe.io.channels.units import si_unit
 from neuropipe.io.checks import head
 from neuropipe.io.registry import Reader, ReaderMatch
+from neuropipe.store.clock import RegularClock
 
 if TYPE_CHECKING:
     from neuropipe.config.models import IngestOverride
@@ -244,7 +245,7 @@ def _inferred(header: EdfHeader, types: list[str], declared: list[str], path: Pa
     return issues
 
 
-def _times(choice: _Choice, begins: np.ndarray | None) -> tuple[np.ndarray, list[Issue]]:
+def _times(choice: _Choice, begins: np.ndarray | None) -> tuple[Times, list[Issue]]:
     """Return the sample times: one grid, with gaps where records say so."""
     length = int(choice.header.samples[choice.picks[0]])
     rate, path = choice.rate, choice.header.path
@@ -252,7 +253,7 @@ def _times(choice: _Choice, begins: np.ndarray | None) -> tuple[np.ndarray, list
         if choice.header.variant.endswith("+D"):
             text = "the header says that records do not follow each other, but none has a time"
             raise IngestError("BAD_TIME", path, text, "the annotations are damaged")
-        return np.arange(choice.n_records * length) / rate, []
+        return RegularClock(0.0, rate, choice.n_records * length), []
     # Records that follow each other within half a sample make one segment.
     gap = np.diff(begins) - choice.header.record_s
     first = np.concatenate([[0], np.flatnonzero(np.abs(gap) * rate > 0.5) + 1])
@@ -268,7 +269,7 @@ def _events(
     choice: _Choice,
     samples: Samples,
     table: ChannelTable,
-    time: np.ndarray,
+    time: Times,
     begins: np.ndarray | None,
     annotations: list[Annotation],
     settings: EdfSettings,
@@ -281,7 +282,7 @@ def _events(
     if not annotations and not len(places) and begins is None and not triggers:
         return None
     return event_table(
-        [a.onset - zero for a in annotations] + list(time[places]),
+        [a.onset - zero for a in annotations] + list(times_at(time, places)),
         [a.duration for a in annotations] + [0.0] * len(places),
         [a.text for a in annotations] + [str(code) for code in codes],
         code=[code_of(a.text) for a in annotations] + list(codes),

@@ -13,6 +13,7 @@ from neuropipe.io.channels.facts import local_start
 from neuropipe.io.channels.mne_header import call_mne
 from neuropipe.io.channels.mne_samples import MneSamples
 from neuropipe.io.channels.source import ChannelSource
+from neuropipe.store.clock import RegularClock
 
 __all__ = ["upsampled"]
 
@@ -46,7 +47,7 @@ def upsampled(header: EdfHeader, issues: Sequence[Issue]) -> ChannelSource:
         path=path,
         channels=table,
         samples=MneSamples(raw, path),
-        time=np.arange(len(raw.times)) / float(raw.info["sfreq"]),
+        time=RegularClock(0.0, float(raw.info["sfreq"]), len(raw.times)),
         types_stated=False,
         attrs=start,
         source_files=(path,),

@@ -11,7 +11,7 @@ from pydantic import Field
 from neuropipe.config.models import StrictModel
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.channels.events import times_of
-from neuropipe.io.channels.grid import segment_times
+from neuropipe.io.channels.grid import Times, segment_times
 from neuropipe.io.channels.mne_header import call_mne
 from neuropipe.io.channels.mne_source import mne_source
 from neuropipe.io.channels.opening import open_channels
@@ -128,9 +128,7 @@ def _length(data: Path, path: Path, raw: Any, allow_truncated: bool) -> tuple[in
     ]
 
 
-def _times(
-    raw: Any, n_times: int, rate: float, path: Path
-) -> tuple[np.ndarray, list[int], list[Issue]]:
+def _times(raw: Any, n_times: int, rate: float, path: Path) -> tuple[Times, list[int], list[Issue]]:
     """Return times, breaks and issues: a boundary is where EEGLAB took something out.
 
     Its duration is the length of what is gone; without one, times run on over a break.

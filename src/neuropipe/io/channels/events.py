@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropipe.io.arrays import object_array
+from neuropipe.io.channels.grid import Times, n_times, times_at
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,7 +73,7 @@ def event_table(
     return xr.Dataset(table)
 
 
-def times_of(positions: np.ndarray, time: np.ndarray, rate: float) -> np.ndarray:
+def times_of(positions: np.ndarray, time: Times, rate: float) -> np.ndarray:
     """Return the times of sample positions, also of fractions and of places outside.
 
     A position between two samples lies after the first of them, by its fraction of a step of the
@@ -82,13 +83,13 @@ def times_of(positions: np.ndarray, time: np.ndarray, rate: float) -> np.ndarray
     ----------
     positions : numpy.ndarray
         Zero-based, ``(n,)`` float64.
-    time : numpy.ndarray
-        Sample times, ``(n_times,)``, s.
+    time : Times
+        Sample times, s.
     rate : float
         Hz of the grid.
     """
-    whole = np.clip(np.floor(positions).astype(np.int64), 0, len(time) - 1)
-    return time[whole] + (positions - whole) / rate
+    whole = np.clip(np.floor(positions).astype(np.int64), 0, n_times(time) - 1)
+    return times_at(time, whole) + (positions - whole) / rate
 
 
 def step_events(
@@ -117,9 +118,9 @@ def step_events(
     last: np.ndarray | None = None
     places: list[list[np.ndarray]] = [[] for _ in picks]
     codes: list[list[np.ndarray]] = [[] for _ in picks]
-    n_times, step = samples.shape[0], samples.step(BLOCK_BYTES)
-    for start in range(0, n_times, step):
-        values = samples.read(start, min(start + step, n_times), picks)
+    total, step = samples.shape[0], samples.step(BLOCK_BYTES)
+    for start in range(0, total, step):
+        values = samples.read(start, min(start + step, total), picks)
         if samples.scale is not None and samples.offset is not None:
             values = values * samples.scale[picks] + samples.offset[picks]
         whole = np.rint(np.nan_to_num(values)).astype(np.int64)

@@ -89,7 +89,7 @@ def open_source(path: Path, settings: FifSettings, override: IngestOverride) -> 
         raw,
         path,
         segments=kept,
-        time=time + kept[0][0] / rate,
+        time=time,
         dtype=np.dtype(np.float32 if exact else np.float64),
         utc=True,
         issues=[*issues, *found, *gaps],
@@ -136,8 +136,11 @@ def _annotations(path: Path, raw: mne.io.BaseRaw) -> tuple[np.ndarray, np.ndarra
     found, _ = call_mne(lambda _: wrapped(read, path), path)
     if found is None:
         return np.zeros(0), np.zeros(0), ()
-    onset = np.asarray(found.onset, dtype=np.float64) - raw.first_samp / float(raw.info["sfreq"])
+    onset = np.asarray(found.onset, dtype=np.float64)
     started = raw.info["meas_date"]
+    if started is None or found.orig_time is not None:
+        # Counted from the date, or from sample 0 of the recorder: not from the first sample.
+        onset = onset - raw.first_samp / float(raw.info["sfreq"])
     if found.orig_time is not None and started is not None:
         onset = onset + (found.orig_time - started).total_seconds()
     return onset, np.asarray(found.duration, dtype=np.float64), list(found.description)

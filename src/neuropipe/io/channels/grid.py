@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from neuropipe.errors import IngestError, Issue
+from neuropipe.store.clock import RegularClock
 
-__all__ = ["segment_times"]
+__all__ = ["Times", "n_times", "segment_times", "times_at"]
+
+# Seconds from the first sample: a clock where nothing is missing, else an array.
+Times = RegularClock | np.ndarray
 
 OFF_GRID = 0.01
 
@@ -18,7 +22,7 @@ def segment_times(
     lengths: Sequence[int] | np.ndarray,
     rate: float,
     path: object,
-) -> tuple[np.ndarray, list[Issue]]:
+) -> tuple[Times, list[Issue]]:
     """Return sample times of segments that begin at stated times.
 
     A recorder states starts in microseconds or decimals, its samples lie on one grid: each start
@@ -37,9 +41,9 @@ def segment_times(
 
     Returns
     -------
-    tuple of numpy.ndarray and list of Issue
-        ``(sum of lengths,)`` float64 seconds, strictly increasing. ``GAPS`` tells how many
-        samples are missing.
+    tuple of Times and list of Issue
+        From 0; an array ``(sum of lengths,)`` where samples are missing, and ``GAPS`` tells how
+        many.
 
     Raises
     ------
@@ -72,6 +76,18 @@ def segment_times(
     if moved > OFF_GRID:
         text = f"segments begin up to {moved / rate:.3g} s off the grid of {rate:g} Hz"
         issues.append(Issue("OFF_GRID", str(path), f"{text}; placed on the nearest sample"))
+    if not gaps.size:
+        return RegularClock(0.0, rate, int(lengths.sum())), issues
     places = np.repeat(first - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
     places += np.arange(len(places))
     return places / rate, issues
+
+
+def n_times(time: Times) -> int:
+    """Return the number of samples."""
+    return time.count if isinstance(time, RegularClock) else len(time)
+
+
+def times_at(time: Times, samples: np.ndarray) -> np.ndarray:
+    """Return the times of samples by position, seconds."""
+    return time.at(samples) if isinstance(time, RegularClock) else time[samples]

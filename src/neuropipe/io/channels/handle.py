@@ -11,7 +11,9 @@ import numpy as np
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import object_array
 from neuropipe.io.channels.amplitude import Amplitudes
+from neuropipe.io.channels.grid import n_times, times_at
 from neuropipe.io.channels.source import ChannelSource
+from neuropipe.store.clock import RegularClock, describe_clock
 from neuropipe.store.series import Block, RecordingSchema, SeriesSpec
 
 if TYPE_CHECKING:
@@ -66,8 +68,8 @@ class ChannelHandle:
     def _check_table(self) -> None:
         source, table = self._source, self._source.channels
         lengths = {"channels": len(table), "columns of samples": source.samples.shape[1]}
-        lengths |= {"times": len(source.time), "samples": source.samples.shape[0]}
-        if len(table) != source.samples.shape[1] or len(source.time) != source.samples.shape[0]:
+        lengths |= {"times": n_times(source.time), "samples": source.samples.shape[0]}
+        if len(table) != source.samples.shape[1] or n_times(source.time) != source.samples.shape[0]:
             text = ", ".join(f"{name} {n}" for name, n in lengths.items())
             raise IngestError("LENGTH_MISMATCH", source.path, text, "the reader is wrong")
         twice = sorted(name for name, n in Counter(table.name).items() if n > 1)
@@ -100,6 +102,7 @@ class ChannelHandle:
             trials=source.trials,
             behavior=source.behavior,
             source_files=tuple(str(path) for path in source.source_files),
+            clock=source.time if isinstance(source.time, RegularClock) else None,
         )
 
     def _coordinates(self) -> xr.Dataset:
@@ -107,11 +110,12 @@ class ChannelHandle:
 
         table = self._source.channels
         coords: dict[str, Any] = {
-            "time": ("time", self._source.time, {"units": "s"}),
             "channel": ("channel", object_array(table.name)),
             "channel_source": ("channel", object_array(table.source)),
             "bad": ("channel", np.asarray(table.bad, dtype=bool)),
         }
+        if not isinstance(self._source.time, RegularClock):
+            coords["time"] = ("time", self._source.time, {"units": "s"})
         for name in TEXTS:
             coords[name] = ("channel", object_array(getattr(table, name)))
         position = np.asarray(table.position, dtype=np.float64)
@@ -133,13 +137,13 @@ class ChannelHandle:
 
     def _observed(self) -> np.ndarray:
         """Return the observed segments, ``(n, 2)`` s, which end at gaps and at breaks."""
-        from neuropipe.store.clock import describe_clock
-
         time = self._source.time
-        first = np.searchsorted(time, describe_clock(time).segment_start)
+        first = np.array([0])
+        if not isinstance(time, RegularClock):
+            first = np.searchsorted(time, describe_clock(time).segment_start)
         first = np.union1d(first, np.asarray(self._source.breaks, dtype=np.int64))
-        last = np.concatenate([first[1:], [len(time)]]) - 1
-        return np.stack([time[first], time[last]], axis=1)
+        last = np.concatenate([first[1:], [n_times(time)]]) - 1
+        return np.stack([times_at(time, first), times_at(time, last)], axis=1)
 
     def blocks(self, max_bytes: int) -> Iterator[Block]:
         """Yield the samples in time order, at most `max_bytes` each.

@@ -18,6 +18,7 @@ from neuropipe.io.channels.probing import path_match
 from neuropipe.io.channels.source import ChannelSource
 from neuropipe.io.checks import head, refuse_pointers
 from neuropipe.io.registry import Reader, ReaderMatch
+from neuropipe.store.clock import RegularClock
 
 if TYPE_CHECKING:
     from neuropipe.config.models import IngestOverride
@@ -99,7 +100,7 @@ def _opened(
     return mne_source(
         raw,
         path,
-        time=np.arange(len(raw.times)) / rate,
+        time=RegularClock(0.0, rate, len(raw.times)),
         # Both write the wall clock of the console.
         utc=False,
         issues=issues,

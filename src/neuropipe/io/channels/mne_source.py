@@ -10,6 +10,7 @@ import numpy as np
 
 from neuropipe.errors import ConfigError
 from neuropipe.io.channels.events import code_of, event_table, step_events
+from neuropipe.io.channels.grid import Times, times_at
 from neuropipe.io.channels.mne_header import mne_attrs, mne_table
 from neuropipe.io.channels.mne_samples import MneSamples
 from neuropipe.io.channels.source import ChannelSource, ChannelTable
@@ -54,7 +55,7 @@ def mne_source(
     raw: mne.io.BaseRaw,
     path: Path,
     *,
-    time: np.ndarray,
+    time: Times,
     utc: bool,
     issues: Sequence[Issue],
     annotations: Annotated,
@@ -73,7 +74,7 @@ def mne_source(
         Not loaded.
     path : Path
         File, for errors and issues.
-    time : numpy.ndarray
+    time : Times
         Sample times, s from the first sample.
     utc : bool
         The date of the format is in UTC.
@@ -104,6 +105,7 @@ def mne_source(
         samples=samples,
         time=time,
         types_stated=True,
+        units_stated=False,
         events=_events(samples, triggers, time, annotations),
         attrs=attrs,
         source_files=tuple(source_files),
@@ -113,7 +115,7 @@ def mne_source(
 
 
 def _events(
-    samples: MneSamples, triggers: dict[int, str], time: np.ndarray, annotations: Annotated
+    samples: MneSamples, triggers: dict[int, str], time: Times, annotations: Annotated
 ) -> xr.Dataset | None:
     """Return annotations and steps of trigger channels; None where the format has neither."""
     onset, duration, text = annotations
@@ -122,7 +124,7 @@ def _events(
     places, codes, names = step_events(samples, triggers)
     labels: list[Any] = [*text, *(str(code) for code in codes)]
     return event_table(
-        np.concatenate([onset, time[places]]),
+        np.concatenate([onset, times_at(time, places)]),
         np.concatenate([duration, np.zeros(len(places))]),
         labels,
         code=[*(code_of(word) for word in text), *codes],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from neuropipe.errors import Issue
+    from neuropipe.io.channels.grid import Times
 
 __all__ = ["ChannelSource", "ChannelTable", "Samples", "restate_units"]
 
@@ -109,14 +110,17 @@ class ChannelSource:
         One row per column of `samples`.
     samples : Samples
         The samples.
-    time : numpy.ndarray
-        Seconds from the first sample, ``(n_times,)`` float64, strictly increasing; steps over
-        gaps.
+    time : RegularClock or numpy.ndarray
+        Seconds from the first sample: without gaps a clock that starts at 0, else ``(n_times,)``
+        float64, strictly increasing, which steps over the gaps.
     breaks : sequence of int
         Samples at which recording was resumed after a pause of unknown length: times run on, but
         observed time ends before each.
     types_stated : bool
         The channel types are stated (by the format or by a sidecar), not a default.
+    units_stated : bool
+        The file states a unit per channel, and may be wrong; False: the format fixes the unit, so
+        that a table beside it cannot restate the numbers.
     events : xarray.Dataset or None
         Dim ``event``: ``onset`` (s from the first sample), ``duration``, ``label``, ``code``,
         ``source``, free columns ``x_<name>``.
@@ -137,7 +141,7 @@ class ChannelSource:
     path: Path
     channels: ChannelTable
     samples: Samples
-    time: np.ndarray
+    time: Times
     types_stated: bool
     events: xr.Dataset | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
@@ -146,6 +150,7 @@ class ChannelSource:
     breaks: Sequence[int] = ()
     gain: np.ndarray | None = None
     units_given: bool = False
+    units_stated: bool = True
     trials: xr.Dataset | None = None
     behavior: xr.Dataset | None = None
 
