@@ -66,6 +66,9 @@ class IngestOverride(StrictModel):
         None, description="Which series to read when a file holds several of one kind."
     )
     rate_hz: Positive | None = Field(None, description="Sampling rate the source does not state.")
+    tr_s: Positive | None = Field(
+        None, description="Repetition time of fMRI, seconds; wins over header and sidecar."
+    )
     repair: Literal["sort"] | None = Field(
         None, description="Sort spike times when their order is the sole fault."
     )

@@ -47,9 +47,16 @@ def _spikes() -> Callable[[NwbBuilder, xr.Dataset], None]:
     return add_raw
 
 
+def _fmri() -> Callable[[NwbBuilder, xr.Dataset], None]:
+    from neuropipe.store.nwb.fmri import add_raw
+
+    return add_raw
+
+
 RAW_MAPPERS: dict[str, Callable[[], Callable[[NwbBuilder, xr.Dataset], None]]] = {
     "calcium": _calcium,
     "spikes": _spikes,
+    "fmri": _fmri,
 }
 
 
