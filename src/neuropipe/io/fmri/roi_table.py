@@ -15,6 +15,7 @@ from neuropipe.io.checks import head, refuse_pointers
 from neuropipe.io.entities import entities_of
 from neuropipe.io.fmri.handle import FmriHandle, FmriSettings, beside
 from neuropipe.io.fmri.sidecars import name_parts
+from neuropipe.io.fmri.tables import MISSING, numbers
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ __all__ = ["READER", "RoiTableSettings", "open_recording", "probe"]
 
 SEPARATORS = {".tsv": "\t", ".csv": ","}
 COUNT_ROWS = 10_000
-MISSING = ["n/a", "N/A", "NaN", "nan", "NA", "null", ""]
+# A cell is held as text first: about that many bytes for each of its number's.
+TEXT_FACTOR = 8
 
 
 class RoiTableSettings(FmriSettings):
@@ -58,9 +60,9 @@ class _Table:
         self._options: dict[str, Any] = {
             "sep": SEPARATORS.get(path.suffix.lower(), ","),
             "encoding": "utf-8-sig",
-            "na_values": MISSING,
+            "na_values": list(MISSING),
             "keep_default_na": False,
-            "float_precision": "round_trip",
+            "dtype": str,
             "skipinitialspace": True,
         }
         with path.open(encoding="utf-8-sig", errors="replace") as stream:
@@ -96,7 +98,7 @@ class _Table:
         """Yield ``(n, parcel)`` float64 in time order."""
         import pandas as pd
 
-        step = max(1, max_bytes // max(1, 8 * len(self.names)))
+        step = max(1, max_bytes // max(1, 8 * TEXT_FACTOR * len(self.names)))
         try:
             pieces = pd.read_csv(self.path, usecols=self.names, chunksize=step, **self._options)
             for piece in pieces:
@@ -105,12 +107,8 @@ class _Table:
             raise self._unreadable(error) from error
 
     def _values(self, piece: pd.DataFrame) -> np.ndarray:
-        for name in self.names:
-            if piece[name].dtype.kind not in "biuf":
-                text = f"column {name} holds text, numbers expected"
-                hint = "correct the table, or leave it out with `ignore_columns`"
-                raise IngestError("NOT_THIS_FORMAT", self.path, text, hint)
-        return piece[self.names].to_numpy(dtype=np.float64)
+        columns = [numbers(piece[name], f"{self.path}: column {name}") for name in self.names]
+        return np.stack(columns, axis=1)
 
 
 def _is_number(cell: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["Confounds", "read_confounds", "read_events"]
+__all__ = ["MISSING", "Confounds", "numbers", "read_confounds", "read_events"]
 
 LABELS = ("trial_type", "label", "condition", "event_type")
+WHOLE = re.compile(r"-?\d{1,18}")
 MISSING = ("n/a", "N/A", "NaN", "nan", "NA", "null", "")
 
 
@@ -57,7 +59,7 @@ def _read(path: Path, header: bool) -> pd.DataFrame:
             header=0 if header else None,
             na_values=list(MISSING),
             keep_default_na=False,
-            float_precision="round_trip",
+            dtype=str,  # Python turns text into the nearest number, parsers of tables nearly
             skipinitialspace=True,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -109,24 +111,28 @@ def read_confounds(path: Path, names: Sequence[str]) -> Confounds:
     if twice:
         text = f"two columns are named {twice[0]!r}"
         raise IngestError("DUPLICATE_COLUMN", path, text, "rename one of them")
-    for name, kind in zip(found, frame.dtypes, strict=True):
-        if kind.kind not in "biuf":
-            text = f"column {name} holds text, numbers expected"
-            raise IngestError("NOT_THIS_FORMAT", path, text, "correct the table")
-    return Confounds(frame.to_numpy(dtype=np.float64), found)
+    columns = [numbers(frame[column], f"{path}: column {name}")
+               for column, name in zip(frame.columns, found, strict=True)]  # fmt: skip
+    return Confounds(np.stack(columns, axis=1), found)
 
 
-def _numbers(frame: pd.DataFrame, name: str, path: Path) -> np.ndarray:
-    if frame[name].dtype.kind not in "biuf":
-        text = f"column {name} holds text, seconds expected"
-        raise IngestError("NOT_THIS_FORMAT", path, text, "correct the table")
-    return frame[name].to_numpy(dtype=np.float64)
+def numbers(column: pd.Series, where: str) -> np.ndarray:
+    """Return a column of text as float64, NaN where it is missing.
+
+    Raises
+    ------
+    IngestError
+        ``NOT_THIS_FORMAT`` for a cell that is no number.
+    """
+    try:
+        return column.to_numpy(dtype=object).astype(np.float64)
+    except (ValueError, TypeError) as error:
+        text = f"{error}; numbers expected"
+        raise IngestError("NOT_THIS_FORMAT", where, text, "correct the table") from error
 
 
-def _text(frame: pd.DataFrame, name: str) -> np.ndarray:
-    column = frame[name]
-    return object_array(["" if missing else str(value)
-                         for value, missing in zip(column, column.isna(), strict=True)])  # fmt: skip
+def _text(column: pd.Series) -> np.ndarray:
+    return object_array([str(value) for value in column.fillna("")])
 
 
 def read_events(path: Path) -> xr.Dataset:
@@ -150,26 +156,27 @@ def read_events(path: Path) -> xr.Dataset:
     if "onset" not in frame:
         text = f"no column `onset`; it has {', '.join(map(str, frame.columns))}"
         raise IngestError("MISSING_SIDECAR", path, text, "name the column of onsets `onset`")
-    onset = _numbers(frame, "onset", path)
+    onset = numbers(frame["onset"], f"{path}: onset")
     bad = np.flatnonzero(~np.isfinite(onset))
     if bad.size:
         text = f"the onset in line {bad[0] + 2} is no number"
         raise IngestError("BAD_TIME", path, text, "correct the table")
     known = "duration" in frame
-    duration = _numbers(frame, "duration", path) if known else np.full(len(onset), np.nan)
+    duration = np.full(len(onset), np.nan)
+    if known:
+        duration = numbers(frame["duration"], f"{path}: duration")
     label = next((name for name in LABELS if name in frame), None)
     columns = {
         "onset": onset,
         "duration": duration,
-        "label": object_array([""] * len(onset)) if label is None else _text(frame, label),
+        "label": object_array([""] * len(onset)) if label is None else _text(frame[label]),
         "code": _codes(frame),
         "source": object_array([path.name] * len(onset)),
     }
     for name in (str(name) for name in frame.columns if name not in ("onset", "duration", label)):
         safe = "x_" + "".join(c if c.isalnum() or c == "_" else "_" for c in name)
         if safe not in columns:
-            numeric = frame[name].dtype.kind in "biuf"
-            columns[safe] = frame[name].to_numpy() if numeric else _text(frame, name)
+            columns[safe] = _numbers_or_text(frame[name])
     order = np.argsort(onset, kind="stable")
     units = {"onset": {"units": "s"}, "duration": {"units": "s"}}
     return xr.Dataset(
@@ -177,8 +184,19 @@ def read_events(path: Path) -> xr.Dataset:
     )
 
 
+def _numbers_or_text(column: pd.Series) -> np.ndarray:
+    try:
+        return numbers(column, "")
+    except IngestError:
+        return _text(column)
+
+
 def _codes(frame: pd.DataFrame) -> np.ndarray:
     """Return the whole numbers of column `value`, -1 where there are none."""
-    if "value" in frame and frame["value"].dtype.kind in "iu":
-        return frame["value"].to_numpy(dtype=np.int64)
-    return np.full(len(frame), -1, np.int64)
+    none = np.full(len(frame), -1, np.int64)
+    if "value" not in frame:
+        return none
+    texts = ["-1" if cell != cell else str(cell) for cell in frame["value"]]
+    if not all(WHOLE.fullmatch(text) for text in texts):
+        return none
+    return np.array([int(text) for text in texts], np.int64)

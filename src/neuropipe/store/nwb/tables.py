@@ -104,7 +104,7 @@ def add_row_series(
         Processing module; default: the last name of the group.
     """
     name = module_name or group.rsplit("/", 1)[-1]
-    module, path, row = builder.module(name), f"/processing/{name}", str(ds[main].dims[1])
+    module, path = builder.module(name), f"/processing/{name}"
     series = [
         str(key)
         for key, variable in ds.data_vars.items()
