@@ -73,6 +73,9 @@ def _computed(volumes: Volumes, affine: np.ndarray) -> tuple[np.ndarray, list[Is
     # Opening by more than a thin image has slices would leave nothing of it.
     opening = min(OPENING, (min(volumes.shape[:3]) - 1) // 2)
     mask = _epi_mask(mean, affine, opening)
+    while opening and not mask.any():
+        opening -= 1
+        mask = _epi_mask(mean, affine, opening)
     if not mask.any():
         text = "the mask computed from the mean volume holds no voxel"
         hint = "name a mask, or `mask: all` in ingest.readers.nifti"

@@ -80,10 +80,9 @@ class _Table:
             text = "the first line holds numbers, names of parcels expected"
             raise IngestError("MISSING_SIDECAR", path, text, "add a line with the names")
         self.names = [name for name in header if name not in ignore]
-        self.length = 0
         try:
-            for piece in pd.read_csv(path, usecols=[0], chunksize=COUNT_ROWS, **self._options):
-                self.length += len(piece)
+            with pd.read_csv(path, usecols=[0], chunksize=COUNT_ROWS, **self._options) as pieces:
+                self.length = sum(len(piece) for piece in pieces)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise self._unreadable(error) from error
 
@@ -100,9 +99,11 @@ class _Table:
 
         step = max(1, max_bytes // max(1, 8 * TEXT_FACTOR * len(self.names)))
         try:
-            pieces = pd.read_csv(self.path, usecols=self.names, chunksize=step, **self._options)
-            for piece in pieces:
-                yield self._values(piece)
+            with pd.read_csv(
+                self.path, usecols=self.names, chunksize=step, **self._options
+            ) as pieces:
+                for piece in pieces:
+                    yield self._values(piece)
         except (pd.errors.ParserError, UnicodeDecodeError) as error:
             raise self._unreadable(error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from neuropipe.errors import IngestError, Issue
-from neuropipe.io.checks import refuse_pointers
+from neuropipe.io.checks import head, refuse_pointers
 
 __all__ = ["Volumes", "load_image"]
 
 GZIP_MAGIC = b"\x1f\x8b"
+HEADER_BYTES = 348
 DAMAGED = (EOFError, zlib.error, OSError)
 
 
@@ -33,13 +35,23 @@ def load_image(path: Path) -> Any:
         # Headers with zero zooms (all CIFTI files) draw a line of log each.
         with nib.imageglobals.LoggingOutputSuppressor():
             return nib.load(path)
-    except DAMAGED as error:
-        code = "TRUNCATED" if isinstance(error, EOFError) else "NOT_THIS_FORMAT"
-        text = f"the header cannot be read: {error}"
-        raise IngestError(code, path, text, "copy or download the file again") from error
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
-        text = f"no image that nibabel reads: {error}"
-        raise IngestError("NOT_THIS_FORMAT", path, text, "copy the file again") from error
+    except (*DAMAGED, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as e:
+        code = "TRUNCATED" if _ends_in_header(path) else "NOT_THIS_FORMAT"
+        text = f"the header cannot be read: {e}"
+        raise IngestError(code, path, text, "copy or download the file again") from e
+
+
+def _ends_in_header(path: Path) -> bool:
+    """Tell whether compressed data stop before a whole header."""
+    if head(path, len(GZIP_MAGIC)) != GZIP_MAGIC:
+        return False
+    try:
+        with gzip.open(path) as stream:
+            return len(stream.read(HEADER_BYTES)) < HEADER_BYTES
+    except EOFError:
+        return True
+    except (OSError, zlib.error):
+        return False
 
 
 class Volumes:
