@@ -166,7 +166,7 @@ def _clean_rows(
     return result
 
 
-@recorded_step("clean")
+@recorded_step("clean", ("nilearn",))
 def clean(
     ds: xr.Dataset,
     *,
