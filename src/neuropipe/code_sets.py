@@ -33,7 +33,7 @@ _WITHOUT_EFFECT = {
     "neuropipe.io": ("__init__", "connectome", "scan"),
 }
 FIGURE_CODE = ("neuropipe.plotting",)
-PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
+PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.scaling", "neuropipe.store.zarr")
 CONNECTOME_CODE = (
     "neuropipe.io.connectome",
     "neuropipe.io.checks",
@@ -42,7 +42,7 @@ CONNECTOME_CODE = (
     "neuropipe.store.connectome",
     "neuropipe.store.labels",
 )
-QUALITY_CODE = ("neuropipe.report.quality", *FIGURE_CODE)
+QUALITY_CODE = ("neuropipe.report.quality", "neuropipe.store.scaling", *FIGURE_CODE)
 
 
 def _modules_of(package: str) -> list[str]:
