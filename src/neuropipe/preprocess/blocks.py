@@ -38,9 +38,7 @@ def _true_runs(mask: np.ndarray) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def usable_runs(
-    valid: np.ndarray, parts: Sequence[slice]
-) -> Iterator[tuple[slice, np.ndarray]]:
+def usable_runs(valid: np.ndarray, parts: Sequence[slice]) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield the stretches without a missing sample, and the rows that they belong to.
 
     Parameters

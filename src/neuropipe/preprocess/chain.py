@@ -112,7 +112,9 @@ def _chain(modality: str, settings: PreprocessConfig, seed: int) -> list[tuple[s
             f"{', '.join(sorted(CHAINS))}"
         )
     runs = dict(CHAINS[modality])
-    runs |= {name: partial(run, seed=seed) for name, run in runs.items() if name in SEEDED}
+    for name in SEEDED:
+        if name in runs:
+            runs[name] = partial(runs[name], seed=seed)  # type: ignore[call-arg]
     wanted = {name: given for name, given in settings.steps.items() if given is not None}
     if not wanted:
         return list(runs.items())

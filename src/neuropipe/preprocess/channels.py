@@ -142,10 +142,11 @@ def _variances(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     eps = np.finfo(ds["activity"].dtype).eps
     for rows, values, valid in activity_blocks(ds):
         known = valid.any(axis=0)
-        values = np.where(valid, values, np.nan)
+        # Row by row in memory: sums must not depend on how many rows a block has.
+        found = np.ascontiguousarray(np.where(valid, values, np.nan).T[known])
         place = np.arange(rows.start, rows.stop)[known]
-        variance[place] = np.nanvar(values[:, known], axis=0)
-        rounding[place] = (4 * eps * np.nanmax(np.abs(values[:, known]), axis=0)) ** 2
+        variance[place] = np.nanvar(found, axis=1)
+        rounding[place] = (4 * eps * np.nanmax(np.abs(found), axis=1)) ** 2
     return variance, rounding
 
 
@@ -296,6 +297,6 @@ def interpolate_bad(ds: xr.Dataset) -> xr.Dataset:
     for block in time_blocks(*values.shape):
         good = np.where(valid[block][:, ~bad], values[block][:, ~bad], np.nan).astype(np.float64)
         values[block, bad] = good @ weights[:, ~bad].T
-        valid[block, bad] = np.isfinite(good).all(axis=1)[:, None]
+        valid[block, bad] = np.isfinite(good).all(axis=1, keepdims=True)
     ds = with_activity(ds, values, valid).assign(channel_ok=("channel", np.ones(len(bad), bool)))
     return ds.assign_coords(interpolated=("channel", bad))

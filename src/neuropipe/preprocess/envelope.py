@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,17 +92,28 @@ class _Amplitudes:
         return amplitude
 
     def lowered(self, values: np.ndarray) -> np.ndarray:
-        """Return the overlap mean on the new clock; its cells are longer than the old steps."""
-        return overlap_mean(values, self.time, self.grid, self.dt, MAX_GAP_STEPS / self.rate)
+        """Return the overlap mean of each segment on the new clock, NaN between segments."""
+        result = np.full((len(self.grid), values.shape[1]), np.nan)
+        slack = 1e-6 / self.rate
+        for part in self.parts:
+            time = self.time[part]
+            first, last = np.searchsorted(self.grid, [time[0] - slack, time[-1] + slack])
+            if len(time) > 1:
+                result[first:last] = overlap_mean(
+                    values[part], time, self.grid[first:last], self.dt, MAX_GAP_STEPS / self.rate
+                )
+        return result
 
 
 def _zscored(values: np.ndarray) -> np.ndarray:
     """Return z-scores over the finite samples of each row; NaN for a row that does not vary."""
-    known = np.isfinite(values)
-    count = np.where(known.any(axis=0), known.sum(axis=0), np.nan)
-    offset = values - np.where(known, values, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(known, offset, 0.0) ** 2).sum(axis=0) / count)
-    return offset / np.where(spread > 0, spread, np.nan)
+    # Row by row in memory: sums must not depend on how many rows a block has.
+    rows = np.ascontiguousarray(values.T)
+    known = np.isfinite(rows)
+    count = np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+    offset = rows - (np.where(known, rows, 0.0).sum(axis=1) / count)[:, None]
+    spread = np.sqrt((np.where(known, offset, 0.0) ** 2).sum(axis=1) / count)
+    return (offset / np.where(spread > 0, spread, np.nan)[:, None]).T
 
 
 @recorded_step("high_gamma", ("mne",))
@@ -135,7 +147,7 @@ def high_gamma(
         If the bands reach the Nyquist frequency, or no stretch is as long as their filters.
     """
     edges = band_edges(*band_hz, n_bands).tolist()
-    bands = list(zip(edges[:-1], edges[1:], strict=True))
+    bands = list(itertools.pairwise(edges))
     work = _Amplitudes(ds, bands, resample_hz, "high_gamma")
     result = np.empty((len(work.grid), ds.sizes["channel"]), dtype=ds["activity"].dtype)
     for rows, values, valid in activity_blocks(ds):

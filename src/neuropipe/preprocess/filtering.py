@@ -152,9 +152,7 @@ def notch_filter(line_hz: float, rate: float) -> Fir | None:
     if not kept.any():
         return None
     low, high = (centres + reach)[kept], (centres - reach)[kept]
-    return Fir(
-        tuple(low.tolist()), tuple(high.tolist()), NOTCH_TRANSITION_HZ, NOTCH_TRANSITION_HZ
-    )
+    return Fir(tuple(low.tolist()), tuple(high.tolist()), NOTCH_TRANSITION_HZ, NOTCH_TRANSITION_HZ)
 
 
 @recorded_step("notch", ("mne",))

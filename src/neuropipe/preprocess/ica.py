@@ -158,7 +158,7 @@ def _fit_copy(
     extra, whole = per_row(
         ds["auxiliary"].values, usable, segments(ds), fir.taps(rate), lambda x: fir.run(x, rate)
     )
-    use = copy["valid"].values.all(axis=1) & whole.all(axis=1)
+    use = np.asarray(copy["valid"].values.all(axis=1) & whole.all(axis=1))
     if not use.any():
         raise DataError(
             f"{ds.attrs.get('recording', 'recording')}: no sample is valid in all good channels "

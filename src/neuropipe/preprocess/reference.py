@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ def contact_pairs(ds: xr.Dataset) -> list[tuple[int, int]]:
     for group in sorted(set(groups[ok])):
         here = np.flatnonzero(ok & (groups == group))
         here = here[np.argsort(contacts[here], kind="stable")]
-        found = [(int(a), int(b)) for a, b in zip(here[:-1], here[1:], strict=True)
+        found = [(int(a), int(b)) for a, b in itertools.pairwise(here)
                  if contacts[b] - contacts[a] == 1 and kinds[a] == kinds[b]]  # fmt: skip
         distance = np.array([np.linalg.norm(place[a] - place[b]) for a, b in found])
         known = distance[np.isfinite(distance)]

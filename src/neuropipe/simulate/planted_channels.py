@@ -118,13 +118,14 @@ def _signal(
     """Return SI values without faults, and when high gamma bursts."""
     kinds, rate = np.array(rows["kinds"]), (len(time) - 1) / (time[-1] - time[0])
     scale = np.array([AMPLITUDE.get(kind, 0.0) for kind in kinds])
-    values = _pink(rng, len(time), len(kinds))
+    # Channels of a real cap differ in amplitude, by contact and by distance to the sources.
+    values = _pink(rng, len(time), len(kinds)) * np.exp(0.3 * rng.normal(size=len(kinds)))
     front = np.nan_to_num(rows["xyz"][:, 1]) / HEAD_M
     values += np.clip(-front, 0, 1) * np.sin(2 * np.pi * ALPHA_HZ * time)[:, None] * 1.2
     blink = np.exp(-0.5 * (((time + 1) % BLINK_EVERY_S - 1) / 0.08) ** 2)
     if "eog" in kinds:
-        values += (np.clip(front, 0, 1) ** 2 * 4)[None] * blink[:, None]
-        values[:, kinds == "eog"] += 5 * blink[:, None]
+        values += (np.clip(front, 0, 1) ** 2 * 6)[None] * blink[:, None]
+        values[:, kinds == "eog"] += 12 * blink[:, None]
     if "ecg" in kinds:
         values[:, kinds == "ecg"] += 8 * (np.abs(time % 0.83 - 0.4) < 0.02)[:, None]
     gamma = (time % 4.0) < 1.0
