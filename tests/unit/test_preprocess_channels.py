@@ -34,7 +34,12 @@ def issues(ds: xr.Dataset) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("dtype", "work"),
-    [("int16", np.float32), ("int32", np.float64), ("float32", np.float32), ("float64", np.float64)],
+    [
+        ("int16", np.float32),
+        ("int32", np.float64),
+        ("float32", np.float32),
+        ("float64", np.float64),
+    ],
 )
 def test_activity_holds_si_values_of_data_channels(dtype, work):
     raw = raw_of(dtype=dtype)

@@ -10,9 +10,17 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["BLOCK_BYTES", "per_row", "row_blocks", "time_blocks", "usable_runs"]
+__all__ = [
+    "BLOCK_BYTES",
+    "ITEM_BYTES",
+    "activity_blocks",
+    "per_row",
+    "row_blocks",
+    "time_blocks",
+    "usable_runs",
+]
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 23
 ITEM_BYTES = 8
 
 # Values (n_rows, n_times) of one stretch in, the same shape out.

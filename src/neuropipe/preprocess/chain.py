@@ -188,16 +188,22 @@ def _finish(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
     return ds.assign(valid=(ds["activity"].dims, valid))
 
 
-def _own_clock(step: xr.Dataset, final: xr.Dataset) -> xr.Dataset:
-    """Strip a kept step to its arrays; before a resampling its clock is called ``time_source``.
+def _own_axes(step: xr.Dataset, final: xr.Dataset) -> xr.Dataset:
+    """Strip a kept step to its arrays on axes of its own where they differ from the result's.
 
-    Groups of a tree share the coordinates of the root, so that another clock needs another name.
+    Groups of a tree share the coordinates of the root, so that another clock and other rows need
+    other names: ``time_source`` and ``<row>_before``.
     """
-    step = step.drop_vars([name for name in step.coords if name != "time"])
+    row = row_dim(step)
+    names = {}
+    if not step["time"].equals(final["time"]):
+        names["time"] = "time_source"
+    if not step.indexes[row].equals(final.indexes[row]):
+        names[row] = f"{row}_before"
+    kept = {"time", *names}
+    step = step.drop_vars([name for name in step.coords if name not in kept])
     step.attrs = {}
-    if step["time"].equals(final["time"]):
-        return step
-    return step.rename(time="time_source")
+    return step.rename(names)
 
 
 def preprocess(tree: xr.DataTree, settings: PreprocessConfig, seed: int = 0) -> xr.DataTree:
@@ -243,7 +249,7 @@ def preprocess(tree: xr.DataTree, settings: PreprocessConfig, seed: int = 0) -> 
         ds = run(ds, block)
         if settings.keep_steps and ds.attrs.get("pipeline") != before:
             kept[f"/proc/{name}"] = ds[["activity", "valid"]].copy()
-    kept = {path: _own_clock(step, ds) for path, step in kept.items()}
+    kept = {path: _own_axes(step, ds) for path, step in kept.items()}
     ds = _finish(ds.copy(), dtypes.get(ds.attrs["source_series"]))
     groups = {
         f"/{name}": tree.children[name].to_dataset(inherit=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuropipe.errors import DataError
-from neuropipe.preprocess.blocks import activity_blocks, time_blocks
+from neuropipe.preprocess.blocks import ITEM_BYTES, activity_blocks, time_blocks
 from neuropipe.preprocess.steps import add_issue, recorded_step, with_activity
 from neuropipe.store.scaling import physical
 
@@ -30,7 +30,7 @@ def _values(raw: xr.Dataset, rows: np.ndarray, dtype: Any) -> tuple[np.ndarray, 
     n_times = raw.sizes["time"]
     values = np.empty((n_times, len(rows)), dtype=dtype)
     valid = np.empty(values.shape, dtype=bool)
-    for block in time_blocks(n_times, raw.sizes["channel"]):
+    for block in _stored_blocks(raw):
         found = physical(raw, rows, block)
         usable = np.isfinite(found)
         if "valid" in raw:
@@ -38,6 +38,12 @@ def _values(raw: xr.Dataset, rows: np.ndarray, dtype: Any) -> tuple[np.ndarray, 
         found[~usable] = np.nan
         values[block], valid[block] = found, usable
     return values, valid
+
+
+def _stored_blocks(raw: xr.Dataset) -> Iterator[slice]:
+    """Yield blocks of samples: the chunks of the store, so that each is decoded once."""
+    shape, chunks = raw["signal"].shape, raw["signal"].encoding.get("chunks")
+    return time_blocks(*shape, ITEM_BYTES * chunks[0] * shape[1]) if chunks else time_blocks(*shape)
 
 
 def _working_dtype(source: np.dtype) -> type:
@@ -189,7 +195,7 @@ def bad_channels(ds: xr.Dataset, *, z: float | None = 5.0) -> xr.Dataset:
         ``bad_reason (source_channel)``, the last one of "", "source", "noisy", "flat", or
         several joined by ``+``. One issue per rule names the channels.
     """
-    names = ds["channel"].values
+    names = np.array([str(name) for name in ds["channel"].values], dtype=object)
     kinds = np.array([str(kind) for kind in ds["ch_type"].values], dtype=object)
     variance, rounding = _variances(ds)
     score = np.full(len(names), np.nan)
@@ -210,7 +216,7 @@ def bad_channels(ds: xr.Dataset, *, z: float | None = 5.0) -> xr.Dataset:
         log_variance=("source_channel", log_variance),
         variance_z=("source_channel", score),
         bad_reason=("source_channel", reason),
-    ).assign_coords(source_channel=names.copy())
+    ).assign_coords(source_channel=names)
     said = {
         "source": "bad by the word of the source, not ok",
         "noisy": f"robust z of log variance above {z if z is not None else 0:g}, not ok",

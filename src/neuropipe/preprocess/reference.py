@@ -11,6 +11,7 @@ import numpy as np
 from neuropipe.errors import DataError
 from neuropipe.preprocess.blocks import time_blocks
 from neuropipe.preprocess.steps import add_issue, recorded_step, with_activity
+from neuropipe.store.variables import is_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -130,6 +131,8 @@ def contact_pairs(ds: xr.Dataset) -> list[tuple[int, int]]:
 
 def _agree(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return what both contacts of each pair have in common, else the missing value."""
+    if is_text(values.dtype):
+        values = np.array([str(value) for value in values], dtype=object)
     a, b = values[first], values[second]
     if values.dtype.kind == "f":
         return np.where(a == b, a, np.nan)

@@ -217,17 +217,16 @@ def _tree(
         "channel_source": ("channel", names.copy()),
         "ch_type": ("channel", kinds),
         "units": ("channel", units),
-        "bad": ("channel", names == stated),
+        "bad": ("channel", (names == stated).astype(bool)),
         "reference": ("channel", np.full(size, "", dtype=object)),
         **{axis: ("channel", rows["xyz"][:, k]) for k, axis in enumerate("xyz")},
         "low_cutoff": ("channel", unknown),
         "high_cutoff": ("channel", unknown.copy()),
+        "channel_ok": ("channel", np.ones(size, dtype=bool)),
         **scaling,
         **extra,
     }
     raw = xr.Dataset({"signal": (("time", "channel"), stored)}, {"time": time, **coords})
-    raw["bad"] = raw["bad"].astype(bool)
-    raw["channel_ok"] = ("channel", np.ones(size, dtype=bool))
     raw = raw.isel(channel=keep)
     rate = round(1 / (time[1] - time[0]), 6)
     attrs = {"sampling": "regular", "rate": rate, "grid_rate": rate}
