@@ -197,7 +197,7 @@ def eye_data(seed: int = 0) -> tuple[xr.Dataset, np.ndarray, np.ndarray]:
 
 
 def test_the_component_of_the_eyes_is_taken_out():
-    raw, clean, blink = eye_data()
+    raw, clean, _ = eye_data()
     raw["signal"].values[1000, 2] = np.nan
     ds = choose_channels(raw, types=("eeg",), auxiliary=True)
     ds = ds.assign(channel_ok=("channel", ds["channel"].values != "Cz"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import mne
 import numpy as np
@@ -65,7 +66,7 @@ def test_high_gamma_equals_plain_scipy_away_from_the_edges():
     grid = found["time"].values
     for row in range(2):
         total, longest = np.zeros(8000), 0
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             amplitude, taps = brute_amplitude(values[:, row], low, high)
             edge = (taps - 1) // 2
             inner = amplitude[edge:-edge]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropipe.errors import DataError
-from neuropipe.preprocess.blocks import ITEM_BYTES, activity_blocks, time_blocks
+from neuropipe.preprocess.blocks import BLOCK_BYTES, ITEM_BYTES, activity_blocks, time_blocks
 from neuropipe.preprocess.steps import add_issue, recorded_step, with_activity
 from neuropipe.store.scaling import physical
 
@@ -42,8 +42,10 @@ def _values(raw: xr.Dataset, rows: np.ndarray, dtype: Any) -> tuple[np.ndarray, 
 
 def _stored_blocks(raw: xr.Dataset) -> Iterator[slice]:
     """Yield blocks of samples: the chunks of the store, so that each is decoded once."""
-    shape, chunks = raw["signal"].shape, raw["signal"].encoding.get("chunks")
-    return time_blocks(*shape, ITEM_BYTES * chunks[0] * shape[1]) if chunks else time_blocks(*shape)
+    n_times, n_rows = raw["signal"].shape
+    chunks = raw["signal"].encoding.get("chunks")
+    size = ITEM_BYTES * chunks[0] * n_rows if chunks else BLOCK_BYTES
+    return time_blocks(n_times, n_rows, size)
 
 
 def _working_dtype(source: np.dtype) -> type:
