@@ -16,6 +16,9 @@ __all__ = ["FIGURES", "figures"]
 FIGURES = {
     "calcium": "neuropipe.report.quality.calcium:calcium_figures",
     "spikes": "neuropipe.report.quality.spikes:spikes_figures",
+    "eeg": "neuropipe.report.quality.channels:channels_figures",
+    "meg": "neuropipe.report.quality.channels:channels_figures",
+    "ieeg": "neuropipe.report.quality.channels:channels_figures",
 }
 
 
