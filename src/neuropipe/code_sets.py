@@ -35,7 +35,7 @@ _WITHOUT_EFFECT = {
 CHANNEL_MODALITIES = ("eeg", "meg", "ieeg")
 BIDS_MODALITIES = (*CHANNEL_MODALITIES, "fmri")
 FIGURE_CODE = ("neuropipe.plotting",)
-PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
+PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.scaling", "neuropipe.store.zarr")
 CONNECTOME_CODE = (
     "neuropipe.io.connectome",
     "neuropipe.io.checks",
@@ -44,7 +44,7 @@ CONNECTOME_CODE = (
     "neuropipe.store.connectome",
     "neuropipe.store.labels",
 )
-QUALITY_CODE = ("neuropipe.report.quality", *FIGURE_CODE)
+QUALITY_CODE = ("neuropipe.report.quality", "neuropipe.store.scaling", *FIGURE_CODE)
 
 
 def _modules_of(package: str) -> list[str]:

@@ -24,6 +24,7 @@ from neuropipe.code_sets import (
     ingest_code,
 )
 from neuropipe.config.recordings import Recording
+from neuropipe.seeds import job_seed
 from neuropipe.store import layout
 from neuropipe.store.code import code_fingerprint, module_fingerprints
 from neuropipe.study import Collection, Run, Study
@@ -230,7 +231,11 @@ def _index(study: Study) -> Job:
 def _preprocess(study: Study, recording: Recording) -> Job:
     config = study.config.preprocess.model_dump(mode="json")
     shared = {key: config[key] for key in ("keep_steps", "write_nwb", "steps")}
-    settings = {"preprocess": {**shared, recording.modality: config.get(recording.modality)}}
+    settings: dict[str, Any] = {
+        "preprocess": {**shared, recording.modality: config.get(recording.modality)}
+    }
+    if (config.get(recording.modality) or {}).get("ica"):
+        settings["seed"] = job_seed(study.config.seed, recording.name, "preprocess")
     store, out = layout.store_file(recording), layout.preprocessed_store(recording)
     return Job(
         rule="preprocess_recording",

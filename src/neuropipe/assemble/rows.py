@@ -99,6 +99,11 @@ def _texts(ds: xr.Dataset, name: str, size: int) -> list[str]:
     return ["" if value is None else str(value) for value in ds[name].values.tolist()]
 
 
+def _regions(ds: xr.Dataset, size: int) -> list[str]:
+    """Return the region of each row; of intracranial contacts it is the anatomical label."""
+    return _texts(ds, "region" if "region" in ds.variables else "anat_label", size)
+
+
 @functools.cache
 def _types() -> dict[str, str]:
     from neuropipe.store.atlas import load_atlas
@@ -230,7 +235,7 @@ def read_member(tree: xr.DataTree, settings: InputConfig, *, named: bool) -> Mem
     dropped = tuple({"recording": recording, "subject": subject, **entry} for entry in left)
     _check_unique(names[keep].tolist(), recording)
     cut = select_span(ds, settings.span_s).isel({row: keep})
-    region = np.array(_texts(ds, "region", len(ids)), dtype=object)
+    region = np.array(_regions(ds, len(ids)), dtype=object)
     return Member(
         recording=recording,
         subject=subject,

@@ -108,7 +108,7 @@ def preprocess(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> No
     values = settings.get("preprocess", {})
     config = cast("PreprocessConfig", checked(PreprocessConfig, values, "preprocess"))
     tree = open_store(Path(arguments.input))
-    processed = run_chain(tree, config)
+    processed = run_chain(tree, config, seed=int(settings.get("seed", 0)))
     write_tree(processed, output)
     if config.write_nwb:
         from neuropipe.store.nwb import to_nwb

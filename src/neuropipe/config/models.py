@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from neuropipe.config.channels import EegPreprocess, IeegPreprocess, MegPreprocess
+from neuropipe.config.strict import Fraction, Positive, StrictModel
 
 __all__ = [
     "CalciumPreprocess",
@@ -13,6 +16,7 @@ __all__ = [
     "FmriPreprocess",
     "IngestConfig",
     "InputConfig",
+    "Positive",
     "PreprocessConfig",
     "ReportConfig",
     "StrictModel",
@@ -20,15 +24,7 @@ __all__ = [
     "UnitSelection",
 ]
 
-Positive = Annotated[float, Field(gt=0)]
 ConnectomeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class StrictModel(BaseModel):
-    """Base of every model: unknown keys and changed types are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class LabelConfig(StrictModel):
@@ -292,6 +288,11 @@ class PreprocessConfig(StrictModel):
         default_factory=CalciumPreprocess, description="Calcium imaging."
     )
     fmri: FmriPreprocess = Field(default_factory=FmriPreprocess, description="Functional MRI.")
+    eeg: EegPreprocess = Field(default_factory=EegPreprocess, description="EEG.")
+    meg: MegPreprocess = Field(default_factory=MegPreprocess, description="MEG.")
+    ieeg: IeegPreprocess = Field(
+        default_factory=IeegPreprocess, description="Intracranial recordings."
+    )
     steps: dict[str, dict[str, Any] | None] = Field(
         default_factory=dict,
         description="Steps of installed packages (entry-point group neuropipe.steps), by name.",

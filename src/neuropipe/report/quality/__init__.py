@@ -17,6 +17,9 @@ FIGURES = {
     "calcium": "neuropipe.report.quality.calcium:calcium_figures",
     "fmri": "neuropipe.report.quality.fmri:fmri_figures",
     "spikes": "neuropipe.report.quality.spikes:spikes_figures",
+    "eeg": "neuropipe.report.quality.channels:channels_figures",
+    "meg": "neuropipe.report.quality.channels:channels_figures",
+    "ieeg": "neuropipe.report.quality.channels:channels_figures",
 }
 
 
