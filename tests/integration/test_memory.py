@@ -15,6 +15,8 @@ import pytest
 N_TIMES, N_ROIS = 100_000, 500
 # Section 14 of the ingest specification: 300 MB and 8 chunks of 8 MB over what imports need.
 BOUND_MB = 300 + 8 * 8
+# The image holds 123 MB, of which the mask keeps 53: less than both and the chunks would take.
+OWN_BOUND_MB = {"nifti": 180}
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -121,4 +123,4 @@ def test_memory_of_an_ingest_is_bounded(tmp_path, request, reader):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True
     )
-    assert float(done.stdout.split()[-1]) < BOUND_MB, done.stdout
+    assert float(done.stdout.split()[-1]) < OWN_BOUND_MB.get(reader, BOUND_MB), done.stdout
