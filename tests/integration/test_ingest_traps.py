@@ -230,6 +230,7 @@ def test_leftovers_of_killed_processes_go_after_a_day(hdf5):
         left = folder / f"sub-01_calcium.partial-{name}"
         left.mkdir(parents=True)
         (left / "large").write_text("x")
-        os.utime(left, (time.time() - age,) * 2)
+        for written in (left / "large", left):
+            os.utime(written, (time.time() - age,) * 2)
     ingest(path, readers)
     assert [p.name for p in folder.glob("*.partial-*")] == ["sub-01_calcium.partial-young"]

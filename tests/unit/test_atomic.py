@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from neuropipe.store.atomic import _sibling, atomic_path, write_text
+from neuropipe.store.atomic import atomic_path, partial_sibling, write_text
 
 LEAVE = """
 import os, sys
@@ -19,6 +19,20 @@ with atomic_path(sys.argv[1]) as partial:
     partial.mkdir()
     (partial / "large").write_text("x")
     os._exit(9)
+"""
+
+WRITE_ON = """
+import sys, threading, time
+from neuropipe.store.atomic import atomic_path
+def write_on(folder):
+    for k in range(20):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / str(k)).write_text("x")
+        time.sleep(0.02)
+with atomic_path(sys.argv[1]) as partial:
+    threading.Thread(target=write_on, args=[partial / "raw" / "c"]).start()
+    time.sleep(0.1)
+    raise KeyboardInterrupt
 """
 
 
@@ -38,9 +52,17 @@ def test_the_partial_of_a_killed_process_goes_at_the_next_success(tmp_path: Path
     assert target.read_text() == "whole"
 
 
+def test_threads_that_write_on_after_an_interrupt_leave_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "a.zarr"
+    command = [sys.executable, "-c", WRITE_ON, str(target)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "KeyboardInterrupt" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_partial_of_a_living_process_stays_however_old(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
-    living = _sibling(target)
+    living = partial_sibling(target)
     living.write_text("half")
     os.utime(living, (time.time() - 200_000,) * 2)
     write_text(target, "whole")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time as clock
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from neuropipe.config.models import IngestConfig
     from neuropipe.config.recordings import Recording
+    from neuropipe.store.clock import RegularClock
     from neuropipe.store.series import RecordingHandle, RecordingSchema, SeriesSpec
 
 __all__ = ["ingest_recording"]
@@ -65,6 +66,7 @@ class _Prepared:
     attrs: dict[str, Any]
     raw: xr.Dataset
     schema: RecordingSchema
+    clock: RegularClock | None
     groups: dict[str, xr.Dataset | None]
     issues: list[Issue]
     sources: list[dict[str, Any]]
@@ -114,7 +116,7 @@ def ingest_recording(
     MissingInput
         The source does not exist.
     """
-    started = clock.perf_counter()
+    started = perf_counter()
     source, output = Path(source), Path(output)
     reader, _ = match(source, recording.modality, recording.reader or None)
     reader_keys, override = reader_settings(reader, settings, recording.name)
@@ -131,7 +133,7 @@ def ingest_recording(
             report["settings"] = dict(record_settings or settings.model_dump(mode="json"))
             report["reader"], report["code"] = used, dict(code or {})
             report["issues"] = stored_issues(folder / output.name, settings, source)
-            report["wall_s"] = round(clock.perf_counter() - started, 3)
+            report["wall_s"] = round(perf_counter() - started, 3)
             publish(folder, output, report)
     finally:
         close = getattr(handle, "close", None)
@@ -149,7 +151,7 @@ def _report(recording: Recording, prepared: _Prepared, content: str) -> dict[str
         "source": prepared.sources,
         "content_sha256": content,
         "sizes": {**_rows(prepared.raw, main), **dict(zip(main.dims, main.shape, strict=True))},
-        "duration_s": round(float(_span(prepared.raw)[-1]), 6),
+        "duration_s": round(float(_span(prepared.raw, prepared.clock)[-1]), 6),
         "versions": versions(),
     }
 
@@ -159,8 +161,10 @@ def _rows(raw: xr.Dataset, main: SeriesSpec) -> dict[str, int]:
     return {"unit": raw.sizes["unit"]} if main.dims == ("spike",) else {}
 
 
-def _span(raw: xr.Dataset) -> np.ndarray:
-    """Return the sample times; without samples, start and stop of the observed time."""
+def _span(raw: xr.Dataset, clock: RegularClock | None) -> np.ndarray:
+    """Return the sample times, or where they need not be held the first and the last."""
+    if clock is not None:
+        return np.array([clock.start, clock.last])
     if "time" in raw:
         return np.asarray(raw["time"].values, dtype=np.float64)
     observed = raw["observed"].values
@@ -184,10 +188,11 @@ def _prepare(
 
     schema = handle.schema()
     raw = schema.raw
-    time, sampled = _span(raw), "time" in raw
+    time, sampled = _span(raw, schema.clock), "time" in raw or schema.clock is not None
     rows = [dim for dim in raw.sizes if dim != "time"]
-    check_not_empty({dim: raw.sizes[dim] for dim in ("time", *rows) if dim in raw.sizes}, source)
-    if sampled:
+    sizes = {dim: raw.sizes[dim] for dim in ("time", *rows) if dim in raw.sizes}
+    check_not_empty(sizes | ({"time": schema.clock.count} if schema.clock else {}), source)
+    if "time" in raw:
         check_times(time, f"{source}: time")
     # Spikes have no clock of samples: their source states all times on one clock.
     check_behavior_clocks(schema.behavior, time if sampled else None, source)
@@ -216,9 +221,11 @@ def _prepare(
         "trials": _shift_table(schema.trials, t0, ("start", "stop")),
         "behavior": _shift_clocks(schema.behavior, t0),
     }
-    if sampled:
+    if "time" in raw:
         raw = raw.assign_coords(time=("time", time - t0, {"units": "s"}))
-    return _Prepared(attrs, raw, schema, groups, issues, sources)
+    # From zero: the start is in t0_source.
+    clock = replace(schema.clock, start=0.0) if schema.clock else None
+    return _Prepared(attrs, raw, schema, clock, groups, issues, sources)
 
 
 def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Issue]]:
@@ -353,4 +360,5 @@ def _write(path: Path, handle: RecordingHandle, prepared: _Prepared, modality: s
         blocks=handle.blocks(BLOCK_BYTES),
         groups={name: group for name, group in prepared.groups.items() if group is not None},
         issues=prepared.issues,
+        clock=prepared.clock,
     )

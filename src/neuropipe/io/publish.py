@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropipe.errors import DataError, IngestError, Issue
+from neuropipe.store.atomic import discard, partial_sibling, remove_abandoned
 
 if TYPE_CHECKING:
     from neuropipe.config.models import IngestConfig
@@ -31,7 +29,6 @@ __all__ = [
     "write_nwb",
 ]
 
-ABANDONED_S = 86_400.0
 PACKAGES = ("neuropipe", "numpy", "h5py", "xarray", "zarr", "pynwb", "pandas")
 
 
@@ -72,8 +69,9 @@ def staging(output: Path, source: Path) -> Iterator[Path]:
     Errors that name the temporary store are raised again with the source in its place.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(output)
-    folder = output.with_name(f"{output.stem}.partial-{uuid.uuid4().hex[:12]}")
+    files = output.with_name(output.stem)  # store, NWB file and report share this name
+    remove_abandoned(files)
+    folder = partial_sibling(files)
     folder.mkdir()
     try:
         yield folder
@@ -86,15 +84,7 @@ def staging(output: Path, source: Path) -> Iterator[Path]:
             raise
         raise IngestError(error.code, where, message, error.hint) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_abandoned(output: Path) -> None:
-    """Remove what killed processes left: each is as large as the stores themselves."""
-    for folder in output.parent.glob(f"{output.stem}.partial-*"):
-        # A younger one may belong to a process that still runs.
-        if time.time() - folder.stat().st_mtime > ABANDONED_S:
-            shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
 
 
 def refuse_other_content(output: Path, content: str, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import json
@@ -15,7 +16,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "write_json", "write_text"]
+__all__ = [
+    "atomic_path",
+    "discard",
+    "partial_sibling",
+    "remove_abandoned",
+    "write_json",
+    "write_text",
+]
 
 _ABANDONED_S = 86_400.0
 
@@ -29,7 +37,8 @@ def _host() -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
-def _sibling(path: Path) -> Path:
+def partial_sibling(path: Path) -> Path:
+    """Return a new name beside `path` for what is not whole yet: ``<name>.partial-<...>``."""
     return path.with_name(f"{path.name}.partial-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}")
 
 
@@ -48,7 +57,7 @@ def _is_abandoned(partial: Path, words: list[str]) -> bool:
     return time.time() - _newest(partial) > _ABANDONED_S
 
 
-def _remove_abandoned(path: Path) -> None:
+def remove_abandoned(path: Path) -> None:
     """Remove what killed processes left of `path`; never what a living one still writes."""
     prefix = f"{path.name}.partial-"
     with suppress(OSError):
@@ -67,6 +76,22 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def discard(partial: Path) -> None:
+    """Remove what is not whole; once more when the process ends.
+
+    An interrupt reaches the main thread alone: those that write the chunks of a Zarr store may
+    still make files, and the folders above them. They are joined before the exit handlers run.
+    """
+    with suppress(OSError):
+        _remove(partial)
+    atexit.register(_discard_at_exit, partial)
+
+
+def _discard_at_exit(partial: Path) -> None:
+    with suppress(OSError):
+        _remove(partial)
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; on success it replaces `path`, on failure it goes.
@@ -77,11 +102,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _sibling(path)
+    partial = partial_sibling(path)
     try:
         yield partial
         if path.is_dir() and not path.is_symlink():
-            old = _sibling(path)
+            old = partial_sibling(path)
             path.rename(old)
             try:
                 partial.rename(path)
@@ -93,9 +118,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         else:
             os.replace(partial, path)  # noqa: PTH105 - replaces in one step, also on other systems
     except BaseException:
-        _remove(partial)
+        discard(partial)
         raise
-    _remove_abandoned(path)
+    remove_abandoned(path)
 
 
 def write_text(path: Path | str, text: str) -> None:
