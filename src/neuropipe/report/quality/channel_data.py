@@ -245,8 +245,9 @@ def power_spectra(side: Side, observed: np.ndarray) -> tuple[np.ndarray, np.ndar
         power = welch(values[:, known], fs=side.rate, nperseg=segment, axis=0)[1]
         total[:, known] += power
         count[known] += 1
-    mean = total[1:] / np.where(count > 0, count, np.nan)
-    return _log_bins(frequency[1:], mean)
+    # Neither the mean nor the Nyquist frequency has the density of what lies between.
+    mean = total[1:-1] / np.where(count > 0, count, np.nan)
+    return _log_bins(frequency[1:-1], mean)
 
 
 def _log_bins(frequency: np.ndarray, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ __all__ = ["event_figure", "place_figure", "variance_figure"]
 
 GOOD, OTHER = CATEGORICAL[0], "0.75"
 RULES = {"source": ("D", "bad in the source"), "noisy": ("^", "noisy"), "flat": ("v", "flat")}
+APART_M = 0.004
 MAX_NAMED, MAX_LABELS, MAX_REGIONS = 40, 20, 7
 
 
@@ -115,6 +116,7 @@ def _sensors(data: Channels) -> ReportFigure:
     if not known.any():
         note(axes, "the recording has no positions")
         return figure
+    x, y = _apart(x, y)
     z = np.array([data.spread[name][1] for name in data.before.names])
     bad = np.array([bool(data.reason[name]) for name in data.before.names])
     size = 60 if known.sum() <= MAX_NAMED else 14
@@ -139,6 +141,20 @@ def _sensors(data: Channels) -> ReportFigure:
     bar.set_label("robust z of log variance")
     bar.outline.set_visible(False)
     return figure
+
+
+def _apart(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return places with those that coincide (coils of one sensor) side by side, metres."""
+    x, y = x.copy(), y.copy()
+    seen: dict[tuple[float, float], int] = {}
+    for i in np.flatnonzero(np.isfinite(x) & np.isfinite(y)):
+        spot = (round(float(x[i]), 3), round(float(y[i]), 3))
+        turn = 2 * np.pi * seen.get(spot, 0) / 3
+        if spot in seen:
+            x[i] += APART_M * np.sin(turn)
+            y[i] += APART_M * np.cos(turn)
+        seen[spot] = seen.get(spot, 0) + 1
+    return x, y
 
 
 def _shanks(data: Channels) -> ReportFigure:
