@@ -60,7 +60,7 @@ class Fir:
         return np.asarray(filter_data(values, rate, copy=True, **self._design()))
 
 
-def filtered(ds: xr.Dataset, fir: Fir, what: str) -> xr.Dataset:
+def filtered(ds: xr.Dataset, fir: Fir, what: str, remedy: str) -> xr.Dataset:
     """Return `ds` with ``activity`` filtered, one block of rows at a time.
 
     Parameters
@@ -69,8 +69,8 @@ def filtered(ds: xr.Dataset, fir: Fir, what: str) -> xr.Dataset:
         With ``activity (time, <row>)`` and ``valid``; its samples are regular within segments.
     fir : Fir
         The filter.
-    what : str
-        Name of the filter and its key, for messages.
+    what, remedy : str
+        Name of the filter and its key, and what makes it shorter, for messages.
 
     Returns
     -------
@@ -99,8 +99,7 @@ def filtered(ds: xr.Dataset, fir: Fir, what: str) -> xr.Dataset:
     if longest and not valid.any():
         raise DataError(
             f"{ds.attrs.get('recording', 'recording')}: {what} is {taps / rate:.4g} s long, but "
-            f"the longest stretch without a gap lasts {longest / rate:.4g} s; raise its lower "
-            "edge, or write `null` in its place"
+            f"the longest stretch without a gap lasts {longest / rate:.4g} s; {remedy}"
         )
     ds = with_activity(ds, values, valid)
     if short.any():
@@ -109,7 +108,7 @@ def filtered(ds: xr.Dataset, fir: Fir, what: str) -> xr.Dataset:
             "SHORT_SEGMENT",
             f"{what} is {taps / rate:.4g} s long; shorter stretches, up to "
             f"{short.max() / rate:.4g} s of a channel, are not valid",
-            "raise its lower edge to keep them",
+            f"{remedy} to keep them",
         )
     return ds
 
@@ -172,7 +171,11 @@ def notch(ds: xr.Dataset, *, line_hz: float) -> xr.Dataset:
         As of `filtered`.
     """
     fir = notch_filter(line_hz, sampling_rate(ds))
-    return ds if fir is None else filtered(ds, fir, f"the notch at {line_hz:g} Hz (`line_hz`)")
+    return (
+        ds
+        if fir is None
+        else filtered(ds, fir, f"the notch at {line_hz:g} Hz (`line_hz`)", "write `line_hz: null`")
+    )
 
 
 @recorded_step("bandpass", ("mne",))
@@ -201,9 +204,8 @@ def bandpass(ds: xr.Dataset, *, low_hz: float | None, high_hz: float | None) -> 
     check_nyquist(ds, max(low_hz or 0.0, high_hz or 0.0), "bandpass_hz")
     ends = ["the start" if low_hz is None else f"{low_hz:g}",
             "the end" if high_hz is None else f"{high_hz:g} Hz"]  # fmt: skip
-    return filtered(
-        ds, Fir(low_hz, high_hz), f"the band pass from {' to '.join(ends)} (`bandpass_hz`)"
-    )
+    what = f"the band pass from {' to '.join(ends)} (`bandpass_hz`)"
+    return filtered(ds, Fir(low_hz, high_hz), what, "raise its lower edge or write `null` there")
 
 
 def check_nyquist(ds: xr.Dataset, edge_hz: float, key: str) -> None:

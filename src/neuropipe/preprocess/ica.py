@@ -153,7 +153,10 @@ def _fit_copy(
     """Return the high-passed good channels, auxiliary channels, and the samples to fit on."""
     fir = Fir(high_pass_hz, None)
     rows = ds[["activity", "valid", "time", *(n for n in ("observed",) if n in ds)]]
-    copy = filtered(rows.isel(channel=good).assign_attrs(ds.attrs), fir, "the high pass of ICA")
+    copy = filtered(
+        rows.isel(channel=good).assign_attrs(ds.attrs), fir, "the high pass of ICA",
+        "raise `ica.high_pass_hz`",
+    )  # fmt: skip
     usable = np.isfinite(ds["auxiliary"].values)
     extra, whole = per_row(
         ds["auxiliary"].values, usable, segments(ds), fir.taps(rate), lambda x: fir.run(x, rate)

@@ -81,7 +81,8 @@ def with_activity(ds: xr.Dataset, values: Any, valid: Any, units: str | None = N
 
     old = ds["activity"]
     attrs = dict(old.attrs) if units is None else {**old.attrs, "units": units}
-    mask = np.asarray(valid, dtype=bool) & np.isfinite(values)
+    mask = np.isfinite(values)
+    mask &= np.asarray(valid, dtype=bool)
     return ds.assign(activity=(old.dims, values, attrs), valid=(old.dims, mask))
 
 

@@ -91,7 +91,7 @@ class Channels:
     limit : float
         Robust z above which a channel is noisy, NaN when not searched.
     line_hz : float
-        Mains frequency, NaN unknown.
+        Mains frequency of the source, else that of the notch; NaN unknown.
     observed : numpy.ndarray
         ``(n, 2)``, seconds.
     columns : dict
@@ -143,11 +143,12 @@ def _side(ds: xr.Dataset, rows: np.ndarray, series: str) -> Side:
     return Side(ds, rows, names, kinds, words, time, series)
 
 
-def _search_limit(pipeline: object) -> float:
+def _parameter(pipeline: object, step: str, key: str) -> float:
+    """Return a number that a step of the chain was given, NaN where it did not run."""
     for entry in json.loads(str(pipeline or "[]")):
-        if isinstance(entry, dict) and entry.get("step") == "bad_channels":
-            z = entry["parameters"].get("z")
-            return np.nan if z is None else float(z)
+        if isinstance(entry, dict) and entry.get("step") == step:
+            value = entry["parameters"].get(key)
+            return np.nan if value is None else float(value)
     return np.nan
 
 
@@ -176,6 +177,8 @@ def read_channels(raw: xr.DataTree, processed: xr.DataTree) -> Channels:
     observed = np.array([[source["time"].values[0], source["time"].values[-1]]])
     if "observed" in source:
         observed = np.asarray(source["observed"].values, dtype=np.float64)
+    stated = float(source.attrs.get("line_freq", np.nan))
+    pipeline = result.attrs.get("pipeline")
     wanted = ("x", "y", "z", "electrode_group", "contact", "anat_label", "is_white_matter")
     columns = {key: _column(source, key, rows) for key in wanted if key in source.variables}
     return Channels(
@@ -183,8 +186,8 @@ def read_channels(raw: xr.DataTree, processed: xr.DataTree) -> Channels:
         after=_side(result, np.arange(result.sizes["channel"]), "activity"),
         reason=reason,
         spread=spread,
-        limit=_search_limit(result.attrs.get("pipeline")),
-        line_hz=float(source.attrs.get("line_freq", np.nan)),
+        limit=_parameter(pipeline, "bad_channels", "z"),
+        line_hz=stated if np.isfinite(stated) else _parameter(pipeline, "notch", "line_hz"),
         observed=observed,
         columns=columns,
     )
@@ -245,8 +248,9 @@ def power_spectra(side: Side, observed: np.ndarray) -> tuple[np.ndarray, np.ndar
         power = welch(values[:, known], fs=side.rate, nperseg=segment, axis=0)[1]
         total[:, known] += power
         count[known] += 1
-    mean = total[1:] / np.where(count > 0, count, np.nan)
-    return _log_bins(frequency[1:], mean)
+    # Neither the mean nor the Nyquist frequency has the density of what lies between.
+    mean = total[1:-1] / np.where(count > 0, count, np.nan)
+    return _log_bins(frequency[1:-1], mean)
 
 
 def _log_bins(frequency: np.ndarray, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = ["event_figure", "place_figure", "variance_figure"]
 
 GOOD, OTHER = CATEGORICAL[0], "0.75"
 RULES = {"source": ("D", "bad in the source"), "noisy": ("^", "noisy"), "flat": ("v", "flat")}
+APART_M = 0.004
 MAX_NAMED, MAX_LABELS, MAX_REGIONS = 40, 20, 7
 
 
@@ -73,19 +75,29 @@ def variance_figure(data: Channels) -> ReportFigure:
             axes.plot(np.flatnonzero(here), place[here], marker, color=INK, ms=4, label=word)
     if searched:
         axes.axhline(data.limit, color="0.45", lw=0.7, ls="--", zorder=0)
-    named = np.flatnonzero(reasons != "")[:MAX_NAMED]
-    for i in named:
-        axes.annotate(
-            data.before.names[i], (i, place[i]), xytext=(4, 0), textcoords="offset points",
-            fontsize=6, va="center", color=INK,
-        )  # fmt: skip
     high = max(finite.max(initial=3.0), data.limit if searched else 3.0)
     axes.set_ylim(low - 1, high + 0.08 * (high - low) + 1)
-    axes.set_xlim(-1, len(z) + max(1, 0.06 * len(z)))
+    axes.set_xlim(-1, len(z) + 0.5)
+    _name_points(axes, np.flatnonzero(reasons != "")[:MAX_NAMED], place, data.before.names)
     axes.locator_params(axis="x", integer=True)
     axes.set(xlabel="channel, in the order of the recording", ylabel="robust z of log variance")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _name_points(axes: Axes, which: np.ndarray, place: np.ndarray, names: Sequence[str]) -> None:
+    """Write names beside points, towards the middle, names of close points above each other."""
+    low, high = axes.get_ylim()
+    last, lift = (-np.inf, -np.inf), 0.0
+    for i in which:
+        near = i - last[0] < 0.08 * len(place) and abs(place[i] - last[1]) < 0.06 * (high - low)
+        lift = lift + 6.5 if near else 0.0
+        right = i < 0.6 * len(place)
+        axes.annotate(
+            names[i], (i, place[i]), xytext=(4 if right else -4, lift), fontsize=6, va="center",
+            textcoords="offset points", ha="left" if right else "right", color=INK,
+        )  # fmt: skip
+        last = (float(i), float(place[i]))
 
 
 def place_figure(data: Channels) -> ReportFigure:
@@ -115,6 +127,7 @@ def _sensors(data: Channels) -> ReportFigure:
     if not known.any():
         note(axes, "the recording has no positions")
         return figure
+    x, y = _apart(x, y)
     z = np.array([data.spread[name][1] for name in data.before.names])
     bad = np.array([bool(data.reason[name]) for name in data.before.names])
     size = 60 if known.sum() <= MAX_NAMED else 14
@@ -139,6 +152,20 @@ def _sensors(data: Channels) -> ReportFigure:
     bar.set_label("robust z of log variance")
     bar.outline.set_visible(False)
     return figure
+
+
+def _apart(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return places with those that coincide (coils of one sensor) side by side, metres."""
+    x, y = x.copy(), y.copy()
+    seen: dict[tuple[float, float], int] = {}
+    for i in np.flatnonzero(np.isfinite(x) & np.isfinite(y)):
+        spot = (round(float(x[i]), 3), round(float(y[i]), 3))
+        turn = 2 * np.pi * seen.get(spot, 0) / 3
+        if spot in seen:
+            x[i] += APART_M * np.sin(turn)
+            y[i] += APART_M * np.cos(turn)
+        seen[spot] = seen.get(spot, 0) + 1
+    return x, y
 
 
 def _shanks(data: Channels) -> ReportFigure:

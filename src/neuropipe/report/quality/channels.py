@@ -8,7 +8,7 @@ import numpy as np
 
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.palette import BACKGROUND, CATEGORICAL, INK, SIGNED
-from neuropipe.plotting.panels import note, thinned_ticks
+from neuropipe.plotting.panels import note
 from neuropipe.plotting.style import apply_style
 from neuropipe.report.quality.channel_data import (
     SPREAD_WINDOW_S,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["channels_figures", "shown_channels"]
 
-BEFORE, AFTER, BAD = CATEGORICAL[3], CATEGORICAL[0], INK
-STRETCH_S, TRACE_BINS, MAX_TRACES, MAX_BAD_TRACES = 10.0, 160, 12, 4
+BEFORE, AFTER, BAD, BAD_TRACE = CATEGORICAL[3], CATEGORICAL[0], INK, "0.45"
+STRETCH_S, TRACE_BINS, MAX_TRACES, MAX_BAD_TRACES = 10.0, 240, 12, 4
 # Traces are this many typical SD apart, and cut where they would reach their neighbours.
 SPACING_SD, CUT = 7.0, 0.75
 MAX_NAMED, MAX_BAD_CURVES, COLOUR_LEVELS, RATIO_LIMIT = 40, 12, 32, 1.0
@@ -51,17 +51,24 @@ def shown_channels(data: Channels) -> list[int]:
 
 
 def _rows_after(data: Channels, chosen: list[int]) -> list[int]:
-    """Return for each chosen channel its row after the chain, -1 where there is none."""
-    names = data.after.names
-    source = [str(v) for v in data.after.ds["channel_source"].values] if "channel_source" in (
-        data.after.ds.variables) else list(names)  # fmt: skip
+    """Return for each chosen channel its row after the chain, -1 where there is none.
+
+    A contact stands for the pair that it begins, else for the one that it ends; a channel for its
+    first band.
+    """
+    rows = data.after.names
+    ends = {}
+    for key in ("channel_source", "reference"):
+        values = data.after.ds[key].values if key in data.after.ds.variables else rows
+        ends[key] = [str(value) for value in values]
     found = []
     for i in chosen:
         name = data.before.names[i]
-        matches = [k for k, row in enumerate(names) if row == name or row.startswith(f"{name}.")]
-        matches += [k for k, row in enumerate(names) if row.startswith(f"{name}-")
-                    and source[k] == name]  # fmt: skip
-        found.append(matches[0] if matches else -1)
+        places = [k for k, row in enumerate(rows) if row == name or row.startswith(f"{name}.")]
+        for key in ("channel_source", "reference"):
+            pairs = [k for k, end in enumerate(ends[key]) if end == name and "-" in rows[k]]
+            places += pairs
+        found.append(places[0] if places else -1)
     return found
 
 
@@ -80,28 +87,34 @@ def _stack(axes: Axes, side: Side, rows: list[int], time: np.ndarray, values: np
         if members and typical > 0:
             factor, unit = display_unit(side.units[rows[members[0]]])
             told.append({"kind": kind, "spacing": SPACING_SD * typical * factor, "unit": unit})
-    thin_time, lowest, highest = min_max(time, centred, TRACE_BINS) if len(time) else (time,) * 3
+    thin_time, thin = _zigzag(time, centred)
     for k, row in enumerate(rows):
-        if row >= 0 and len(time) and np.isfinite(lowest[:, row]).any():
-            low, high = (np.clip(ends[:, row] / scale[k], -CUT, CUT) - k
-                         for ends in (lowest, highest))  # fmt: skip
-            axes.fill_between(thin_time, low, high, facecolor=colours[k], edgecolor=colours[k],
-                              lw=0.5)  # fmt: skip
+        if row >= 0 and np.isfinite(thin[:, row]).any():
+            trace = np.clip(thin[:, row] / scale[k], -CUT, CUT) - k
+            axes.plot(thin_time, trace, color=colours[k], lw=0.5)
         else:
             axes.text(
-                0.5, -k, "not used" if row < 0 else "missing here", va="center", ha="center",
+                0.5, -k, "in no row" if row < 0 else "missing here", va="center", ha="center",
                 transform=axes.get_yaxis_transform(), fontsize=6, color="0.45",
             )  # fmt: skip
     axes.set_ylim(-len(rows) + 0.2, 0.8)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0)
-    axes.set_xlabel("time (s)")
     return told
 
 
+def _zigzag(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return traces that go from minimum to maximum of each bin, if there are enough samples."""
+    if len(values) <= 2 * TRACE_BINS:
+        return time, values
+    centres, low, high = min_max(time, values, TRACE_BINS)
+    return np.repeat(centres, 2), np.stack([low, high], axis=1).reshape(-1, values.shape[1])
+
+
 def _scale_text(told: list[dict[str, Any]]) -> str:
-    parts = [f"{entry['spacing']:.3g} {entry['unit']}".strip() for entry in told]
+    rounded = [float(f"{entry['spacing']:.3g}") for entry in told]
+    parts = [f"{x:g} {entry['unit']}".strip() for x, entry in zip(rounded, told, strict=True)]
     if len(told) > 1:
         parts = [f"{part} ({entry['kind']})" for part, entry in zip(parts, told, strict=True)]
     return f"row distance {', '.join(parts)}" if parts else ""
@@ -125,9 +138,9 @@ def _traces(data: Channels) -> ReportFigure:
         caption=(
             f"The middle {stop - start:.3g} s of the longest stretch without a gap, for "
             f"{len(chosen)} of {len(data.before.names)} data channels: bad ones first to be sure "
-            "of a place (black, marked x), the others evenly spaced. Left: as recorded, minus "
+            "of a place (grey, marked x), the others evenly spaced. Left: as recorded, minus "
             "the median; right: activity as analyses get it, masked samples left out. All rows of "
-            "a side and type have one scale (distance of rows above the panel); drawn are minimum "
+            "a side and type have one scale (distance of rows below the panel); drawn are minimum "
             "and maximum of short bins, and larger swings are cut. Good: rows of like size "
             "without drift, on the right without mains or blinks. Bad: one row far larger or "
             "flat, steps in all rows at once, a dense band of mains that survives on the right."
@@ -141,9 +154,10 @@ def _traces(data: Channels) -> ReportFigure:
     for axes, (side, places, colour, word), (time, values) in zip(
         panels, sides, windows, strict=True
     ):
-        colours = [BAD if bad else colour for bad in is_bad]
+        colours = [BAD_TRACE if bad else colour for bad in is_bad]
         told = _stack(axes, side, places, time, values, colours)
-        axes.set_title(", ".join(filter(None, (word, _scale_text(told)))))
+        axes.set_title(word)
+        axes.set_xlabel("\n".join(filter(None, ("time (s)", _scale_text(told)))))
         axes.set_xlim(start, stop)
         names = [side.names[row] if row >= 0 else "" for row in places]
         if side is data.before:
@@ -247,11 +261,11 @@ def _on_axis(
 
 def _name_channels(axes: Axes, data: Channels) -> None:
     names = [f"x {name}" if data.reason[name] else name for name in data.before.names]
-    if len(names) <= MAX_NAMED:
-        axes.set_yticks(range(len(names)), names, fontsize=5.5 if len(names) > 25 else 7)
-    else:
-        thinned_ticks(axes, names, most=MAX_NAMED // 2)
-        axes.set_ylabel("channel")
+    step = -(-len(names) // MAX_NAMED)
+    bad = [i for i, name in enumerate(names) if name.startswith("x ")]
+    even = [i for i in range(0, len(names), step) if all(abs(i - k) >= step or i == k for k in bad)]
+    shown = sorted({*even, *bad})
+    axes.set_yticks(shown, [names[i] for i in shown], fontsize=5.5 if len(shown) > 25 else 7)
     axes.tick_params(axis="y", length=0)
 
 
@@ -344,7 +358,8 @@ def _spectrum_axes(axes: Axes, data: Channels, parts: list[pd.DataFrame]) -> Non
     """Mark mains, and keep the stop bands of filters from stretching the axis."""
     highest = max(float(part["p90"].max()) for part in parts)
     floor = min(float(part.loc[part["side"] == "before", "p10"].min()) for part in parts[:1])
-    axes.set_ylim(max(floor * 1e-3, highest * 1e-14, 1e-300), highest * 30)
+    lowest = min(float(part["p10"].min()) for part in parts)
+    axes.set_ylim(max(0.3 * lowest, 1e-3 * floor, 1e-300), 30 * highest)
     last = max(float(part["frequency"].max()) for part in parts)
     axes.set_xlim(float(parts[0]["frequency"].min()), last)
     if np.isfinite(data.line_hz) and data.line_hz > 0:
