@@ -13,6 +13,8 @@ from neuropipe.io.channels.units import USUAL_SD, is_data, probable_unit, si_uni
 __all__ = ["Amplitudes"]
 
 SHOWN = 8
+# An SD is judged by orders of magnitude: samples spread over a block tell enough.
+SAMPLES_PER_BLOCK = 8192
 
 
 class Amplitudes:
@@ -34,15 +36,20 @@ class Amplitudes:
         self._picks = np.flatnonzero([is_data(kind, unit) for kind, unit in kinds])
         self._scale = np.ones(len(table)) if scale is None else np.abs(scale)
         n = len(self._picks)
+        self._first: np.ndarray | None = None
         self._shift: np.ndarray | None = None
+        self._changes, self._known = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         self._count, self._sum, self._square = np.zeros(n), np.zeros(n), np.zeros(n)
 
     def add(self, values: np.ndarray) -> None:
         """Take the next samples, ``(n, n_channels)``; what is not finite does not count."""
         if not len(self._picks):
             return
-        all_picked = len(self._picks) == values.shape[1]
-        here = np.asarray(values if all_picked else values[:, self._picks], dtype=np.float64)
+        if len(self._picks) != values.shape[1]:
+            values = values[:, self._picks]
+        self._watch_changes(values)
+        stride = -(-len(values) // SAMPLES_PER_BLOCK)
+        here = np.asarray(values[::stride], dtype=np.float64)
         if values.dtype.kind == "f":
             finite = np.isfinite(here)
             self._count += finite.sum(axis=0)
@@ -58,12 +65,24 @@ class Amplitudes:
         self._sum += centred.sum(axis=0)
         self._square += np.einsum("tc,tc->c", centred, centred)
 
+    def _watch_changes(self, values: np.ndarray) -> None:
+        """Note the channels with two different finite samples; all samples are looked at."""
+        is_float = values.dtype.kind == "f"
+        finite = np.isfinite(values) if is_float else np.ones((1, values.shape[1]), dtype=bool)
+        found = values[finite.argmax(axis=0), np.arange(values.shape[1])]
+        self._first = found if self._first is None else np.where(self._known, self._first, found)
+        self._known |= finite.any(axis=0)
+        differs = values != self._first
+        self._changes |= (differs & finite if is_float else differs).any(axis=0)
+
     def _sd(self) -> np.ndarray:
-        """Return the SD per picked channel in SI; NaN without finite samples."""
+        """Return the SD per picked channel in SI; 0 if it never changes, NaN if it is not known."""
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self._sum / self._count
             variance = np.maximum(self._square / self._count - mean**2, 0.0)
-        return np.sqrt(variance) * self._scale[self._picks]
+        sd = np.sqrt(variance) * self._scale[self._picks]
+        seen = np.where(sd > 0, sd, np.nan)
+        return np.where(self._changes, seen, np.where(self._count > 0, 0.0, np.nan))
 
     def verdict(self, path: object) -> list[Issue]:
         """Return issues of single channels; raise when the recording has another unit.
