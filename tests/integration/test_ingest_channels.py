@@ -482,7 +482,8 @@ def test_channels_without_a_unit_are_told(tmp_path):
 def test_intracranial_recordings_need_channel_types(tmp_path):
     write_edf(EEG, tmp_path / "a.edf")
     write_brainvision(EEG, tmp_path / "a.vhdr")
-    for name in ("a.edf", "a.vhdr"):
+    write_eeglab(EEG, tmp_path / "a.set")
+    for name in ("a.edf", "a.vhdr", "a.set"):
         expect("MISSING_SIDECAR", "channel types", tmp_path / name, tmp_path / "o", modality="ieeg")
 
 
@@ -549,6 +550,19 @@ def test_truncated_fif_is_refused(tmp_path, share):
     raw = path.read_bytes()
     path.write_bytes(raw[: int(share * len(raw))])
     expect("TRUNCATED", r"a_meg\.fif", path, tmp_path / "o", modality="meg")
+
+
+def test_split_fif_files_are_one_recording(tmp_path):
+    long = simulate_channels(40, 60, rate_hz=500, bad=())
+    write_fif(long, tmp_path / "whole_eeg.fif")
+    raw = mne.io.read_raw_fif(tmp_path / "whole_eeg.fif", verbose="error")
+    raw.save(tmp_path / "a_eeg.fif", split_size="3MB", buffer_size_sec=1.0, verbose="error")
+    assert (tmp_path / "a_eeg-1.fif").exists()
+    report, tree = ingest(tmp_path / "a_eeg.fif", tmp_path / "o")
+    assert_equals_mne(tree, raw)
+    assert len(report["source"]) == len(list(tmp_path.glob("a_eeg*.fif")))
+    (tmp_path / "a_eeg-1.fif").rename(tmp_path / "b.fif")
+    expect("NOT_THIS_FORMAT", "does not exist", tmp_path / "a_eeg.fif", tmp_path / "p")
 
 
 def test_a_fif_file_without_recording_is_refused(tmp_path):

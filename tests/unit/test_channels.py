@@ -271,7 +271,7 @@ def test_a_layer_may_replace_what_the_header_says(monkeypatch):
     """What a sidecar knows goes in through `LAYERS`, before types are asked for."""
     from dataclasses import replace
 
-    def layer(source, modality):
+    def layer(source, modality, *_):
         assert modality == "ieeg"
         table = replace(
             source.channels, ch_type=("seeg", "ecog"), bad=np.array([True, False]),

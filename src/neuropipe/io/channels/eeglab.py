@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,7 +84,7 @@ def open_source(path: Path, settings: EeglabSettings, override: IngestOverride) 
     # Latencies are whole samples that went through seconds.
     whole = np.rint(positions)
     positions = np.where(np.abs(positions - whole) < 1e-6, whole, positions)
-    return mne_source(
+    source = mne_source(
         raw,
         path,
         segments=[(0, n_times)],
@@ -98,6 +99,9 @@ def open_source(path: Path, settings: EeglabSettings, override: IngestOverride) 
         source_files=sorted({path, data}),
         breaks=breaks,
     )
+    # A data set without types comes in as EEG, which says nothing of electrodes in the brain.
+    stated = not {"seeg", "ecog", "dbs"}.isdisjoint(source.channels.ch_type)
+    return replace(source, types_stated=stated)
 
 
 def _read(path: Path, *, read: Any, montage_units: str) -> Any:

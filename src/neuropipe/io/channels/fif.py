@@ -78,6 +78,9 @@ def open_source(path: Path, settings: FifSettings, override: IngestOverride) -> 
         allow_maxshield="yes" if settings.allow_maxshield else False,
         verbose="warning",
     )
+    files = [Path(name) for name in raw.filenames]
+    for part in files[1:]:
+        issues += _check_end(part, override.allow_truncated)
     rate = float(raw.info["sfreq"])
     kept = _kept(raw)
     lengths = [end - first for first, end in kept]
@@ -96,7 +99,7 @@ def open_source(path: Path, settings: FifSettings, override: IngestOverride) -> 
         annotations=_annotations(path, raw),
         stim_channel=settings.stim_channel,
         t0_source=raw.first_samp / rate,
-        source_files=[Path(name) for name in raw.filenames],
+        source_files=files,
     )
 
 
