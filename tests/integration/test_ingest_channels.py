@@ -9,6 +9,7 @@ from dataclasses import replace
 import mne
 import numpy as np
 import pytest
+import scipy.io
 import xarray as xr
 
 from neuropipe.config.models import IngestConfig
@@ -246,6 +247,20 @@ def test_brainvision_without_its_data_or_markers(tmp_path):
     assert "events" not in tree.children
     (tmp_path / "a.eeg").rename(tmp_path / "b.eeg")
     expect("MISSING_SIDECAR", r"DataFile=a\.eeg", tmp_path / "a.vhdr", tmp_path / "o")
+
+
+def test_headers_must_not_lead_out_of_their_folder(tmp_path):
+    write_brainvision(EEG, tmp_path / "in/a.vhdr")
+    (tmp_path / "in/a.eeg").rename(tmp_path / "a.eeg")
+    header = tmp_path / "in/a.vhdr"
+    header.write_text(header.read_text().replace("DataFile=a.eeg", "DataFile=../a.eeg"))
+    expect("UNSAFE", "leads out", header, tmp_path / "o")
+    write_eeglab(EEG, tmp_path / "in/b.set")
+    content = scipy.io.loadmat(tmp_path / "in/b.set", simplify_cells=True)
+    content["EEG"]["data"] = "../b.fdt"
+    scipy.io.savemat(tmp_path / "in/b.set", {"EEG": content["EEG"]}, appendmat=False)
+    (tmp_path / "in/b.fdt").rename(tmp_path / "b.fdt")
+    expect("UNSAFE", "out of the folder", tmp_path / "in/b.set", tmp_path / "o")
 
 
 def test_a_damaged_marker_is_named(tmp_path):
@@ -638,14 +653,25 @@ def test_truncated_eeglab_is_refused_or_kept_and_flagged(tmp_path):
     expect("MISSING_SIDECAR", "fdt", tmp_path / "a.set", tmp_path / "o")
 
 
-def test_damaged_eeglab_files_keep_the_words_of_mne(tmp_path):
+def test_eeglab_files_that_end_early_or_are_damaged(tmp_path):
     write_eeglab(EEG, tmp_path / "a.set", separate=False)
     raw = (tmp_path / "a.set").read_bytes()
-    (tmp_path / "a.set").write_bytes(raw[: len(raw) // 2])
-    with pytest.raises(IngestError, match="mne cannot read it") as caught:
-        ingest(tmp_path / "a.set", tmp_path / "o")
-    assert caught.value.code in ("TRUNCATED", "NOT_THIS_FORMAT")
-    assert not list((tmp_path / "o").glob("*"))
+    for size in (60, 128, 1000, len(raw) // 2, len(raw) - 1):
+        (tmp_path / "a.set").write_bytes(raw[:size])
+        expect("TRUNCATED", "its elements need", tmp_path / "a.set", tmp_path / "o")
+    (tmp_path / "a.set").write_bytes(raw[:128] + b"\x63" + raw[129:])
+    expect("NOT_THIS_FORMAT", "kind 99", tmp_path / "a.set", tmp_path / "o")
+
+
+def test_a_matlab_file_that_is_no_data_set_keeps_the_words_of_mne(tmp_path):
+    savemat = scipy.io.savemat
+    savemat(tmp_path / "a.set", {"x": np.zeros(3)}, appendmat=False)
+    expect("NOT_THIS_FORMAT", "mne cannot read it", tmp_path / "a.set", tmp_path / "o")
+    write_eeglab(EEG, tmp_path / "b.set")
+    content = scipy.io.loadmat(tmp_path / "b.set", simplify_cells=True)
+    content["EEG"]["trials"] = 2
+    savemat(tmp_path / "b.set", {"EEG": content["EEG"]}, appendmat=False)
+    expect("NOT_THIS_FORMAT", "number of trials is 2", tmp_path / "b.set", tmp_path / "o")
 
 
 # All formats
