@@ -727,3 +727,39 @@ def test_blocks_of_any_size_hold_the_same_samples(tmp_path, max_bytes):
         blocks = [block.values for block in handle.blocks(max_bytes)]
         np.testing.assert_array_equal(np.concatenate(blocks), expected)
         assert max(block.nbytes for block in blocks) <= max(max_bytes, 32)
+
+
+@pytest.mark.parametrize("name", ["a.edf", "a.bdf", "a.vhdr", "a.vmrk", "a_meg.fif"])
+def test_damaged_bytes_never_end_in_a_traceback(tmp_path, name):
+    """Bytes of headers are replaced, put in or cut off: a result or a named fault follows."""
+    from neuropipe.config.models import IngestOverride
+    from neuropipe.errors import NeuropipeError
+
+    short = simulate_channels(4, 4)
+    write_edf(short, tmp_path / "a.edf")
+    write_edf(short, tmp_path / "a.bdf", bdf=True, trigger=True)
+    write_brainvision(short, tmp_path / "a.vhdr")
+    write_fif(simulate_channels(3, 4, kind="meg", bad=()), tmp_path / "a_meg.fif")
+    opened = tmp_path / name.replace("vmrk", "vhdr")
+    whole, faults = (tmp_path / name).read_bytes(), 0
+    rng = np.random.default_rng(len(name))
+    for turn in range(12):
+        raw, top = bytearray(whole), min(2000, len(whole))
+        if turn % 3 == 0:
+            for at in rng.integers(0, top, 3):
+                raw[at] = int(rng.integers(256))
+        elif turn % 3 == 1:
+            at = int(rng.integers(top))
+            raw[at : at + 5] = bytes(rng.integers(32, 127, 20, dtype=np.uint8))
+        else:
+            del raw[int(rng.integers(top)) :]
+        (tmp_path / name).write_bytes(raw)
+        try:
+            reader, _ = match(opened)
+            handle = reader.open_recording(opened, reader.settings(), IngestOverride(), "meg")
+            handle.events()
+            assert all(block.values.size for block in handle.blocks(1 << 20))
+        except NeuropipeError as fault:
+            faults += 1
+            assert str(opened.parent) in str(fault)
+    assert faults > 0
