@@ -564,7 +564,40 @@ def test_truncated_fif_is_refused(tmp_path, share):
     write_fif(MEG, path)
     raw = path.read_bytes()
     path.write_bytes(raw[: int(share * len(raw))])
-    expect("TRUNCATED", r"a_meg\.fif", path, tmp_path / "o", modality="meg")
+    expect("TRUNCATED", "chain of tags breaks off", path, tmp_path / "o", modality="meg")
+    # mne reads no piece that is cut off, whatever is allowed.
+    expect(
+        "TRUNCATED", "mne cannot read it", path, tmp_path / "o",
+        modality="meg", allow_truncated=True,
+    )  # fmt: skip
+
+
+def test_a_fif_file_that_lost_only_its_end_mark_is_whole(tmp_path):
+    path = tmp_path / "a_meg.fif"
+    write_fif(MEG, path)
+    path.write_bytes(path.read_bytes()[:-16])
+    report, tree = ingest(path, tmp_path / "p", "meg")
+    assert_equals_mne(tree, as_mne_reads(mne.io.read_raw_fif, path))
+    assert set(codes(report)) == {"HEADER"}
+    # Without the end of its last block it is not.
+    path.write_bytes(path.read_bytes()[:-20])
+    expect("TRUNCATED", "chain of tags", path, tmp_path / "o", modality="meg")
+    report, _ = ingest(path, tmp_path / "q", "meg", allow_truncated=True)
+    assert "TRUNCATED" in codes(report, "warning")
+
+
+def test_recordings_without_samples_or_channels_are_refused(tmp_path):
+    write_edf(replace(EEG, values=EEG.values[:250], events=()), tmp_path / "a.edf")
+    raw = bytearray((tmp_path / "a.edf").read_bytes())
+    raw[236:244] = b"0".ljust(8)
+    (tmp_path / "a.edf").write_bytes(raw[: 256 * 10])
+    expect("EMPTY", "no samples", tmp_path / "a.edf", tmp_path / "o")
+    raw[256:400] = b"EDF Annotations ".ljust(16) * 9
+    (tmp_path / "a.edf").write_bytes(raw)
+    expect("EMPTY", "annotations but no signals", tmp_path / "a.edf", tmp_path / "o")
+    write_brainvision(EEG, tmp_path / "a.vhdr")
+    (tmp_path / "a.eeg").write_bytes(b"")
+    expect("EMPTY", "no bytes", tmp_path / "a.vhdr", tmp_path / "o")
 
 
 def test_split_fif_files_are_one_recording(tmp_path):
