@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuropipe.io.channels.amplitude import SAMPLES_PER_BLOCK, Amplitudes
+from neuropipe.io.channels.amplitude import Amplitudes
 
 
 class Table:
@@ -34,8 +34,8 @@ def test_sd_is_that_of_all_samples(dtype, step):
     scale = np.full(4, 1e-7) if dtype.startswith("i") else None
     sd = spread(values, scale, step)._sd()
     wanted = values.astype(np.float64).std(axis=0) * (1.0 if scale is None else scale)
-    # Of a block longer than SAMPLES_PER_BLOCK only that many samples are summed.
-    assert sd == pytest.approx(wanted, rel=1e-9 if step < SAMPLES_PER_BLOCK else 0.05)
+
+    assert sd == pytest.approx(wanted, rel=1e-9)
 
 
 def test_one_sample_that_differs_makes_a_channel_not_flat():

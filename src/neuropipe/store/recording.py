@@ -247,17 +247,19 @@ class _RawWriter:
         self._digests = write_dataset(self._group, small)
         writers = {name: self._series_writer(spec) for name, spec in self._specs.items()}
         mask, mask_writer = self._open_mask(next(iter(writers.values())).chunks)
-        first = next(iter(self._specs))
+        # Integers cannot be NaN: only a mask that the reader gives says anything of them.
+        may_miss = np.dtype(next(iter(self._specs.values())).dtype).kind == "f"
+        masked = next(iter(self._specs)) if may_miss or "valid" in self._raw else ""
         for block in blocks:
             values = self._checked(block, writers)
             writers[block.name].add(values)
-            if mask is not None and mask_writer is not None and block.name == first:
+            if mask is not None and mask_writer is not None and block.name == masked:
                 mask_writer.add(mask.of(block.start, values))
         for name, writer in writers.items():
             self._finish(name, writer)
         attrs = dict(small.attrs)
         coords = [str(name) for name in small.coords]
-        if mask is not None:
+        if mask is not None and mask_writer is not None:
             attrs["all_valid"] = self._finish_mask(mask, mask_writer)
             coords.append(f"{self._row}_ok")
         write_group_attrs(self._group, attrs, coords)
@@ -269,10 +271,7 @@ class _RawWriter:
         )
 
     def _open_mask(self, chunks: tuple[int, ...]) -> tuple[ValidMask | None, ArrayWriter | None]:
-        """Return mask and writer; the mask has the chunks of the samples that it is read with.
-
-        Integers of which the reader knows no missing one have nothing to write.
-        """
+        """Return mask and writer; the mask has the chunks of the samples that it is read with."""
         main = self._main
         if main is None or len(main.dims) != 2:
             return None, None
@@ -281,8 +280,6 @@ class _RawWriter:
             known = self._raw["valid"].transpose(*main.dims).variable
             given = lambda start, stop: known[start:stop].values.astype(bool)  # noqa: E731
         mask = ValidMask((main.shape[0], main.shape[1]), given)
-        if given is None and np.dtype(main.dtype).kind in "iu":
-            return mask, None
         writer = ArrayWriter(
             self._group, "valid", main.dims, main.shape, np.dtype(bool),
             fill_value=True, chunks=chunks,
@@ -313,7 +310,7 @@ class _RawWriter:
         writer.close()
         self._digests[name] = writer.digest
 
-    def _finish_mask(self, mask: ValidMask, writer: ArrayWriter | None) -> bool:
+    def _finish_mask(self, mask: ValidMask, writer: ArrayWriter) -> bool:
         """Write ``<row>_ok``, drop a `valid` that says nothing; return whether all is valid."""
         row_ok = mask.row_ok
         name = f"{self._row}_ok"
@@ -327,8 +324,6 @@ class _RawWriter:
             row_ok = row_ok & self._raw[name].values.astype(bool)
         variable = xr.Variable((self._row,), row_ok)
         self._digests[name] = write_variable(self._group, name, variable)
-        if writer is None:
-            return True
         if mask.all_valid:
             del self._group["valid"]
             return True

@@ -13,8 +13,7 @@ from neuropipe.io.channels.units import USUAL_SD, is_data, probable_unit, si_uni
 __all__ = ["Amplitudes"]
 
 SHOWN = 8
-# An SD is judged by orders of magnitude: samples spread over a block tell enough.
-SAMPLES_PER_BLOCK = 8192
+PART = 2048
 
 
 class Amplitudes:
@@ -36,53 +35,43 @@ class Amplitudes:
         self._picks = np.flatnonzero([is_data(kind, unit) for kind, unit in kinds])
         self._scale = np.ones(len(table)) if scale is None else np.abs(scale)
         n = len(self._picks)
-        self._first: np.ndarray | None = None
         self._shift: np.ndarray | None = None
-        self._changes, self._known = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         self._count, self._sum, self._square = np.zeros(n), np.zeros(n), np.zeros(n)
 
     def add(self, values: np.ndarray) -> None:
         """Take the next samples, ``(n, n_channels)``; what is not finite does not count."""
-        if not len(self._picks):
+        if not len(self._picks) or not len(values):
             return
-        if len(self._picks) != values.shape[1]:
-            values = values[:, self._picks]
-        self._watch_changes(values)
-        stride = -(-len(values) // SAMPLES_PER_BLOCK)
-        here = np.asarray(values[::stride], dtype=np.float64)
-        if values.dtype.kind == "f":
-            finite = np.isfinite(here)
-            self._count += finite.sum(axis=0)
-            here = np.where(finite, here, np.nan if self._shift is None else self._shift)
-        else:
-            self._count += len(here)
-        # Around a value of its own size: squares of a large offset would hide what varies.
+        here = values if len(self._picks) == values.shape[1] else values[:, self._picks]
         if self._shift is None:
-            first = here[0].copy()
+            # Around a value of its own size: squares of a large offset would hide what varies.
+            finite = np.isfinite(here).argmax(axis=0)
+            first = here[finite, np.arange(here.shape[1])].astype(np.float64)
             self._shift = np.where(np.isfinite(first), first, 0.0)
-            here = np.where(np.isfinite(here), here, self._shift)
-        centred = here - self._shift
-        self._sum += centred.sum(axis=0)
-        self._square += np.einsum("tc,tc->c", centred, centred)
-
-    def _watch_changes(self, values: np.ndarray) -> None:
-        """Note the channels with two different finite samples; all samples are looked at."""
-        is_float = values.dtype.kind == "f"
-        finite = np.isfinite(values) if is_float else np.ones((1, values.shape[1]), dtype=bool)
-        found = values[finite.argmax(axis=0), np.arange(values.shape[1])]
-        self._first = found if self._first is None else np.where(self._known, self._first, found)
-        self._known |= finite.any(axis=0)
-        differs = values != self._first
-        self._changes |= (differs & finite if is_float else differs).any(axis=0)
+        # Parts that stay in the cache of the processor: several times as fast as whole blocks.
+        centred = np.empty((min(PART, len(here)), here.shape[1]))
+        ones = np.ones(len(centred))
+        for start in range(0, len(here), PART):
+            part = here[start : start + PART]
+            room, one = centred[: len(part)], ones[: len(part)]
+            np.subtract(part, self._shift, out=room)
+            self._count += len(part)
+            if part.dtype.kind == "f" and not np.isfinite(room).all():
+                missing = ~np.isfinite(room)
+                self._count -= missing.sum(axis=0)
+                room[missing] = 0.0
+            # Numbers without sense may overflow; they are not usual then.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._sum += one @ room
+                np.multiply(room, room, out=room)
+                self._square += one @ room
 
     def _sd(self) -> np.ndarray:
-        """Return the SD per picked channel in SI; 0 if it never changes, NaN if it is not known."""
+        """Return the SD per picked channel in SI; NaN without finite samples."""
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self._sum / self._count
             variance = np.maximum(self._square / self._count - mean**2, 0.0)
-        sd = np.sqrt(variance) * self._scale[self._picks]
-        seen = np.where(sd > 0, sd, np.nan)
-        return np.where(self._changes, seen, np.where(self._count > 0, 0.0, np.nan))
+        return np.sqrt(variance) * self._scale[self._picks]
 
     def verdict(self, path: object) -> list[Issue]:
         """Return issues of single channels; raise when the recording has another unit.
