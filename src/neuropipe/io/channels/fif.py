@@ -30,6 +30,8 @@ __all__ = ["READER", "FifSettings", "open_recording", "open_source", "probe"]
 
 # A file begins with the tag of its identity: kind 100, type 31.
 MAGIC = b"\x00\x00\x00\x64\x00\x00\x00\x1f"
+# Tags that begin and end a block.
+BLOCK_STEPS = {104: 1, 105: -1}
 
 
 class FifSettings(StrictModel):
@@ -78,6 +80,9 @@ def open_source(path: Path, settings: FifSettings, override: IngestOverride) -> 
         allow_maxshield="yes" if settings.allow_maxshield else False,
         verbose="warning",
     )
+    files = [Path(name) for name in raw.filenames]
+    for part in files[1:]:
+        issues += _check_end(part, override.allow_truncated)
     rate = float(raw.info["sfreq"])
     kept = _kept(raw)
     lengths = [end - first for first, end in kept]
@@ -96,7 +101,7 @@ def open_source(path: Path, settings: FifSettings, override: IngestOverride) -> 
         annotations=_annotations(path, raw),
         stim_channel=settings.stim_channel,
         t0_source=raw.first_samp / rate,
-        source_files=[Path(name) for name in raw.filenames],
+        source_files=files,
     )
 
 
@@ -148,26 +153,32 @@ def _annotations(path: Path, raw: mne.io.BaseRaw) -> tuple[np.ndarray, np.ndarra
 
 def _check_end(path: Path, allow_truncated: bool) -> list[Issue]:
     """Check that the chain of tags reaches its end; mne takes what there is in silence."""
-    size, at = path.stat().st_size, 0
+    size, at, here, depth = path.stat().st_size, 0, 0, 0
     with path.open("rb") as stream:
         while True:
             stream.seek(at)
-            tag = np.frombuffer(stream.read(16), dtype=">i4")
-            if len(tag) < 4:
+            raw = stream.read(16)
+            if len(raw) < 16:
                 break
+            tag = np.frombuffer(raw, dtype=">i4")
             length, following = int(tag[2]), int(tag[3])
             end = at + 16 + length
             if end > size or length < 0:
                 break
+            depth += BLOCK_STEPS.get(int(tag[0]), 0)
             if following == -1:
                 return []
             at = end if following == 0 else following
-            if at == size:
-                # Every tag is whole, but the last does not say that it is the last.
+            if not here < at < size:
                 break
+            here = at
+    if at == size and depth == 0:
+        # Some recorders leave out the mark of the end; every block is closed all the same.
+        text = "the last tag does not say that it is the last, but every block is whole"
+        return [Issue("HEADER", str(path), text, "", "info")]
     text = f"the chain of tags breaks off at byte {at} of {size}"
     if not allow_truncated:
-        hint = "copy the file again, or keep the readable part with `allow_truncated: true`"
+        hint = "copy it again; `allow_truncated: true` keeps a file whose last piece is whole"
         raise IngestError("TRUNCATED", path, text, hint)
     return [Issue("TRUNCATED", str(path), f"{text}; kept the readable part", "copy it again")]
 

@@ -43,6 +43,8 @@ ENDED_EARLY = (
     "could not read",
     "not enough",
     "is smaller than",
+    "multiple of element size",
+    "cannot reshape array",
 )
 
 
