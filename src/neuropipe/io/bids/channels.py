@@ -166,7 +166,8 @@ def _with_units(
         if new is None or (old is not None and new == old):
             continue
         same_kind = old is not None and new[0] == old[0]
-        names_quantity = same_kind and (new[1] == 1.0 or not source.units_stated)
+        is_fixed = old is not None and not source.units_stated
+        names_quantity = is_fixed or (same_kind and new[1] == 1.0)
         if not names_quantity:
             restated[name] = word
         if old is not None:
