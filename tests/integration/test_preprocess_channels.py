@@ -279,3 +279,47 @@ def test_the_plan_knows_the_modality_and_the_code_that_decides_it(modality):
     assert {"neuropipe.preprocess.filtering", "neuropipe.store.scaling"} <= set(decided)
     assert "neuropipe.store.scaling" in module_fingerprints(QUALITY_CODE)
     assert "neuropipe.io.ingest" in ingest_code(modality)
+
+
+def test_the_plan_gives_a_seed_to_chains_that_draw_numbers(tmp_path):
+    from neuropipe.plan import make_plan
+    from neuropipe.study import load_study
+
+    (tmp_path / "config").mkdir()
+    rows = "subject\tmodality\tpath\na\teeg\tx.edf\nb\tmeg\ty.fif\n"
+    (tmp_path / "config" / "recordings.tsv").write_text(rows)
+
+    def settings(text: str) -> dict[str, dict]:
+        (tmp_path / "config" / "config.yaml").write_text(f"study: x\n{text}")
+        plan = make_plan(load_study(tmp_path))
+        return {name.rsplit("/", 1)[-1]: job.settings for name, job in plan.items()
+                if job.rule == "preprocess_recording"}  # fmt: skip
+
+    plain = settings("seed: 1\n")
+    assert not any("seed" in found for found in plain.values())
+    drawn = settings("seed: 1\npreprocess: {eeg: {ica: {}}}\n")
+    other = settings("seed: 2\npreprocess: {eeg: {ica: {}}}\n")
+    assert drawn["sub-a_eeg"]["seed"] != other["sub-a_eeg"]["seed"]
+    assert drawn["sub-b_meg"] == plain["sub-b_meg"]
+
+
+def test_the_steps_of_the_command_line_run_on_a_store(tmp_path):
+    from argparse import Namespace
+
+    from neuropipe.cli.step_stores import preprocess as step
+    from neuropipe.cli.step_stores import quality
+
+    source = stored(tmp_path, "ieeg", seconds=20.0, rate=200.0)
+    path = tmp_path / f"{source.attrs['recording']}.zarr"
+    marker = path.with_suffix(".report.json")
+    marker.write_text(json.dumps({"content_sha256": source.attrs["content_sha256"]}))
+    out = tmp_path / "done" / "sub-e01_ieeg.zarr"
+    step(Namespace(input=str(path), output=str(out)), {"preprocess": {"ieeg": {}}})
+    report = json.loads(out.with_suffix(".json").read_text())
+    assert {entry["code"] for entry in report["issues"]} == {"BAD_CHANNEL", "CHANNELS_LEFT_OUT"}
+    figures = tmp_path / "figures"
+    quality(Namespace(raw=str(path), processed=str(out), output=str(figures)), {})
+    cards = json.loads((figures / "figures.json").read_text())["figures"]
+    assert [card["slug"] for card in cards] == [
+        "traces", "overview", "spectrum", "variance", "places", "events",
+    ]  # fmt: skip

@@ -234,3 +234,13 @@ def test_a_higher_rate_is_refused():
         lower_rate(dataset(sines(5.0)), rate_hz=500.0)
     with pytest.raises(DataError, match="lasts"):
         lower_rate(dataset(sines(5.0)[:10], time=3.1 + np.arange(10) / RATE), rate_hz=1.0)
+
+
+def test_a_segment_of_one_sample_is_no_stretch():
+    ds = with_gap(np.random.default_rng(5).normal(size=(4000, 2)))
+    time = ds["time"].values
+    ends = [[time[0], time[1998]], [time[1999], time[1999]], [time[2000], time[-1]]]
+    ds["observed"] = (("interval", "edge"), ends)
+    assert lower_rate(ds, rate_hz=100.0)["valid"].values.any()
+    found = bandpass(ds, low_hz=1.0, high_hz=None)
+    assert np.isnan(found["activity"].values[1999]).all()

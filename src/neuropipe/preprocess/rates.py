@@ -94,6 +94,8 @@ def lower_rate(ds: xr.Dataset, *, rate_hz: float) -> xr.Dataset:
     # One step more than the filter reaches, so that a block's own end cuts nothing off.
     reach = SINC_REACH * dt + 2.0 / rate
     for part in segments(ds):
+        if part.stop - part.start < 2:
+            continue
         first, last = np.searchsorted(grid, [time[part.start] - slack, time[part.stop - 1] + slack])
         for start in range(first, last, GRID_BLOCK):
             here = slice(start, min(start + GRID_BLOCK, int(last)))

@@ -223,28 +223,40 @@ def window_starts(observed: np.ndarray, length_s: float, most: int) -> np.ndarra
     return np.asarray(usable[which, 0] + place - total[which])
 
 
+def _longest_whole(values: np.ndarray) -> np.ndarray:
+    """Return the longest stretch in which no channel that has samples misses one."""
+    present = np.isfinite(values).any(axis=0)
+    whole = np.isfinite(values[:, present]).all(axis=1) if present.any() else np.zeros(0, bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], whole.astype(np.int8), [0]])))
+    if edges.size == 0:
+        return values[:0]
+    lengths = edges[1::2] - edges[::2]
+    first = int(edges[2 * int(np.argmax(lengths))])
+    return values[first : first + int(lengths.max())]
+
+
 def power_spectra(side: Side, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return frequencies and the mean power spectrum of each channel, unit squared per Hz.
 
     The frequencies are evenly spaced on a log axis where that is coarser than the resolution. At
-    most 12 windows of 8 s are read; a window with a missing sample does not count for its
-    channel, and a channel without any is NaN.
+    most 12 windows of 8 s are read, and the longest stretch of each without a missing sample
+    counts; a channel without any is NaN.
     """
     from scipy.signal import welch
 
     span = float((observed[:, 1] - observed[:, 0]).max())
     length = min(SPECTRUM_WINDOW_S, 0.999 * span)
-    segment = round(min(SPECTRUM_SEGMENT_S, length) * side.rate)
+    segment = round(min(SPECTRUM_SEGMENT_S, span / 4) * side.rate)
     if segment < 8:
         return np.empty(0), np.empty((0, len(side.rows)))
     frequency = np.fft.rfftfreq(segment, 1 / side.rate)
     total = np.zeros((len(frequency), len(side.rows)))
     count = np.zeros(len(side.rows))
     for start in window_starts(observed, length, SPECTRUM_WINDOWS):
-        _, values = side.window(start, start + length)
-        known = np.isfinite(values).all(axis=0)
-        if len(values) < segment or not known.any():
+        values = _longest_whole(side.window(start, start + length)[1])
+        if len(values) < segment:
             continue
+        known = np.isfinite(values).all(axis=0)
         power = welch(values[:, known], fs=side.rate, nperseg=segment, axis=0)[1]
         total[:, known] += power
         count[known] += 1
