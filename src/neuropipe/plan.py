@@ -240,13 +240,22 @@ def _preprocess(study: Study, recording: Recording) -> Job:
     return Job(
         rule="preprocess_recording",
         wildcards={"recording": recording.name},
-        inputs=(store, layout.report_marker(recording)),
+        inputs=(store, layout.report_marker(recording), *_atlas_files(study, recording)),
         outputs=(out, layout.preprocessed_marker(recording)),
         settings=settings,
         code=PREPROCESS_CODE,
         step=("preprocess", "--input", store, "--output", out),
         record=layout.preprocessed_marker(recording),
     )
+
+
+def _atlas_files(study: Study, recording: Recording) -> tuple[str, ...]:
+    """Return the files of the atlas of fMRI that are there; the step names one that is not."""
+    atlas = study.config.preprocess.fmri.parcellation
+    if recording.modality != "fmri" or atlas is None:
+        return ()
+    named = (atlas.atlas, atlas.names)
+    return tuple(path for path in named if path is not None and (study.root / path).exists())
 
 
 def _recording_figures(study: Study, recording: Recording) -> Job:

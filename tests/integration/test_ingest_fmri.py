@@ -274,6 +274,14 @@ def test_sidecars_of_higher_folders_apply_and_the_nearest_wins(bids, tmp_path):
     assert list(tree["raw/slice_timing"].values) == [0.0, 1.0]
 
 
+def test_sidecars_can_be_left_alone(bids, tmp_path):
+    report, tree = ingest(bids[1], tmp_path / "o", {"nifti": {"mask": "all"}}, sidecars=False)
+    assert [entry["path"] for entry in report["source"]] == [bids[1].name]
+    assert "confounds" not in tree["raw"]
+    assert "events" not in tree.children
+    assert codes(report) == []
+
+
 def test_volume_times_of_sparse_acquisition_are_kept(bids, tmp_path):
     func, image = bids
     times = np.cumsum(np.where(np.arange(50) % 5, 2.0, 6.0)).tolist()
@@ -411,7 +419,7 @@ def test_a_sidecar_that_states_no_number(bids, tmp_path, value):
     else:
         expect("NOT_THIS_FORMAT", "RepetitionTime", image, tmp_path / "o")
     sidecar.write_text("{")
-    expect("NOT_THIS_FORMAT", "not JSON", image, tmp_path / "p")
+    expect("NOT_THIS_FORMAT", "is not JSON", image, tmp_path / "p")
 
 
 def test_confounds_of_another_length(bids, tmp_path):
@@ -518,9 +526,9 @@ def test_events_without_onsets(bids, tmp_path):
     func, image = bids
     events = func / "sub-01_task-objects_run-1_events.tsv"
     events.write_text("start\tduration\n1\t2\n")
-    expect("MISSING_SIDECAR", "no column `onset`", image, tmp_path / "o")
-    events.write_text("onset\tduration\n1\t2\nn/a\t1\n")
-    expect("BAD_TIME", "line 3", image, tmp_path / "o")
+    expect("NOT_THIS_FORMAT", "no column onset", image, tmp_path / "o")
+    events.write_text("onset\tduration\n1\t2\nx\t1\n")
+    expect("NOT_A_NUMBER", "column onset, line 3", image, tmp_path / "o")
     events.write_text("onset\tduration\tvalue\tnote\n9\tn/a\t3\tlate\n1\t2\t4\t\n")
     _, tree = ingest(image, tmp_path / "o")
     found = tree["events"].to_dataset()

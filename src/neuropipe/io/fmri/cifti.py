@@ -12,7 +12,7 @@ from neuropipe.errors import IngestError
 from neuropipe.io.arrays import object_array
 from neuropipe.io.entities import entities_of
 from neuropipe.io.fmri.handle import FmriHandle, FmriSettings, beside, scale_attrs, unique_names
-from neuropipe.io.fmri.sidecars import name_parts
+from neuropipe.io.fmri.sidecars import entity
 from neuropipe.io.fmri.timing import HeaderTime
 from neuropipe.io.fmri.volumes import load_image
 from neuropipe.io.registry import Reader, ReaderMatch
@@ -167,7 +167,7 @@ def open_recording(path: Path, settings: CiftiSettings, override: IngestOverride
     dense = isinstance(rows, nib.cifti2.BrainModelAxis)
     columns, attrs = _grayordinates(rows) if dense else _parcels(rows)
     raw = xr.Dataset(found.variables, {**found.coords, **columns})
-    raw.attrs = {**attrs, "space": name_parts(path.name).entities.get("space", "")}
+    raw.attrs = {**attrs, "space": entity(path, "space")}
     return FmriHandle(
         raw=raw,
         row="grayordinate" if dense else "parcel",

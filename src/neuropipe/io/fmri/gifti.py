@@ -13,7 +13,7 @@ from neuropipe.io.arrays import object_array
 from neuropipe.io.checks import head, refuse_pointers
 from neuropipe.io.entities import entities_of
 from neuropipe.io.fmri.handle import FmriHandle, FmriSettings, beside
-from neuropipe.io.fmri.sidecars import name_parts
+from neuropipe.io.fmri.sidecars import entity
 from neuropipe.io.fmri.timing import HeaderTime
 from neuropipe.io.registry import Reader, ReaderMatch
 
@@ -86,7 +86,7 @@ def _structure(image: Any, path: Path) -> str:
     for array in image.darrays[:1]:
         metadata |= dict(array.meta)
     named = str(metadata.get("AnatomicalStructurePrimary", ""))
-    return NAMES.get(named) or STRUCTURES.get(name_parts(path.name).entities.get("hemi", ""), named)
+    return NAMES.get(named) or STRUCTURES.get(entity(path, "hemi"), named)
 
 
 def _header_time(image: Any) -> HeaderTime | None:
@@ -129,7 +129,7 @@ def open_recording(path: Path, settings: GiftiSettings, override: IngestOverride
     }
     rows = {name: ("grayordinate", column) for name, column in columns.items()}
     raw = xr.Dataset(found.variables, {**found.coords, **rows})
-    raw.attrs = {"space": name_parts(path.name).entities.get("space", "")}
+    raw.attrs = {"space": entity(path, "space")}
 
     def stream(max_bytes: int) -> Iterator[np.ndarray]:
         step = max(1, max_bytes // max(1, count * dtype.itemsize))

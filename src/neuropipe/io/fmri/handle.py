@@ -12,9 +12,10 @@ from pydantic import Field
 
 from neuropipe.config.models import StrictModel
 from neuropipe.io.arrays import object_array
+from neuropipe.io.bids.events import read_events
 from neuropipe.io.checks import common_length
 from neuropipe.io.fmri.sidecars import Sidecars, find_sidecars
-from neuropipe.io.fmri.tables import read_confounds, read_events
+from neuropipe.io.fmri.tables import read_confounds
 from neuropipe.io.fmri.timing import HeaderTime, timing_of
 from neuropipe.store.series import Block, RecordingSchema, SeriesSpec
 
@@ -99,7 +100,13 @@ def beside(
         Of `timing_of`, `find_sidecars`, `read_confounds`, `read_events`; ``LENGTH_MISMATCH``
         when confounds and volumes differ in number by more than ``trim``.
     """
-    found = find_sidecars(path, events=settings.events, confounds=settings.confounds, mask=mask)
+    found = find_sidecars(
+        path,
+        events=settings.events,
+        confounds=settings.confounds,
+        mask=mask,
+        by_name=override.sidecars,
+    )
     timing = timing_of(count, header, found.metadata, override.tr_s, path)
     issues = [*found.issues, *timing.issues]
     coords: dict[str, Any] = {}
@@ -119,7 +126,8 @@ def beside(
     coords["time"] = ("time", timing.time[:count], {"units": "s"})
     events = None
     if found.events is not None:
-        events = read_events(found.events)
+        events, odd = read_events(found.events)
+        issues += odd
         files.append(str(found.events))
     return Beside(count, coords, variables, events, found, files, issues)
 

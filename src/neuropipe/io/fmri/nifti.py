@@ -13,7 +13,7 @@ from neuropipe.errors import IngestError
 from neuropipe.io.entities import entities_of
 from neuropipe.io.fmri.handle import FmriHandle, FmriSettings, beside, scale_attrs
 from neuropipe.io.fmri.mask import WHOLE, choose_mask
-from neuropipe.io.fmri.sidecars import name_parts
+from neuropipe.io.fmri.sidecars import entity, suffix_of
 from neuropipe.io.fmri.timing import HeaderTime, plain_float
 from neuropipe.io.fmri.volumes import Volumes, load_image
 from neuropipe.io.registry import Reader, ReaderMatch
@@ -50,8 +50,7 @@ def probe(path: Path) -> ReaderMatch | None:
         image = load_image(path)
     except IngestError:
         return None
-    parts = name_parts(path.name)
-    other = bool(parts.entities.get("sub")) and parts.suffix not in SUFFIXES
+    other = bool(entity(path, "sub")) and suffix_of(path) not in SUFFIXES
     if type(image).__name__ == CIFTI_CLASS or len(image.shape) != 4 or other:
         return None
     return ReaderMatch("nifti", "fmri", path, entities_of(path))
@@ -71,7 +70,7 @@ def explain(path: Path) -> None:
     if type(image).__name__ == CIFTI_CLASS:
         return
     _check_dims(image, path)
-    suffix = name_parts(path.name).suffix
+    suffix = suffix_of(path)
     text = f"its name ends in _{suffix}, a recording's in _{SUFFIXES[0]}"
     raise IngestError("NOT_THIS_FORMAT", path, text, "name the 4-D image of the recording")
 
@@ -116,7 +115,7 @@ def open_recording(path: Path, settings: NiftiSettings, override: IngestOverride
     raw.attrs = {
         "affine": affine.tolist(),
         "volume_shape": [int(n) for n in mask.shape],
-        "space": name_parts(path.name).entities.get("space", ""),
+        "space": entity(path, "space"),
         "resolution": [plain_float(size) for size in image.header.get_zooms()[:3]],
     }
     used_mask = settings.mask != WHOLE and found.sidecars.mask is not None

@@ -14,7 +14,7 @@ from neuropipe.io.arrays import object_array
 from neuropipe.io.checks import head, refuse_pointers
 from neuropipe.io.entities import entities_of
 from neuropipe.io.fmri.handle import FmriHandle, FmriSettings, beside
-from neuropipe.io.fmri.sidecars import name_parts
+from neuropipe.io.fmri.sidecars import entity
 from neuropipe.io.fmri.tables import MISSING, numbers
 from neuropipe.io.registry import Reader, ReaderMatch
 
@@ -141,7 +141,7 @@ def open_recording(path: Path, settings: RoiTableSettings, override: IngestOverr
         "parcel_index": ("parcel", np.arange(count, dtype=np.int32)),
     }
     raw = xr.Dataset(found.variables, {**found.coords, **columns})
-    raw.attrs = {"space": name_parts(path.name).entities.get("space", "")}
+    raw.attrs = {"space": entity(path, "space")}
     return FmriHandle(
         raw=raw,
         row="parcel",

@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuropipe.errors import ConfigError, IngestError, Issue
-from neuropipe.io.checks import inside, read_text
+from neuropipe.io.bids.tables import inherited_json, read_json
+from neuropipe.io.bids.tree import bids_name, bids_root, sidecar
+from neuropipe.io.checks import inside
 
-__all__ = ["NamedParts", "Sidecars", "find_sidecars", "name_parts"]
+__all__ = ["Sidecars", "entity", "find_sidecars", "suffix_of"]
 
-EXTENSIONS = (
-    ".dtseries.nii",
-    ".ptseries.nii",
-    ".dlabel.nii",
-    ".func.gii",
-    ".nii.gz",
-    ".nii",
-    ".gii",
-)
-DESCRIPTION = "dataset_description.json"
-LEVELS = 5
-# Entities by which images differ that share events, confounds and metadata.
+# Entities by which images differ that share a table of confounds.
 IMAGE_ENTITIES = ("space", "res", "den", "desc", "hemi", "atlas", "seg", "echo", "part")
-CONFOUND_SUFFIXES = ("timeseries", "regressors")
-
-
-@dataclass(frozen=True)
-class NamedParts:
-    """A file name in the parts that BIDS gives it.
-
-    Attributes
-    ----------
-    entities : mapping of str to str
-        Such as ``{"sub": "01", "task": "rest"}``; empty for a name without any.
-    suffix : str
-        Last part, such as ``bold``.
-    stem : str
-        Name without extension.
-    """
-
-    entities: Mapping[str, str]
-    suffix: str
-    stem: str
+CONFOUND_SUFFIXES = ("timeseries", "regressors", "confounds")
 
 
 @dataclass(frozen=True)
@@ -72,112 +43,80 @@ class Sidecars:
     issues: tuple[Issue, ...] = ()
 
 
-def name_parts(name: str) -> NamedParts:
-    """Return the parts of a file name.
+def _stem(path: Path) -> str:
+    """Return the name of an image without its extensions, however many it has."""
+    name = bids_name(path)
+    extension = name.extension if name is not None else "".join(path.suffixes[-2:])
+    return path.name.removesuffix(extension).removesuffix(".nii")
 
-    Examples
-    --------
-    >>> name_parts("sub-01_task-rest_bold.nii.gz").entities
-    {'sub': '01', 'task': 'rest'}
+
+def entity(path: Path, key: str) -> str:
+    """Return what a file name states of an entity, "" when nothing."""
+    name = bids_name(path)
+    return "" if name is None else name.entities.get(key, "")
+
+
+def suffix_of(path: Path) -> str:
+    """Return the last word of a file name, such as ``bold``."""
+    return _stem(path).rsplit("_", 1)[-1]
+
+
+def _metadata(path: Path) -> tuple[dict[str, Any], list[Path]]:
+    if bids_root(path) is not None:
+        return inherited_json(path, suffix_of(path))
+    own = path.with_name(f"{_stem(path)}.json")
+    return (read_json(own), [own]) if own.is_file() else ({}, [])
+
+
+def _events(path: Path) -> Path | None:
+    found = sidecar(path, "events", ".tsv") if bids_root(path) is not None else None
+    own = path.with_name(f"{_stem(path).removesuffix('_bold')}_events.tsv")
+    return found or (own if own.is_file() else None)
+
+
+def _fits(path: Path, other: Path, ignored: tuple[str, ...]) -> bool:
+    """Tell whether a file states no entity that the image does not state alike.
+
+    Outside BIDS any file of the folder would fit so: there its name begins like the image's.
     """
-    extension = next((e for e in EXTENSIONS if name.lower().endswith(e)), Path(name).suffix)
-    stem = name[: len(name) - len(extension)] if extension else name
-    parts = stem.split("_")
-    entities = {key: value for key, _, value in (p.partition("-") for p in parts) if value}
-    return NamedParts(entities, "" if "-" in parts[-1] else parts[-1], stem)
+    own, name, stem = bids_name(path), bids_name(other), _stem(path)
+    if own is None or name is None or "sub" not in own.entities:
+        return other.name.startswith((f"{stem}_", f"{stem.removesuffix('_bold')}_"))
+    stated = {key: value for key, value in name.entities.items() if key not in ignored}
+    return all(own.entities.get(key) == value for key, value in stated.items())
 
 
-def _folders(path: Path) -> Iterator[Path]:
-    """Yield the folder of a file and those above it, up to the root of its data set."""
-    for folder in (path.parent, *path.parent.parents)[:LEVELS]:
-        yield folder
-        if (folder / DESCRIPTION).is_file():
-            return
-
-
-def _applies(own: NamedParts, other: NamedParts, ignored: tuple[str, ...] = ()) -> bool:
-    """Tell whether a sidecar's entities are all among those of the image."""
-    wanted = {key: value for key, value in other.entities.items() if key not in ignored}
-    if own.entities.get("sub"):
-        return all(own.entities.get(key) == value for key, value in wanted.items())
-    # Without BIDS names any table of the folder would fit: the name itself must agree.
-    stem = own.stem.removesuffix("_bold")
-    return other.stem in (own.stem, stem) or other.stem.startswith((f"{own.stem}_", f"{stem}_"))
-
-
-def _metadata(path: Path, own: NamedParts) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the keys of every JSON file that applies, the nearest and most special last."""
-    found: list[Path] = []
-    for folder in _folders(path):
-        here = []
-        for file in sorted(folder.glob("*.json")):
-            parts = name_parts(file.name)
-            fits = parts.suffix == own.suffix or parts.stem == own.stem
-            if fits and _applies(own, parts):
-                here.append((len(parts.entities), file))
-        found = [file for _, file in sorted(here)] + found
-    merged: dict[str, Any] = {}
-    for file in found:
-        try:
-            value = json.loads(read_text(file))
-        except ValueError as error:
-            text = f"not JSON: {error}"
-            raise IngestError("NOT_THIS_FORMAT", file, text, "correct the sidecar") from error
-        if isinstance(value, dict):
-            merged |= value
-    return merged, tuple(str(file) for file in found)
-
-
-def _one(candidates: list[tuple[int, Path]], path: Path, key: str) -> Path | None:
-    """Return the most special candidate.
+def _one(found: list[Path], path: Path, key: str) -> Path | None:
+    """Return the most special of the files that fit.
 
     Raises
     ------
     IngestError
         ``AMBIGUOUS_SIDECAR``: several fit equally well.
     """
-    if not candidates:
-        return None
-    most = max(count for count, _ in candidates)
-    best = [file for count, file in candidates if count == most]
+    counts = [len(name.entities) if (name := bids_name(file)) else 0 for file in found]
+    best = [file for file, count in zip(found, counts, strict=True) if count == max(counts)]
     if len(best) > 1:
         names = ", ".join(file.name for file in best)
         text = f"several files fit as {key}: {names}"
         raise IngestError("AMBIGUOUS_SIDECAR", path, text, f"name one: `{key}` of the reader")
-    return best[0]
+    return best[0] if best else None
 
 
-def _events(path: Path, own: NamedParts) -> Path | None:
-    for folder in _folders(path):
-        fitting = []
-        for file in sorted(folder.glob("*events.tsv")):
-            parts = name_parts(file.name)
-            if parts.suffix == "events" and _applies(own, parts, IMAGE_ENTITIES):
-                fitting.append((len(parts.entities), file))
-        if fitting:
-            return _one(fitting, path, "events")
-    return None
+def _confounds(path: Path) -> Path | None:
+    tables = sorted(path.parent.glob("*confounds*.tsv"))
+    known = [file for file in tables if suffix_of(file) in CONFOUND_SUFFIXES]
+    return _one([f for f in known if _fits(path, f, IMAGE_ENTITIES)], path, "confounds")
 
 
-def _confounds(path: Path, own: NamedParts) -> Path | None:
-    fitting = []
-    for file in sorted(path.parent.glob("*confounds*.tsv")):
-        parts = name_parts(file.name)
-        known = parts.suffix in (*CONFOUND_SUFFIXES, "confounds")
-        if known and _applies(own, parts, IMAGE_ENTITIES):
-            fitting.append((len(parts.entities), file))
-    return _one(fitting, path, "confounds")
-
-
-def _mask(path: Path, own: NamedParts) -> Path | None:
-    fitting = []
-    for file in sorted(path.parent.glob("*brain_mask.nii*")):
-        parts = name_parts(file.name)
-        # A mask in another space has another shape; one without a space fits the plain image.
-        same = parts.entities.get("space") == own.entities.get("space")
-        if same and _applies(own, parts, ("desc",)):
-            fitting.append((len(parts.entities), file))
-    return _one(fitting, path, "mask")
+def _mask(path: Path) -> Path | None:
+    # A mask in another space has another grid; one without a space fits the plain image.
+    found = [
+        file
+        for file in sorted(path.parent.glob("*brain_mask.nii*"))
+        if entity(file, "space") == entity(path, "space") and _fits(path, file, ("desc",))
+    ]
+    return _one(found, path, "mask")
 
 
 def _given(name: str | None, path: Path, key: str) -> Path | None:
@@ -190,7 +129,12 @@ def _given(name: str | None, path: Path, key: str) -> Path | None:
 
 
 def find_sidecars(
-    path: Path, *, events: str | None, confounds: str | None, mask: str | None = None
+    path: Path,
+    *,
+    events: str | None,
+    confounds: str | None,
+    mask: str | None = None,
+    by_name: bool = True,
 ) -> Sidecars:
     """Return the files that belong to an image; those named in the settings come first.
 
@@ -200,6 +144,8 @@ def find_sidecars(
         The image.
     events, confounds, mask : str or None
         Paths relative to the folder of the image; None: by BIDS names.
+    by_name : bool
+        Look for files that the settings do not name.
 
     Raises
     ------
@@ -208,24 +154,23 @@ def find_sidecars(
     ConfigError
         A named file does not exist.
     """
-    own = name_parts(path.name)
-    metadata, files = _metadata(path, own)
-    found_events = _given(events, path, "events") or _events(path, own)
-    found_confounds = _given(confounds, path, "confounds") or _confounds(path, own)
+    metadata, files = _metadata(path) if by_name else ({}, [])
+    found_events = _given(events, path, "events") or (_events(path) if by_name else None)
+    table = _given(confounds, path, "confounds") or (_confounds(path) if by_name else None)
     issues = []
-    if found_events is None and not own.entities.get("task", "").lower().startswith("rest"):
+    if by_name and found_events is None and not entity(path, "task").lower().startswith("rest"):
         text = "no events table beside it; the store has no events"
         hint = "`events` of the reader names one"
         issues.append(Issue("MISSING_SIDECAR", f"{path}: events", text, hint))
-    if found_confounds is None:
+    if by_name and table is None:
         text = "no confounds table beside it; motion cannot be regressed out"
         hint = "`confounds` of the reader names one"
         issues.append(Issue("MISSING_SIDECAR", f"{path}: confounds", text, hint))
     return Sidecars(
         metadata=metadata,
         events=found_events,
-        confounds=found_confounds,
-        mask=_given(mask, path, "mask") or _mask(path, own),
-        files=files,
+        confounds=table,
+        mask=_given(mask, path, "mask") or (_mask(path) if by_name else None),
+        files=tuple(str(file) for file in files),
         issues=tuple(issues),
     )

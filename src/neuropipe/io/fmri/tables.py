@@ -1,8 +1,7 @@
-"""Tables beside an image: events and confounds."""
+"""Tables of confounds, and numbers in tables."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,17 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuropipe.errors import IngestError
-from neuropipe.io.arrays import object_array
 from neuropipe.io.checks import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray as xr
 
-__all__ = ["MISSING", "Confounds", "numbers", "read_confounds", "read_events"]
+__all__ = ["MISSING", "Confounds", "numbers", "read_confounds"]
 
-LABELS = ("trial_type", "label", "condition", "event_type")
-WHOLE = re.compile(r"-?\d{1,18}")
 MISSING = ("n/a", "N/A", "NaN", "nan", "NA", "null", "")
 
 
@@ -129,74 +124,3 @@ def numbers(column: pd.Series, where: str) -> np.ndarray:
     except (ValueError, TypeError) as error:
         text = f"{error}; numbers expected"
         raise IngestError("NOT_THIS_FORMAT", where, text, "correct the table") from error
-
-
-def _text(column: pd.Series) -> np.ndarray:
-    return object_array([str(value) for value in column.fillna("")])
-
-
-def read_events(path: Path) -> xr.Dataset:
-    """Read an events table; onset 0 is the first volume.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``onset``, ``duration`` (s, NaN unknown), ``label``, ``code`` (-1 none), ``source`` and
-        every other column as ``x_<name>``, along ``event`` in order of onset.
-
-    Raises
-    ------
-    IngestError
-        ``MISSING_SIDECAR`` without a column ``onset``, ``BAD_TIME`` for an onset that is no
-        number, ``NOT_THIS_FORMAT``.
-    """
-    import xarray as xr
-
-    frame = _read(path, header=True)
-    if "onset" not in frame:
-        text = f"no column `onset`; it has {', '.join(map(str, frame.columns))}"
-        raise IngestError("MISSING_SIDECAR", path, text, "name the column of onsets `onset`")
-    onset = numbers(frame["onset"], f"{path}: onset")
-    bad = np.flatnonzero(~np.isfinite(onset))
-    if bad.size:
-        text = f"the onset in line {bad[0] + 2} is no number"
-        raise IngestError("BAD_TIME", path, text, "correct the table")
-    known = "duration" in frame
-    duration = np.full(len(onset), np.nan)
-    if known:
-        duration = numbers(frame["duration"], f"{path}: duration")
-    label = next((name for name in LABELS if name in frame), None)
-    columns = {
-        "onset": onset,
-        "duration": duration,
-        "label": object_array([""] * len(onset)) if label is None else _text(frame[label]),
-        "code": _codes(frame),
-        "source": object_array([path.name] * len(onset)),
-    }
-    for name in (str(name) for name in frame.columns if name not in ("onset", "duration", label)):
-        safe = "x_" + "".join(c if c.isalnum() or c == "_" else "_" for c in name)
-        if safe not in columns:
-            columns[safe] = _numbers_or_text(frame[name])
-    order = np.argsort(onset, kind="stable")
-    units = {"onset": {"units": "s"}, "duration": {"units": "s"}}
-    return xr.Dataset(
-        {n: ("event", values[order], units.get(n, {})) for n, values in columns.items()}
-    )
-
-
-def _numbers_or_text(column: pd.Series) -> np.ndarray:
-    try:
-        return numbers(column, "")
-    except IngestError:
-        return _text(column)
-
-
-def _codes(frame: pd.DataFrame) -> np.ndarray:
-    """Return the whole numbers of column `value`, -1 where there are none."""
-    none = np.full(len(frame), -1, np.int64)
-    if "value" not in frame:
-        return none
-    texts = ["-1" if cell != cell else str(cell) for cell in frame["value"]]
-    if not all(WHOLE.fullmatch(text) for text in texts):
-        return none
-    return np.array([int(text) for text in texts], np.int64)
