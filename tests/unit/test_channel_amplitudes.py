@@ -44,9 +44,10 @@ def test_one_sample_that_differs_makes_a_channel_not_flat():
     values[12_345, 1] = 2e-5
     values[:400, 2] = np.nan
     issues = spread(values, step=30_000).verdict("a.fif")
-    assert [issue.code for issue in issues] == ["FLAT_CHANNEL"]
+    assert [issue.code for issue in issues] == ["FLAT_CHANNEL", "UNITS"]
     assert "C2" in issues[0].message
     assert "C1" not in issues[0].message
+    assert "C1" in issues[1].message  # of an SD below the usual
 
 
 def test_a_channel_without_finite_samples_is_neither_flat_nor_judged():
