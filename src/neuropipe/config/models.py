@@ -15,8 +15,8 @@ __all__ = [
     "ExecutionConfig",
     "IngestConfig",
     "InputConfig",
-    "PreprocessConfig",
     "Positive",
+    "PreprocessConfig",
     "ReportConfig",
     "StrictModel",
     "StudyConfig",
@@ -66,8 +66,9 @@ class IngestOverride(StrictModel):
         None, description="Sort spike times when their order is the sole fault."
     )
     clock: ClockConfig | None = Field(
-        None, description="Clock of the device against that of the session; null: the session "
-        "begins with the first sample."
+        None,
+        description="Clock of the device against that of the session; null: the session "
+        "begins with the first sample.",
     )
     behavior: dict[str, StreamTable] = Field(
         default_factory=dict, description="Tables of behaviour, by the name of their stream."

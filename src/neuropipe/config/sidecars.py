@@ -71,9 +71,7 @@ class ClockConfig(StrictModel):
         pair = self.a is not None or self.b is not None
         ways = [pair, self.pulses is not None, self.session_start is not None]
         if sum(ways) != 1:
-            raise ValueError(
-                "needs one of: `a` and `b`; `pulses` and `reference`; `session_start`"
-            )
+            raise ValueError("needs one of: `a` and `b`; `pulses` and `reference`; `session_start`")
         if self.device_zero is not None and self.session_start is None:
             raise ValueError("`device_zero` goes with `session_start`")
         if self.pulses is not None and self.pulses.recording is not None:

@@ -119,9 +119,7 @@ class _Trains:
         radius = max(radius, length)
         end = max(middle, self.device[-1] - middle)
         while radius < end:
-            near = self.nearest(
-                scale, offset, 2 * self.tolerance, middle - radius, middle + radius
-            )
+            near = self.nearest(scale, offset, 2 * self.tolerance, middle - radius, middle + radius)
             if self._is_chance(near, scale, offset, middle - radius, middle + radius):
                 return pairs[:0]
             if len(near) >= 2:

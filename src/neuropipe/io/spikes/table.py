@@ -12,12 +12,11 @@ from pydantic import Field
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.arrays import object_array
-from neuropipe.io.checks import refuse_pointers
 from neuropipe.io.entities import entities_of
+from neuropipe.io.frames import read_frame
 from neuropipe.io.long_table import (
     TIME_COLUMNS,
     UNIT_COLUMNS,
-    delimiter_of,
     header_of,
     is_spike_table,
     usual_column,
@@ -52,28 +51,6 @@ def probe(path: Path) -> ReaderMatch | None:
     if not is_spike_table(header_of(path)):
         return None
     return ReaderMatch("spike_table", "spikes", path, entities_of(path))
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    refuse_pointers(path)
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(
-            path,
-            sep=delimiter_of(path),
-            encoding="utf-8-sig",
-            dtype=str,  # Python turns text into the nearest number, parsers of tables nearly
-            skipinitialspace=True,
-        )
-    except UnicodeDecodeError as error:
-        text = f"not UTF-8 text: {error}"
-        raise IngestError("ENCODING", path, text, "save the table as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError, ValueError) as error:
-        text = f"cannot be read: {str(error).splitlines()[0]}"
-        raise IngestError("NOT_THIS_FORMAT", path, text, "correct or copy the table") from error
 
 
 def _named(given: str | None, usual: tuple[str, ...], names: list[str], path: Path) -> str:
@@ -154,7 +131,7 @@ def open_recording(
     ConfigError
         A named column does not exist.
     """
-    frame = _read(path)
+    frame = read_frame(path, as_text=True)
     names = [str(name) for name in frame.columns]
     unit = _named(settings.unit_column, UNIT_COLUMNS, names, path)
     time = _named(settings.time_column, tuple(TIME_COLUMNS), names, path)
