@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "logs", "seeds", "threads"}
 # layer -> layers that it may import; "" stands for the package itself.
 ALLOWED = {
-    "": {"store", "study"},
+    "": {"assemble", "store", "study"},
     "config": {"analyses.registry", "store", "study"},
     "store": {"config"},
     "io": {"config", "store"},

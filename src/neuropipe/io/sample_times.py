@@ -31,8 +31,8 @@ def positions(
         raise IngestError(
             "LENGTH_MISMATCH",
             where,
-            f"row {first[0]} names sample {int(found[first]) + index_base}; the clock has {n_times} "
-            f"samples counted from {index_base}",
+            f"row {first[0]} names sample {int(found[first]) + index_base}; the clock has "
+            f"{n_times} samples counted from {index_base}",
             hint,
         )
     return found
