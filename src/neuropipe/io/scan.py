@@ -32,7 +32,8 @@ class ScanResult:
 
 
 def _hits(path: Path, known: Iterable[Reader]) -> list[ReaderMatch]:
-    return [hit for reader in known if (hit := reader.matches(path)) is not None]
+    hits = [hit for reader in known if (hit := reader.matches(path)) is not None]
+    return [hit for hit in hits if hit.sure] or hits
 
 
 def _visit(path: Path, known: list[Reader]) -> Iterator[tuple[Path, list[ReaderMatch]]]:

@@ -23,6 +23,7 @@ from neuropipe.io.long_table import (
 )
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import TEXT_COLUMNS, Sorting, SpikeHandle, open_sorting
+from neuropipe.io.spikes.units import times_per_second
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,17 +68,8 @@ def _scale(column: str, settings: SpikeTableSettings, override: IngestOverride,
            path: Path) -> float:  # fmt: skip
     """Return by what the times are divided to give seconds."""
     unit = settings.time_unit or TIME_COLUMNS.get(column.strip().lower(), "")
-    if not unit:
-        text = f"neither the settings nor the name of column {column!r} state the unit of times"
-        hint = "set `time_unit: s` (or ms, samples) in ingest.readers.spike_table"
-        raise IngestError("MISSING_SIDECAR", path, text, hint)
-    if unit != "samples":
-        return {"s": 1.0, "ms": 1000.0}[unit]
     rate = override.rate_hz or settings.sample_rate_hz
-    if rate is None:
-        text = "times in samples, but no sample rate"
-        raise IngestError("MISSING_SIDECAR", path, text, "set `sample_rate_hz`")
-    return float(rate)
+    return times_per_second(unit, rate, f"{path}: {column}")
 
 
 def _times(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
