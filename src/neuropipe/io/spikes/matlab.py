@@ -15,6 +15,7 @@ from neuropipe.io.entities import entities_of
 from neuropipe.io.matlab_file import MatlabFile, is_matlab
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import Sorting, SpikeHandle, open_sorting
+from neuropipe.io.spikes.parts import ArrayParts
 from neuropipe.io.spikes.units import times_per_second
 
 if TYPE_CHECKING:
@@ -178,8 +179,9 @@ def open_recording(
     return open_sorting(
         Sorting(
             units=units,
-            times=times if divisor == 1.0 else times / divisor,
-            owner=owner,
+            spikes=ArrayParts(
+                times if divisor == 1.0 else times / divisor, owner, len(units), path
+            ),
             columns=columns,
             observed=None if duration is None else (0.0, duration),
         ),

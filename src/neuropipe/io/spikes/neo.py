@@ -18,6 +18,7 @@ from neuropipe.io.checks import head, refuse_pointers
 from neuropipe.io.entities import entities_of
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import Sorting, SpikeHandle, open_sorting
+from neuropipe.io.spikes.parts import ArrayParts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -170,11 +171,10 @@ def _sorting(segment: Any, settings: NeoSettings, path: Path) -> tuple[Sorting, 
         observed = (observed[0], observed[0] + settings.duration_s)
     rates = {_rate(train) for train in trains} - {None}
     attrs = {"sample_rate": rates.pop()} if len(rates) == 1 else {}
-    counts = [len(part) for part in parts]
+    owner = np.repeat(np.arange(len(trains)), [len(part) for part in parts])
     sorting = Sorting(
         units=object_array(_names(trains)),
-        times=np.concatenate(parts),
-        owner=np.repeat(np.arange(len(trains)), counts),
+        spikes=ArrayParts(np.concatenate(parts), owner, len(trains), path),
         observed=observed,
     )
     return sorting, attrs

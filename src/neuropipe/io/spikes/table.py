@@ -23,6 +23,7 @@ from neuropipe.io.long_table import (
 )
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import TEXT_COLUMNS, Sorting, SpikeHandle, open_sorting
+from neuropipe.io.spikes.parts import ArrayParts
 from neuropipe.io.spikes.units import times_per_second
 
 if TYPE_CHECKING:
@@ -133,8 +134,7 @@ def open_recording(
     return open_sorting(
         Sorting(
             units=units,
-            times=times if scale == 1.0 else times / scale,
-            owner=owner,
+            spikes=ArrayParts(times if scale == 1.0 else times / scale, owner, len(units), path),
             columns=_columns(frame, owner, len(units)),
             observed=None if settings.duration_s is None else (0.0, settings.duration_s),
         ),
