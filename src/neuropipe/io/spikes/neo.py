@@ -205,13 +205,12 @@ def _events(segment: Any) -> xr.Dataset | None:
     if not rows:
         return None
     rows.sort(key=lambda row: row[0])
-    onset, duration, label, code, source = zip(*rows, strict=True)
     columns = {
-        "onset": np.array(onset),
-        "duration": np.array(duration),
-        "label": object_array(label),
-        "code": np.array(code, dtype=np.int64),
-        "source": object_array(source),
+        "onset": np.array([row[0] for row in rows]),
+        "duration": np.array([row[1] for row in rows]),
+        "label": object_array([row[2] for row in rows]),
+        "code": np.array([row[3] for row in rows], dtype=np.int64),
+        "source": object_array([row[4] for row in rows]),
     }
     return xr.Dataset({key: ("event", values) for key, values in columns.items()})
 

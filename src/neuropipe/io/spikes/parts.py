@@ -17,15 +17,12 @@ PART_SPIKES = 2_000_000
 
 
 class SpikeParts(Protocol):
-    """Spikes sorted by unit, handed out by blocks of whole units.
+    """Spikes sorted by unit, handed out by blocks of whole units."""
 
-    Attributes
-    ----------
-    counts : numpy.ndarray
-        Spikes of each unit, ``(n_units,)``.
-    """
-
-    counts: np.ndarray
+    @property
+    def counts(self) -> np.ndarray:
+        """Spikes of each unit, ``(n_units,)``."""
+        ...
 
     def parts(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield first unit, unit behind the last, and their times in seconds, unit by unit.
