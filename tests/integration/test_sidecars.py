@@ -490,3 +490,16 @@ def test_a_spike_table_takes_the_same_settings(tmp_path):
     tree = open_store(tmp_path / "o.zarr")
     np.testing.assert_array_equal(spikes_of(tree, 0), SCALE * SPIKES.times[0] + OFFSET)
     assert tree["behavior"].sizes["time_gaze"] == len(GAZE)
+
+
+def test_a_regular_clock_stays_regular_on_the_session_clock():
+    from neuropipe.io.recording_clock import session_grid
+    from neuropipe.io.session_clock import SessionClock
+    from neuropipe.store.clock import RegularClock
+
+    regular = RegularClock(100.0, 1000.0, 5_000)
+    moved = session_grid(regular, SessionClock(SCALE, OFFSET))
+    assert moved is not None
+    times = SCALE * (100.0 + np.arange(5_000) / 1000) + OFFSET
+    np.testing.assert_allclose(moved.at(np.arange(5_000)), times, rtol=0, atol=1e-12)
+    assert session_grid(regular, SessionClock(offset=-100.0)) == RegularClock(0.0, 1000.0, 5_000)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time as clock
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,13 @@ from neuropipe.io.publish import (
     versions,
     write_nwb,
 )
-from neuropipe.io.recording_clock import clock_attrs, moved_blocks, on_clock, recording_clock
+from neuropipe.io.recording_clock import (
+    clock_attrs,
+    moved_blocks,
+    on_clock,
+    recording_clock,
+    session_grid,
+)
 from neuropipe.io.registry import match, reader_settings
 from neuropipe.io.session_clock import SessionClock
 
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
 
     from neuropipe.config.models import IngestConfig, IngestOverride
     from neuropipe.config.recordings import Recording
+    from neuropipe.store.clock import RegularClock
     from neuropipe.store.series import RecordingHandle, RecordingSchema, SeriesSpec
 
 __all__ = ["ingest_recording"]
@@ -68,10 +75,11 @@ class _Prepared:
     attrs: dict[str, Any]
     raw: xr.Dataset
     schema: RecordingSchema
+    clock: RegularClock | None
     groups: dict[str, xr.Dataset | None]
     issues: list[Issue]
     sources: list[dict[str, Any]]
-    clock: SessionClock
+    session: SessionClock
 
 
 def ingest_recording(
@@ -121,7 +129,7 @@ def ingest_recording(
     MissingInput
         The source does not exist.
     """
-    started = clock.perf_counter()
+    started = perf_counter()
     source, output = Path(source), Path(output)
     reader, _ = match(source, recording.modality, recording.reader or None)
     reader_keys, override = reader_settings(reader, settings, recording.name)
@@ -139,7 +147,7 @@ def ingest_recording(
             report["settings"] = dict(record_settings or settings.model_dump(mode="json"))
             report["reader"], report["code"] = used, dict(code or {})
             report["issues"] = stored_issues(folder / output.name, settings, source)
-            report["wall_s"] = round(clock.perf_counter() - started, 3)
+            report["wall_s"] = round(perf_counter() - started, 3)
             publish(folder, output, report)
     finally:
         close = getattr(handle, "close", None)
@@ -157,7 +165,7 @@ def _report(recording: Recording, prepared: _Prepared, content: str) -> dict[str
         "source": prepared.sources,
         "content_sha256": content,
         "sizes": {**_rows(prepared.raw, main), **dict(zip(main.dims, main.shape, strict=True))},
-        "duration_s": round(float(np.ptp(_span(prepared.raw)[[0, -1]])), 6),
+        "duration_s": round(float(np.ptp(_span(prepared.raw, prepared.clock)[[0, -1]])), 6),
         "versions": versions(),
     }
 
@@ -167,8 +175,10 @@ def _rows(raw: xr.Dataset, main: SeriesSpec) -> dict[str, int]:
     return {"unit": raw.sizes["unit"]} if main.dims == ("spike",) else {}
 
 
-def _span(raw: xr.Dataset) -> np.ndarray:
-    """Return the sample times; without samples, start and stop of the observed time."""
+def _span(raw: xr.Dataset, clock: RegularClock | None) -> np.ndarray:
+    """Return the sample times, or where they need not be held the first and the last."""
+    if clock is not None:
+        return np.array([clock.start, clock.last])
     if "time" in raw:
         return np.asarray(raw["time"].values, dtype=np.float64)
     observed = raw["observed"].values
@@ -193,10 +203,11 @@ def _prepare(
 
     schema = handle.schema()
     raw = schema.raw
-    time, sampled = _span(raw), "time" in raw
+    time, sampled = _span(raw, schema.clock), "time" in raw or schema.clock is not None
     rows = [dim for dim in raw.sizes if dim != "time"]
-    check_not_empty({dim: raw.sizes[dim] for dim in ("time", *rows) if dim in raw.sizes}, source)
-    if sampled:
+    sizes = {dim: raw.sizes[dim] for dim in ("time", *rows) if dim in raw.sizes}
+    check_not_empty(sizes | ({"time": schema.clock.count} if schema.clock else {}), source)
+    if "time" in raw:
         check_times(time, f"{source}: time")
     # Spikes have no clock of samples: their source states all times on one clock.
     check_behavior_clocks(schema.behavior, time if sampled else None, source)
@@ -204,7 +215,7 @@ def _prepare(
     raw, label_issues = _label(raw, settings)
     issues += label_issues
     attrs = _attributes(recording, source, schema, issues)
-    side = Sidecars(source, override, time if sampled else None, others)
+    side = Sidecars(source, override, (schema.clock or time) if sampled else None, others)
     groups = {"events": handle.events(), "trials": schema.trials, "behavior": schema.behavior}
     clock = recording_clock(side, schema, groups["events"], attrs, time)
     session = on_session_clock(side, clock, groups, clock.to_session(time))
@@ -226,7 +237,8 @@ def _prepare(
         "trials": session.trials,
         "behavior": session.behavior,
     }
-    return _Prepared(attrs, on_clock(raw, clock), schema, moved, issues, sources, clock)
+    regular = session_grid(schema.clock, clock)
+    return _Prepared(attrs, on_clock(raw, clock), schema, regular, moved, issues, sources, clock)
 
 
 def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Issue]]:
@@ -342,7 +354,8 @@ def _write(path: Path, handle: RecordingHandle, prepared: _Prepared, modality: s
         attrs=prepared.attrs,
         raw=prepared.raw,
         series=prepared.schema.series,
-        blocks=moved_blocks(handle.blocks(BLOCK_BYTES), prepared.clock),
+        blocks=moved_blocks(handle.blocks(BLOCK_BYTES), prepared.session),
         groups={name: group for name, group in prepared.groups.items() if group is not None},
         issues=prepared.issues,
+        clock=prepared.clock,
     )

@@ -16,9 +16,10 @@ from neuropipe.io.session_clock import SessionClock
 if TYPE_CHECKING:
     import xarray as xr
 
+    from neuropipe.store.clock import RegularClock
     from neuropipe.store.series import Block, RecordingSchema
 
-__all__ = ["clock_attrs", "moved_blocks", "on_clock", "recording_clock"]
+__all__ = ["clock_attrs", "moved_blocks", "on_clock", "recording_clock", "session_grid"]
 
 # Variables of /raw in seconds of the device, beside `time`.
 MOMENTS = ("observed", "segment_start", "obs_start", "obs_stop")
@@ -61,8 +62,7 @@ def recording_clock(
             )
         return SessionClock(found_by="file")
     sampled = side.times is not None
-    step = float(np.median(np.diff(time))) if sampled and len(time) > 1 else np.inf
-    clock = side.device_clock(events, step_s=step, stated_start=str(attrs["session_start"]))
+    clock = side.device_clock(events, step_s=side.step_s, stated_start=str(attrs["session_start"]))
     if clock is None:
         return SessionClock(offset=0.0 - float(time[0]) if sampled else 0.0)
     first = float(clock.to_session(time[0]))
@@ -98,6 +98,14 @@ def on_clock(raw: xr.Dataset, clock: SessionClock) -> xr.Dataset:
     if "time" in raw:
         raw = raw.assign_coords(time=("time", clock.to_session(raw["time"].values), {"units": "s"}))
     return raw
+
+
+def session_grid(regular: RegularClock | None, clock: SessionClock) -> RegularClock | None:
+    """Return a regular clock of samples on the session clock."""
+    if regular is None:
+        return None
+    start = float(clock.to_session(regular.start))
+    return replace(regular, start=start, rate=regular.rate / clock.scale)
 
 
 def moved_blocks(blocks: Iterator[Block], clock: SessionClock) -> Iterator[Block]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Clock", "describe_clock", "is_regular"]
+__all__ = ["Clock", "RegularClock", "describe_clock", "is_regular", "tidy_rate"]
 
 REGULAR_TOLERANCE = 1e-9
 GAP_STEPS = 3.0
@@ -41,6 +41,41 @@ class Clock:
         return self.observed[:, 0].copy()
 
 
+@dataclass(frozen=True)
+class RegularClock:
+    """Sample times of a regular recording, without the array that would hold them.
+
+    Attributes
+    ----------
+    start : float
+        Time of the first sample, seconds.
+    rate : float
+        Hz.
+    count : int
+        Number of samples.
+    """
+
+    start: float
+    rate: float
+    count: int
+
+    def at(self, samples: np.ndarray) -> np.ndarray:
+        """Return the times of samples, counted from 0; same shape, seconds."""
+        return np.asarray(self.start + np.asarray(samples) / self.rate, dtype=np.float64)
+
+    @property
+    def last(self) -> float:
+        """Time of the last sample, seconds."""
+        return float(self.at(np.array(self.count - 1)))
+
+    def describe(self) -> Clock:
+        """Return what `describe_clock` says of these times."""
+        if self.count < 2:
+            return describe_clock(self.at(np.arange(self.count)))
+        observed = np.array([[self.start, self.last]])
+        return Clock("regular", self.rate, self.rate, observed)
+
+
 def _rounding(time: np.ndarray, t0: float) -> float:
     """Return by how much a step may differ from its true value through float64 alone."""
     largest = max(abs(float(time[0])), abs(float(time[-1]))) + abs(t0)
@@ -68,7 +103,7 @@ def is_regular(time: np.ndarray, t0: float = 0.0) -> bool:
     return bool(np.all(np.abs(steps - mean) <= tolerance))
 
 
-def _tidy(rate: float) -> float:
+def tidy_rate(rate: float) -> float:
     """Take off the rounding of a division: 9.999999999999998 Hz is 10 Hz."""
     rounded = round(rate, 6)
     return rounded if abs(rounded - rate) <= REGULAR_TOLERANCE * rate else rate
@@ -100,7 +135,7 @@ def describe_clock(time: np.ndarray, t0: float = 0.0) -> Clock:
     nothing = np.array([], dtype=np.int64)
     span = float(time[-1]) - float(time[0])
     if is_regular(time, t0):
-        rate = _tidy((len(time) - 1) / span)
+        rate = tidy_rate((len(time) - 1) / span)
         return Clock("regular", rate, rate, _segments(time, nothing))
     steps = np.diff(time)
     median = float(np.median(steps))
@@ -108,6 +143,8 @@ def describe_clock(time: np.ndarray, t0: float = 0.0) -> Clock:
     step = span / float(counts.sum()) if counts.min() >= 1 else np.nan
     tolerance = REGULAR_TOLERANCE * step * counts + _rounding(time, t0)
     if np.all(np.abs(steps - counts * step) <= tolerance):
-        return Clock("gaps", np.nan, _tidy(1.0 / step), _segments(time, np.flatnonzero(counts > 1)))
+        return Clock(
+            "gaps", np.nan, tidy_rate(1.0 / step), _segments(time, np.flatnonzero(counts > 1))
+        )
     breaks = np.flatnonzero(steps > GAP_STEPS * median)
     return Clock("irregular", np.nan, np.nan, _segments(time, breaks))

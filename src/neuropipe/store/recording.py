@@ -14,8 +14,9 @@ import xarray as xr
 
 from neuropipe.errors import DataError, IngestError, Issue, issues_to_json
 from neuropipe.store.atomic import atomic_path
-from neuropipe.store.clock import describe_clock
+from neuropipe.store.clock import Clock, RegularClock, describe_clock
 from neuropipe.store.hashing import VariableDigest, combine_digests
+from neuropipe.store.lazy_time import regular_time
 from neuropipe.store.masks import ValidMask
 from neuropipe.store.schema import (
     MODALITIES,
@@ -54,6 +55,7 @@ def write_recording(
     blocks: Iterator[Block],
     groups: Mapping[str, xr.Dataset | None],
     issues: Sequence[Issue] = (),
+    clock: RegularClock | None = None,
 ) -> str:
     """Write the store of one recording; memory is bounded by blocks and chunks.
 
@@ -67,7 +69,8 @@ def write_recording(
         Root attributes, and attributes of ``/raw`` that the modality has. Sampling, rate and
         hashes are found here.
     raw : xarray.Dataset
-        Coordinates and small variables: ``time`` (float64 s from session start), rows.
+        Coordinates and small variables: ``time`` (float64 s from session start) unless `clock`
+        is given, rows.
         A mask ``valid`` or ``<row>_ok`` is combined with what the samples show.
     series : sequence of SeriesSpec
         Series of ``/raw``. The first one with NaN-able samples decides `valid`.
@@ -77,6 +80,8 @@ def write_recording(
         ``events``, ``trials``, ``behavior``, ``provenance``; None or absent: no such group.
     issues : sequence of Issue
         Kept in the root attribute ``issues``, with those that the samples add.
+    clock : RegularClock or None
+        Start (s from session start), rate and number of the samples, in place of ``time``.
 
     Returns
     -------
@@ -93,11 +98,13 @@ def write_recording(
     path = Path(path)
     schema = _modality(modality, path)
     root_attrs, raw_attrs = _split_attrs(attrs, schema, path)
+    if clock is not None:
+        raw = raw.assign_coords(xr.Coordinates({"time": regular_time(clock)}, indexes={}))
     raw = clean_dataset(raw, "/raw")
     raw.attrs = {**raw.attrs, **raw_attrs}
     _check_groups(groups, path)
     _check_shapes(raw, series, schema, path)
-    raw, found = _with_clock(raw, float(root_attrs.get("t0_source", 0.0)), path)
+    raw, found = _with_clock(raw, clock, float(root_attrs.get("t0_source", 0.0)), path)
     root = {
         "schema": f"neuropipe.{modality}",
         "schema_version": SCHEMA_VERSION,
@@ -185,10 +192,23 @@ def _check_shapes(
             raise DataError(f"{path}: /raw: no coordinate {dim!r}; found {found}")
 
 
-def _with_clock(raw: xr.Dataset, t0: float, path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
+def _with_clock(
+    raw: xr.Dataset, given: RegularClock | None, t0: float, path: Path
+) -> tuple[xr.Dataset, dict[str, Any]]:
     """Check `time`; return /raw with observed time, and the root attributes of the clock."""
     if "time" not in raw.coords:
         return raw, {}
+    clock = _checked_clock(raw, t0, path) if given is None else given.describe()
+    added: dict[str, Any] = {}
+    if "observed" not in raw.variables:
+        added["observed"] = (("interval", "edge"), clock.observed, {"units": "s"})
+    if clock.sampling == "gaps" and "segment_start" not in raw.variables:
+        added["segment_start"] = (("segment",), clock.segment_start, {"units": "s"})
+    found = {"sampling": clock.sampling, "rate": clock.rate, "grid_rate": clock.grid_rate}
+    return raw.assign(added), found
+
+
+def _checked_clock(raw: xr.Dataset, t0: float, path: Path) -> Clock:
     time = np.asarray(raw["time"].values)
     where = f"{path}: /raw/time"
     if time.dtype != np.float64:
@@ -203,14 +223,7 @@ def _with_clock(raw: xr.Dataset, t0: float, path: Path) -> tuple[xr.Dataset, dic
             f"sample {bad + 1} is {time[bad + 1]!r} s after {time[bad]!r} s, expected an increase"
         )
         raise IngestError("BAD_TIME", where, text, "the clock was reset or samples were repeated")
-    clock = describe_clock(time, t0)
-    added: dict[str, Any] = {}
-    if "observed" not in raw.variables:
-        added["observed"] = (("interval", "edge"), clock.observed, {"units": "s"})
-    if clock.sampling == "gaps" and "segment_start" not in raw.variables:
-        added["segment_start"] = (("segment",), clock.segment_start, {"units": "s"})
-    found = {"sampling": clock.sampling, "rate": clock.rate, "grid_rate": clock.grid_rate}
-    return raw.assign(added), found
+    return describe_clock(time, t0)
 
 
 class _RawWriter:

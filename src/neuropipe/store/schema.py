@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from neuropipe.errors import DataError, Issue
+from neuropipe.store.hashing import iter_blocks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -255,14 +256,19 @@ class _Checker:
             text = f"{variable.ndim}-D {variable.dtype}, expected 1-D float64 seconds"
             self.fault("BAD_TIME", where, text)
             return
-        values = variable.values
-        bad = np.flatnonzero(~(np.diff(values) > 0))
-        if not np.all(np.isfinite(values)):
-            self.fault("BAD_TIME", where, "some times are NaN or infinite")
-        elif len(bad):
-            k = int(bad[0])
-            text = f"not strictly increasing: {values[k]!r} s then {values[k + 1]!r} s"
-            self.fault("BAD_TIME", f"{where}[{k + 1}]", text)
+        last = np.empty(0)
+        for start, block in iter_blocks(variable):
+            values = np.concatenate([last, block])
+            bad = np.flatnonzero(~(np.diff(values) > 0))
+            if not np.all(np.isfinite(values)):
+                self.fault("BAD_TIME", where, "some times are NaN or infinite")
+                return
+            if len(bad):
+                k = int(bad[0])
+                text = f"not strictly increasing: {values[k]!r} s then {values[k + 1]!r} s"
+                self.fault("BAD_TIME", f"{where}[{start + k + 1 - len(last)}]", text)
+                return
+            last = values[-1:]
 
     def rows(self, ds: xr.Dataset, where: str, row: str) -> None:
         if row not in ds.variables:

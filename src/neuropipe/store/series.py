@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from neuropipe.errors import Issue
+    from neuropipe.store.clock import RegularClock
 
 __all__ = ["Block", "RecordingHandle", "RecordingSchema", "SeriesSpec"]
 
@@ -60,13 +61,16 @@ class RecordingSchema:
     attrs : mapping
         Root attributes that the source states; absent keys are filled from the recordings table.
     raw : xarray.Dataset
-        Coordinates and small variables of ``/raw``: ``time`` (float64 s, source clock), rows.
+        Coordinates and small variables of ``/raw``: ``time`` (float64 s, source clock) unless
+        `clock` is given, rows.
     series : sequence of SeriesSpec
         The series of ``/raw``, in the order in which `RecordingHandle.blocks` yields them.
     trials, behavior : xarray.Dataset or None
         Groups of the same names.
     source_files : sequence of str
         Every file read, for the hash of the source.
+    clock : RegularClock or None
+        Times of a source that states start and rate, on the source's clock, in place of ``time``.
     """
 
     modality: str
@@ -76,6 +80,7 @@ class RecordingSchema:
     trials: xr.Dataset | None = None
     behavior: xr.Dataset | None = None
     source_files: Sequence[str] = ()
+    clock: RegularClock | None = None
 
 
 class RecordingHandle(Protocol):

@@ -129,7 +129,8 @@ def _clean_variable(variable: xr.Variable, where: str) -> xr.Variable:
 def clean_dataset(ds: xr.Dataset, where: str) -> xr.Dataset:
     """Return a dataset of numbers, bool and object text only, with JSON attributes.
 
-    Missing text becomes ""; lazily loaded numbers stay lazy.
+    Missing text becomes ""; lazily loaded numbers stay lazy, coordinates too: there are no
+    indexes.
 
     Raises
     ------
@@ -145,5 +146,5 @@ def clean_dataset(ds: xr.Dataset, where: str) -> xr.Dataset:
         cleaned.attrs = plain_attrs(variable.attrs, f"{where}/{name}")
         variables[name] = cleaned
     data = {name: variables[name] for name in ds.data_vars}
-    coords = {name: variables[name] for name in ds.coords}
+    coords = xr.Coordinates({name: variables[name] for name in ds.coords}, indexes={})
     return xr.Dataset(data, coords, plain_attrs(ds.attrs, where))

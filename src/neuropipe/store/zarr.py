@@ -12,6 +12,7 @@ import xarray as xr
 
 from neuropipe.errors import DataError, MissingInput
 from neuropipe.store.atomic import atomic_path
+from neuropipe.store.lazy_time import with_indexes
 from neuropipe.store.recording import write_recording
 from neuropipe.store.schema import check_version
 from neuropipe.store.variables import clean_dataset, decode_attrs, is_text
@@ -72,6 +73,10 @@ def open_store(path: Path | str, chunks: Mapping[str, int] | str | None = None) 
             consolidated=consolidated,
             mask_and_scale=False,
             decode_times=False,
+            create_default_indexes=False,
+        )
+        tree = xr.DataTree.from_dict(
+            {node.path: _restored(node.to_dataset(inherit=False)) for node in tree.subtree}
         )
     # A damaged store raises whatever its reader stumbles over first.
     except Exception as error:
@@ -80,8 +85,6 @@ def open_store(path: Path | str, chunks: Mapping[str, int] | str | None = None) 
             f"{path}: the Zarr store cannot be opened, its metadata are damaged or incomplete "
             f"({kind}: {error}); write it again"
         ) from error
-    for node in tree.subtree:
-        _restore(node)
     _check_version(tree, path)
     return (
         tree if chunks is None else _chunked(tree, {} if isinstance(chunks, str) else dict(chunks))
@@ -93,7 +96,7 @@ def _chunked(tree: xr.DataTree, chunks: dict[str, int]) -> xr.DataTree:
     for node in tree.subtree:
         ds = node.to_dataset(inherit=False)
         for name, variable in ds.variables.items():
-            if name not in ds.indexes and not is_text(variable.dtype):
+            if name not in ds.xindexes and not is_text(variable.dtype):
                 sizes = {**variable.encoding.get("preferred_chunks", {}), **chunks}
                 here = {dim: size for dim, size in sizes.items() if dim in variable.dims}
                 ds[name] = ds[name].chunk(here)
@@ -117,16 +120,16 @@ def _is_consolidated(path: Path) -> bool:
         raise DataError(f"{path}: zarr.json is damaged ({error}); write the store again") from error
 
 
-def _restore(node: xr.DataTree) -> None:
-    """Give attributes their numbers back, and keep fill values out of them."""
-    ds = node.to_dataset(inherit=False)
-    node.attrs = decode_attrs(ds.attrs)
+def _restored(ds: xr.Dataset) -> xr.Dataset:
+    """Give attributes their numbers back, keep fill values out of them, add indexes."""
+    ds.attrs = decode_attrs(ds.attrs)
     for name in ds.variables:
-        variable = node.variables[name]
+        variable = ds.variables[name]
         fill: Any = variable.attrs.pop("_FillValue", None)
         variable.attrs = decode_attrs(variable.attrs)
         if fill is not None:
             variable.encoding["_FillValue"] = fill
+    return with_indexes(ds)
 
 
 def _check_version(tree: xr.DataTree, path: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from neuropipe.config.models import IngestOverride
     from neuropipe.config.sidecars import ClockConfig, PulseTimes
+    from neuropipe.store.clock import RegularClock
 
 __all__ = ["Sidecars", "join_events", "move_table", "on_session_clock"]
 
@@ -37,7 +38,7 @@ class Sidecars:
         The recording; paths are relative to its folder.
     override : IngestOverride
         Its settings.
-    times : numpy.ndarray or None
+    times : numpy.ndarray, RegularClock or None
         Sample times of the recording on its device clock; None where nothing is sampled.
     others : mapping of str to Path
         Stores of other recordings of the session, whose events may be the reference.
@@ -47,7 +48,7 @@ class Sidecars:
 
     source: Path
     override: IngestOverride
-    times: np.ndarray | None
+    times: np.ndarray | RegularClock | None
     others: Mapping[str, Path] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
 
@@ -85,11 +86,20 @@ class Sidecars:
                     f"{self.source}: the recording has no samples to count; name a behaviour "
                     "stream in `of`"
                 )
-            return self.times
+            if isinstance(self.times, np.ndarray):
+                return self.times
+            return self.times.at(np.arange(self.times.count))
         if stream not in self.streams:
             known = ", ".join(self.streams) or "none"
             raise ConfigError(f"{self.source}: `of: {stream}` is no behaviour stream ({known})")
         return np.asarray(self.streams[stream][f"time_{stream}"].values)
+
+    @property
+    def step_s(self) -> float:
+        """Seconds between two samples; inf where nothing is sampled."""
+        if isinstance(self.times, np.ndarray):
+            return float(np.median(np.diff(self.times))) if len(self.times) > 1 else np.inf
+        return np.inf if self.times is None else 1 / self.times.rate
 
     def pulses(self, given: PulseTimes, events: xr.Dataset | None) -> np.ndarray:
         """Return pulse times: a column of a table, or events, seconds on their own clock."""

@@ -168,8 +168,7 @@ class NwbBuilder:
         clock = self._clocks.get((group, name))
         if clock is not None:
             return clock
-        values = np.asarray(time.values)
-        form = None if self._force_timestamps else rate_form(values, self._t0)
+        form = None if self._force_timestamps else rate_form(time, self._t0)
         if form is None:
             self.manifest.place(group, name, {"path": f"{path}/timestamps"})
             return {"timestamps": self.data(time)}

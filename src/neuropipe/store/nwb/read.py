@@ -13,6 +13,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from neuropipe.errors import DataError, IngestError, MissingInput
+from neuropipe.store.lazy_time import with_indexes
 from neuropipe.store.nwb.clock import expand_clock
 from neuropipe.store.nwb.manifest import MANIFEST_NAME, Manifest
 from neuropipe.store.variables import decode_value
@@ -98,7 +99,8 @@ def _dataset(file: h5py.File, path: Path, manifest: Manifest, group: str) -> xr.
             coords.append(name)
     attrs = manifest.attrs(group)
     data = {name: value for name, value in variables.items() if name not in coords}
-    return xr.Dataset(data, {name: variables[name] for name in coords}, attrs)
+    index_free = xr.Coordinates({name: variables[name] for name in coords}, indexes={})
+    return with_indexes(xr.Dataset(data, index_free, attrs))
 
 
 def _variable(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> xr.Variable:
@@ -134,7 +136,7 @@ def _from_value(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.nda
     return np.array(values, dtype=dtype).reshape(entry["shape"])
 
 
-def _from_clock(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+def _from_clock(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
     return expand_clock(entry["place"]["clock"], entry["shape"][0])
 
 
