@@ -10,7 +10,7 @@ import pytest
 
 from neuropipe.config.models import IngestConfig
 from neuropipe.config.recordings import Recording
-from neuropipe.errors import DataError, IngestError
+from neuropipe.errors import ConfigError, DataError, IngestError
 from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
@@ -349,3 +349,23 @@ def test_the_order_is_repaired_block_by_block(tmp_path, monkeypatch):
         np.testing.assert_array_equal(spikes_of(tree, k), np.sort(times[unit]))
     (issue,) = report["issues"]
     assert "3 of 3 units" in issue["message"]
+
+
+def test_whole_numbers_of_seconds_are_another_unit(tmp_path):
+    write_spike_table(SPIKES, tmp_path / "a.csv", unit="samples")
+    settings = {"spike_table": {"time_unit": "s"}}
+    expect("UNITS", "whole numbers", tmp_path / "a.csv", tmp_path / "o", readers=settings)
+    few = one_unit([1.0, 2.0, 5.0], tmp_path / "b.csv")
+    report, _ = ingest(few, tmp_path / "o", settings)
+    assert codes(report) == ["OBSERVED_INFERRED"]
+
+
+def test_observed_time_may_begin_anywhere(tmp_path):
+    source = one_unit([2282.7, 2283.5], tmp_path / "a.csv")
+    settings = {"time_unit": "s", "observed_s": [2282.6, 2285.8]}
+    report, tree = ingest(source, tmp_path / "o", {"spike_table": settings})
+    np.testing.assert_array_equal(tree["raw/observed"].values, [[2282.6, 2285.8]])
+    assert report["duration_s"] == pytest.approx(3.2)
+    for wrong in ({"observed_s": [3.0, 2.0]}, {"observed_s": [0.0, 2.0], "duration_s": 3}):
+        with pytest.raises(ConfigError, match="observed_s"):
+            ingest(source, tmp_path / "p", {"spike_table": {"time_unit": "s", **wrong}})

@@ -124,10 +124,11 @@ def open_sorting(
     _check_counts(sorting, path)
     order = OrderCheck(sorting.spikes, sorting.units, repair, path)
     observed, more = _observed(sorting, order.first, order.last, path)
-    duration = sorting.duration
+    duration, zero = sorting.duration, 0.0
     if not more:
-        duration = float(observed[:, 1].max() - observed[:, 0].min())
-    check_units(order.last, duration, path)
+        zero = float(observed[:, 0].min())
+        duration = float(observed[:, 1].max()) - zero
+    check_units(order.last - zero, duration, path, order.are_whole)
     columns, unknown = _columns(sorting, path)
     return SpikeHandle(
         raw=_raw(sorting, sorting.spikes.counts, columns, observed),

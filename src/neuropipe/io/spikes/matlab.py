@@ -16,7 +16,7 @@ from neuropipe.io.matlab_file import MatlabFile, is_matlab
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import Sorting, SpikeHandle, open_sorting
 from neuropipe.io.spikes.parts import ArrayParts
-from neuropipe.io.spikes.units import times_per_second
+from neuropipe.io.spikes.units import ObservedSettings, times_per_second
 
 if TYPE_CHECKING:
     from neuropipe.config.models import IngestOverride
@@ -40,7 +40,7 @@ class SpikeFields(StrictModel):
     duration: str | None = Field(None, description="Field of the duration, s.")
 
 
-class MatlabSpikeSettings(StrictModel):
+class MatlabSpikeSettings(ObservedSettings):
     """Field map of the spike files of one laboratory."""
 
     group: str = Field("", description="Struct that fields are looked up in; empty: the file.")
@@ -49,7 +49,6 @@ class MatlabSpikeSettings(StrictModel):
         None, description="Unit of the spike times; nothing in the file states it."
     )
     sample_rate_hz: Positive | None = Field(None, description="Needed for times in samples.")
-    duration_s: Positive | None = Field(None, description="Duration of the recording.")
 
 
 def probe(path: Path) -> ReaderMatch | None:
@@ -170,7 +169,7 @@ def open_recording(
     units, times, owner = (_by_cell if cells else _by_vector)(file, names)
     rate = _number(file, names.rate) or override.rate_hz or settings.sample_rate_hz
     divisor = times_per_second(settings.time_unit, rate, file.where(names.times))
-    duration = settings.duration_s or _number(file, names.duration)
+    observed = settings.observed(_number(file, names.duration))
     columns = {
         name: _texts(file, getattr(names, name), len(units))
         for name in ("quality", "region")
@@ -183,7 +182,7 @@ def open_recording(
                 times if divisor == 1.0 else times / divisor, owner, len(units), path
             ),
             columns=columns,
-            observed=None if duration is None else (0.0, duration),
+            observed=observed,
         ),
         path=path,
         repair=override.repair,

@@ -15,6 +15,7 @@ MAX_OVERSHOOT = 50.0
 MILLI = 1000.0
 # Shuffled times rise twice in a row on average; a restarted clock leaves long rising runs.
 MIN_RUN, RESET_SHARE = 3.0, 0.5
+MANY = 50
 
 
 class OrderCheck:
@@ -37,6 +38,8 @@ class OrderCheck:
         Smallest and largest time, s.
     is_ordered : bool
         The times of every unit rise, or repeat.
+    are_whole : bool
+        All times are whole numbers, and there are too many of them for chance.
     issues : list of Issue
 
     Raises
@@ -51,6 +54,7 @@ class OrderCheck:
         self._names, self._path = names, path
         self.first, self.last = np.inf, -np.inf
         self.issues: list[Issue] = []
+        self.are_whole = int(spikes.counts.sum()) >= MANY
         self._bad: dict[str, tuple[int, float, int]] = {}
         self._back: list[int] = []
         self._example = ""
@@ -75,6 +79,7 @@ class OrderCheck:
             return
         self.first = min(self.first, float(times.min()))
         self.last = max(self.last, float(times.max()))
+        self.are_whole = self.are_whole and bool(np.array_equal(times, np.rint(times)))
         steps, same = np.diff(times), owner[1:] == owner[:-1]
         back = np.flatnonzero((steps < 0) & same)
         if back.size:
@@ -141,8 +146,10 @@ def _refuse_reset(times: np.ndarray, where: str) -> None:
         )
 
 
-def check_units(last: float, duration: float | None, path: object) -> None:
+def check_units(last: float, duration: float | None, path: object, are_whole: bool = False) -> None:
     """Raise when spikes come long after the end of the recording: another unit than seconds.
+
+    Where nothing states the duration, times that are all whole numbers tell the same.
 
     Parameters
     ----------
@@ -150,12 +157,18 @@ def check_units(last: float, duration: float | None, path: object) -> None:
         Largest spike time, s.
     duration : float or None
         Duration of the recording, s; None when nothing states it.
+    are_whole : bool
+        Many times, and all are whole numbers.
 
     Raises
     ------
     IngestError
         ``UNITS``.
     """
+    if are_whole and duration is None:
+        text = "all spike times are whole numbers of seconds; they are probably samples or ms"
+        hint = "state the unit of the times, or `duration_s` if they are right"
+        raise IngestError("UNITS", path, text, hint)
     if duration is None or duration <= 0 or last <= MAX_OVERSHOOT * duration:
         return
     probable = "milliseconds" if last <= 2 * MILLI * duration else "samples"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from neuropipe.config.models import Positive, StrictModel
+from neuropipe.config.models import Positive
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.arrays import object_array
 from neuropipe.io.entities import entities_of
@@ -24,7 +24,7 @@ from neuropipe.io.long_table import (
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import TEXT_COLUMNS, Sorting, SpikeHandle, open_sorting
 from neuropipe.io.spikes.parts import ArrayParts
-from neuropipe.io.spikes.units import times_per_second
+from neuropipe.io.spikes.units import ObservedSettings, times_per_second
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ __all__ = ["READER", "SpikeTableSettings", "open_recording", "probe"]
 WHOLE = re.compile(r"-?\d{1,18}")
 
 
-class SpikeTableSettings(StrictModel):
+class SpikeTableSettings(ObservedSettings):
     """Reading of tables with one row per spike."""
 
     unit_column: str | None = Field(None, description="Column of units; null: by usual names.")
@@ -45,7 +45,6 @@ class SpikeTableSettings(StrictModel):
         None, description="Unit of the times, unless the name of the column states it."
     )
     sample_rate_hz: Positive | None = Field(None, description="Needed for times in samples.")
-    duration_s: Positive | None = Field(None, description="Duration of the recording.")
 
 
 def probe(path: Path) -> ReaderMatch | None:
@@ -136,7 +135,7 @@ def open_recording(
             units=units,
             spikes=ArrayParts(times if scale == 1.0 else times / scale, owner, len(units), path),
             columns=_columns(frame, owner, len(units)),
-            observed=None if settings.duration_s is None else (0.0, settings.duration_s),
+            observed=settings.observed(),
         ),
         path=path,
         repair=override.repair,
