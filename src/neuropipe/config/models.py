@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from neuropipe.config.channels import EegPreprocess, IeegPreprocess, MegPreprocess
+from neuropipe.config.sidecars import ClockConfig, EventTable, StreamTable, TrialTable
 from neuropipe.config.strict import Fraction, Positive, StrictModel
 
 __all__ = [
@@ -81,6 +82,16 @@ class IngestOverride(StrictModel):
     repair: Literal["sort"] | None = Field(
         None, description="Sort spike times when their order is the sole fault."
     )
+    clock: ClockConfig | None = Field(
+        None,
+        description="Clock of the device against that of the session; null: the session "
+        "begins with the first sample.",
+    )
+    behavior: dict[str, StreamTable] = Field(
+        default_factory=dict, description="Tables of behaviour, by the name of their stream."
+    )
+    events: EventTable | None = Field(None, description="Table of events.")
+    trials: TrialTable | None = Field(None, description="Table of trials.")
 
 
 class BidsConfig(StrictModel):

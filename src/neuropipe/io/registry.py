@@ -43,6 +43,8 @@ class ReaderMatch:
         BIDS entities found in the header or the name (``subject``, ``session``, ...).
     issues : tuple of Issue
         What stands in the way of reading it without settings.
+    sure : bool
+        The header shows that it is of this modality; one that is not sure gives way to one that is.
     """
 
     reader: str
@@ -50,6 +52,7 @@ class ReaderMatch:
     path: Path
     entities: Mapping[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,8 @@ def match(
         if (not r.stated_only if modality is None else modality in r.modalities)
     ]
     found = [(reader, hit) for reader in fitting if (hit := reader.matches(path)) is not None]
+    if any(hit.sure for _, hit in found):
+        found = [(reader, hit) for reader, hit in found if hit.sure]
     if len(found) > 1:
         names = " and ".join(repr(reader.name) for reader, _ in found)
         raise DataError(

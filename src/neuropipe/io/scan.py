@@ -44,6 +44,7 @@ def _hits(candidate: Candidate, known: Iterable[Reader]) -> list[ReaderMatch]:
     modality = candidate.modality
     fitting = [reader for reader in known if modality is None or modality in reader.modalities]
     hits = [hit for reader in fitting if (hit := reader.matches(candidate.path)) is not None]
+    hits = [hit for hit in hits if hit.sure] or hits
     return hits if modality is None else [replace(hit, modality=modality) for hit in hits]
 
 
