@@ -103,10 +103,15 @@ def _check_freedom(matrix: np.ndarray, drift: np.ndarray, kept: np.ndarray, name
     )
 
 
-def _drift(time: np.ndarray, high_pass_hz: float | None) -> np.ndarray:
+def _drift(time: np.ndarray, high_pass_hz: float | None, name: str) -> np.ndarray:
     """Return the cosine regressors up to a frequency, ``(n_times, n)``."""
     if high_pass_hz is None:
         return np.zeros((len(time), 0))
+    if not is_uniform(time):
+        raise DataError(
+            f"{name}: volumes are not evenly spaced (median step {median_step(time):g} s), the "
+            "high pass needs that; set `preprocess.fmri.high_pass_hz: null`"
+        )
     from nilearn.glm.first_level.design_matrix import create_cosine_drift
 
     # The last column is the constant, which every model here has anyway.
@@ -166,6 +171,19 @@ def _clean_rows(
     return result
 
 
+def _in_pieces(
+    source: np.ndarray, kept: np.ndarray, regressors: np.ndarray, standardise: str
+) -> np.ndarray:
+    """Return cleaned rows in the precision of the source; few are float64 at a time."""
+    result = np.empty_like(source)
+    step = max(1, BLOCK_BYTES // (8 * len(source)))
+    for start in range(0, source.shape[1], step):
+        columns = slice(start, start + step)
+        block = source[:, columns].astype(np.float64)
+        result[:, columns] = _clean_rows(block, kept, regressors, standardise)
+    return result
+
+
 @recorded_step("clean", ("nilearn",))
 def clean(
     ds: xr.Dataset,
@@ -205,24 +223,13 @@ def clean(
         high pass is asked for.
     """
     name, row = str(ds.attrs.get("recording", "recording")), row_dim(ds)
-    time = np.asarray(ds["time"].values, dtype=np.float64)
-    if high_pass_hz is not None and not is_uniform(time):
-        raise DataError(
-            f"{name}: volumes are not evenly spaced (median step {median_step(time):g} s), the "
-            "high pass needs that; set `preprocess.fmri.high_pass_hz: null`"
-        )
     matrix, ds = nuisance(ds, confounds=confounds, csf_wm=csf_wm, detrend=detrend)
-    drift = _drift(time, high_pass_hz)
+    drift = _drift(np.asarray(ds["time"].values, np.float64), high_pass_hz, name)
     kept = np.asarray(ds["sample_ok"].values, dtype=bool)
     _check_freedom(matrix, drift, kept, name)
     regressors = np.concatenate([matrix, drift], axis=1)
     source = ds["activity"].transpose("time", row).values
-    result = np.empty_like(source)
-    step = max(1, BLOCK_BYTES // (8 * len(source)))
-    for start in range(0, source.shape[1], step):
-        columns = slice(start, start + step)
-        block = source[:, columns].astype(np.float64)
-        result[:, columns] = _clean_rows(block, kept, regressors, standardise)
+    result = _in_pieces(source, kept, regressors, standardise)
     lost = ~np.isfinite(result).any(axis=0)
     known = np.isfinite(source).any(axis=0)
     ds = ds.drop_vars(["confounds", "confound", "slice_timing"], errors="ignore")
