@@ -32,8 +32,10 @@ _WITHOUT_EFFECT = {
     ),
     "neuropipe.io": ("__init__", "connectome", "scan"),
 }
+CHANNEL_MODALITIES = ("eeg", "meg", "ieeg")
+BIDS_MODALITIES = (*CHANNEL_MODALITIES, "fmri")
 FIGURE_CODE = ("neuropipe.plotting",)
-PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
+PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.scaling", "neuropipe.store.zarr")
 CONNECTOME_CODE = (
     "neuropipe.io.connectome",
     "neuropipe.io.checks",
@@ -42,7 +44,7 @@ CONNECTOME_CODE = (
     "neuropipe.store.connectome",
     "neuropipe.store.labels",
 )
-QUALITY_CODE = ("neuropipe.report.quality", *FIGURE_CODE)
+QUALITY_CODE = ("neuropipe.report.quality", "neuropipe.store.scaling", *FIGURE_CODE)
 
 
 def _modules_of(package: str) -> list[str]:
@@ -61,6 +63,10 @@ def ingest_code(modality: str) -> tuple[str, ...]:
     from neuropipe.io.registry import readers
 
     others = {f"neuropipe.io.{name}" for name in MODALITIES if name != modality}
+    if modality not in CHANNEL_MODALITIES:
+        others.add("neuropipe.io.channels")
+    if modality not in BIDS_MODALITIES:
+        others.add("neuropipe.io.bids")
     modules = {*_modules_of("neuropipe.store"), *_modules_of("neuropipe.io")} - others
     for reader in readers().values():
         if modality in reader.modalities and not reader.open.startswith("neuropipe."):
@@ -73,6 +79,7 @@ def assemble_code(analysis: Analysis) -> tuple[str, ...]:
     module = analysis.assemble.partition(":")[0]
     own = module.startswith("neuropipe.assemble.")
     shared = (
+        "neuropipe.preprocess.binning",
         "neuropipe.preprocess.sampling",
         "neuropipe.preprocess.steps",
         "neuropipe.store.atlas",

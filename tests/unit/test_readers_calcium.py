@@ -214,7 +214,7 @@ def test_hdf5_without_a_kind_is_an_issue(tmp_path, traces):
          "no such attribute"),
         ({"datasets": {"traces": "f", "time": "t",
                        "intervals": {"x": {"path": "iv", "index_base": 1}}}}, IngestError,
-         "interval 1 runs from sample 0 to 2"),
+         "row 1 names sample 0; the clock has 50 samples counted from 1"),
     ],
 )  # fmt: skip
 def test_hdf5_faults_name_field_and_remedy(tmp_path, traces, settings, error, fragment):
@@ -625,8 +625,8 @@ def test_named_reader_that_does_not_fit(tmp_path, activity):
         match(path, "calcium", "suite2")
     with pytest.raises(ConfigError, match="not fmri"):
         match(path, "fmri", "table")
-    with pytest.raises(IngestError, match="no reader of fmri"):
-        match(path, "fmri")
+    with pytest.raises(IngestError, match="no reader of meg"):
+        match(path, "meg")
     with pytest.raises(MissingInput):
         match(tmp_path / "absent.csv")
 

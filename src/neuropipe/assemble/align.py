@@ -14,7 +14,10 @@ from neuropipe.preprocess.sampling import median_step, n_samples
 __all__ = ["Aligned", "Epoch", "align_absolute", "align_epochs", "shares_protocol"]
 
 TOLERANCE = 0.01
-REMEDY = "set `preprocess.calcium.resample: {dt_s: ...}`, the same for all recordings"
+REMEDY = (
+    "set `preprocess.calcium.resample: {dt_s: ...}`, or `preprocess.<modality>.resample_hz`, the "
+    "same for all recordings"
+)
 
 
 @dataclass(frozen=True)

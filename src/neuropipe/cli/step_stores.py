@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -55,6 +56,7 @@ def ingest(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         code=_code(ingest_code(recording.modality)),
         record_settings=dict(settings),
         overwrite=arguments.overwrite,
+        others=arguments.inputs,
     )
 
 
@@ -108,7 +110,7 @@ def preprocess(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> No
     values = settings.get("preprocess", {})
     config = cast("PreprocessConfig", checked(PreprocessConfig, values, "preprocess"))
     tree = open_store(Path(arguments.input))
-    processed = run_chain(tree, config)
+    processed = run_chain(tree, config, seed=int(settings.get("seed", 0)))
     write_tree(processed, output)
     if config.write_nwb:
         from neuropipe.store.nwb import to_nwb
@@ -116,7 +118,8 @@ def preprocess(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> No
         to_nwb(tree, output.with_suffix(".nwb"), processed=processed)
     issues = json.loads(str(processed.attrs.get("issues", "[]")))
     for issue in issues:
-        logs.get_logger(__name__).warning("%s %s", issue["code"], issue["message"])
+        level = logging.INFO if issue.get("severity") == "info" else logging.WARNING
+        logs.get_logger(__name__).log(level, "%s %s", issue["code"], issue["message"])
     marker = Path(arguments.input).with_suffix("").with_suffix(".report.json")
     write_provenance(
         output.with_suffix(".json"),

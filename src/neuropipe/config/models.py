@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from neuropipe.config.channels import EegPreprocess, IeegPreprocess, MegPreprocess
+from neuropipe.config.sidecars import ClockConfig, EventTable, StreamTable, TrialTable
+from neuropipe.config.strict import Fraction, Positive, StrictModel
 
 __all__ = [
     "CalciumPreprocess",
     "ConnectomeConfig",
     "ExecutionConfig",
+    "FmriPreprocess",
     "IngestConfig",
     "InputConfig",
+    "Positive",
     "PreprocessConfig",
     "ReportConfig",
     "StrictModel",
@@ -19,15 +25,7 @@ __all__ = [
     "UnitSelection",
 ]
 
-Positive = Annotated[float, Field(gt=0)]
 ConnectomeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class StrictModel(BaseModel):
-    """Base of every model: unknown keys and changed types are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class LabelConfig(StrictModel):
@@ -66,8 +64,44 @@ class IngestOverride(StrictModel):
         None, description="Which series to read when a file holds several of one kind."
     )
     rate_hz: Positive | None = Field(None, description="Sampling rate the source does not state.")
+    units: str | None = Field(
+        None, description="Unit of the stored numbers where the source is wrong, such as uV."
+    )
+    resample: Literal["highest"] | None = Field(
+        None, description="Channels of several rates: bring all to the highest."
+    )
+    sidecars: bool = Field(
+        True, description="Apply what lies beside a file in a BIDS data set: tables and JSON."
+    )
+    space: str | None = Field(
+        None, description="Space of electrodes to take where a BIDS data set has several."
+    )
+    tr_s: Positive | None = Field(
+        None, description="Repetition time of fMRI, seconds; wins over header and sidecar."
+    )
     repair: Literal["sort"] | None = Field(
         None, description="Sort spike times when their order is the sole fault."
+    )
+    clock: ClockConfig | None = Field(
+        None,
+        description="Clock of the device against that of the session; null: the session "
+        "begins with the first sample.",
+    )
+    behavior: dict[str, StreamTable] = Field(
+        default_factory=dict, description="Tables of behaviour, by the name of their stream."
+    )
+    events: EventTable | None = Field(None, description="Table of events.")
+    trials: TrialTable | None = Field(None, description="Table of trials.")
+
+
+class BidsConfig(StrictModel):
+    """What lies beside data files in BIDS data sets, for all recordings."""
+
+    sidecars: bool = Field(
+        True, description="Apply tables and JSON beside a file; they override its header."
+    )
+    space: str | None = Field(
+        None, description="Space of electrodes to take where there are several; null: the first."
     )
 
 
@@ -120,6 +154,7 @@ class IngestConfig(StrictModel):
     compression: Literal["none", "gzip", "lzf"] = Field(
         "gzip", description="Compression of the NWB file."
     )
+    bids: BidsConfig = Field(default_factory=BidsConfig, description="Sidecars of BIDS data sets.")
     timing: TimingConfig = Field(default_factory=TimingConfig, description="Time in NWB files.")
     labels: LabelConfig = Field(default_factory=LabelConfig, description="Neuron names.")
     connectomes: dict[ConnectomeName, ConnectomeConfig] = Field(
@@ -217,6 +252,44 @@ class CalciumPreprocess(StrictModel):
     )
 
 
+class ParcellationConfig(StrictModel):
+    """Means over the regions of an atlas."""
+
+    atlas: str = Field(description="Label image, relative to the study folder.")
+    names: str | None = Field(
+        None,
+        description="Table with columns `index` and `name`, and `hemisphere`, `network` where "
+        "known; null: the .tsv of the atlas' name beside it, else names by number.",
+    )
+    min_coverage: Fraction = Field(
+        0.5, description="Parcels with a smaller share of their volume in the data are NaN."
+    )
+
+
+class FmriPreprocess(StrictModel):
+    """Cleaning of fMRI: all regressions in one model, fitted to the volumes that are kept."""
+
+    confounds: Literal["none", "6p", "24p"] = Field(
+        "24p",
+        description="Motion regressors: none, the 6 parameters, or with derivatives and squares.",
+    )
+    csf_wm: bool = Field(True, description="Regress the mean signals of CSF and white matter.")
+    detrend: bool = Field(True, description="Regress a linear trend.")
+    high_pass_hz: Positive | None = Field(
+        0.008, description="Cut-off of the cosine regressors, Hz; null: none."
+    )
+    fd_threshold_mm: Positive | None = Field(
+        0.5, description="Volumes with a larger framewise displacement are censored; null: none."
+    )
+    standardise: Literal["zscore_sample", "psc", "none"] = Field(
+        "zscore_sample",
+        description="Scale of each row over the kept volumes: z score, percent change, or none.",
+    )
+    parcellation: ParcellationConfig | None = Field(
+        None, description="Mean signals of an atlas' regions; null: rows as ingested."
+    )
+
+
 class PreprocessConfig(StrictModel):
     """Preprocessing, one block per modality."""
 
@@ -224,6 +297,12 @@ class PreprocessConfig(StrictModel):
     write_nwb: bool = Field(False, description="Also write preprocessed/<recording>.nwb.")
     calcium: CalciumPreprocess = Field(
         default_factory=CalciumPreprocess, description="Calcium imaging."
+    )
+    fmri: FmriPreprocess = Field(default_factory=FmriPreprocess, description="Functional MRI.")
+    eeg: EegPreprocess = Field(default_factory=EegPreprocess, description="EEG.")
+    meg: MegPreprocess = Field(default_factory=MegPreprocess, description="MEG.")
+    ieeg: IeegPreprocess = Field(
+        default_factory=IeegPreprocess, description="Intracranial recordings."
     )
     steps: dict[str, dict[str, Any] | None] = Field(
         default_factory=dict,

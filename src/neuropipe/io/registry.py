@@ -43,6 +43,8 @@ class ReaderMatch:
         BIDS entities found in the header or the name (``subject``, ``session``, ...).
     issues : tuple of Issue
         What stands in the way of reading it without settings.
+    sure : bool
+        The header shows that it is of this modality; one that is not sure gives way to one that is.
     """
 
     reader: str
@@ -50,6 +52,7 @@ class ReaderMatch:
     path: Path
     entities: Mapping[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,13 @@ class Reader:
         Its keys.
     probe, open : str
         ``module:function``; ``probe(path) -> ReaderMatch | None`` reads the header only,
-        ``open(path, settings, override) -> RecordingHandle`` no samples.
+        ``open(path, settings, override) -> RecordingHandle`` no samples. A reader of several
+        modalities is also told which: ``open(..., modality=...)``.
+    stated_only : bool
+        The header fits too many files: only where the modality or the reader is stated.
+    explain : str
+        ``module:function``, called with a path that no reader recognises; it may raise an
+        `IngestError` that says why.
     """
 
     name: str
@@ -77,6 +86,8 @@ class Reader:
     settings: type[StrictModel]
     probe: str
     open: str
+    stated_only: bool = False
+    explain: str = ""
 
     def matches(self, path: Path) -> ReaderMatch | None:
         """Return what the reader makes of a path, or None."""
@@ -86,10 +97,24 @@ class Reader:
         return _load(self.probe)(path)
 
     def open_recording(
-        self, path: Path, settings: BaseModel, override: IngestOverride
+        self,
+        path: Path,
+        settings: BaseModel,
+        override: IngestOverride,
+        modality: str | None = None,
     ) -> RecordingHandle:
-        """Open a source; nothing large is read."""
-        return _load(self.open)(path, settings, override)
+        """Open a source; nothing large is read.
+
+        `modality` is that of the recordings table; None leaves it to a reader of several.
+        """
+        told = {"modality": modality} if len(self.modalities) > 1 else {}
+        return _load(self.open)(path, settings, override, **told)
+
+    def refuse(self, path: Path) -> None:
+        """Raise when the reader knows why it does not recognise a path."""
+        suffix = "" if path.is_dir() else path.suffix.lower()
+        if self.explain and suffix in self.extensions:
+            _load(self.explain)(path)
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -166,8 +191,14 @@ def match(
         raise MissingInput(f"{path}: no such file or folder; check the column `path`")
     if name:
         return _match_named(path, modality, _named(name))
-    fitting = [r for r in readers().values() if modality is None or modality in r.modalities]
+    fitting = [
+        r
+        for r in readers().values()
+        if (not r.stated_only if modality is None else modality in r.modalities)
+    ]
     found = [(reader, hit) for reader in fitting if (hit := reader.matches(path)) is not None]
+    if any(hit.sure for _, hit in found):
+        found = [(reader, hit) for reader, hit in found if hit.sure]
     if len(found) > 1:
         names = " and ".join(repr(reader.name) for reader, _ in found)
         raise DataError(
@@ -187,6 +218,7 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
     hit = _load(reader.probe)(path)
     if hit is None:
         _refuse_damaged(path)
+        reader.refuse(path)
         raise IngestError(
             "NOT_THIS_FORMAT",
             path,
@@ -198,6 +230,8 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
 
 def _no_reader(path: Path, modality: str | None, fitting: list[Reader]) -> IngestError:
     _refuse_damaged(path)
+    for reader in fitting:
+        reader.refuse(path)
     of = f" of {modality}" if modality else ""
     known = "; ".join(f"{r.name}: {' '.join(e or 'folder' for e in r.extensions)}" for r in fitting)
     return IngestError(
@@ -279,6 +313,9 @@ def reader_settings(
     where = f"ingest.overrides.{recording}"
     _check_keys(own, sorted({*setting_keys, *override_keys}), where)
     merged = _merge(common, {key: value for key, value in own.items() if key in setting_keys})
-    override = {key: value for key, value in own.items() if key in override_keys}
+    override = {
+        **config.bids.model_dump(exclude_defaults=True),
+        **{key: value for key, value in own.items() if key in override_keys},
+    }
     settings = _validated(reader.settings, merged, f"ingest.readers.{reader.name}")
     return settings, _validated(IngestOverride, override, where)

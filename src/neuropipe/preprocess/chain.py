@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from neuropipe.errors import ConfigError, DataError
 from neuropipe.preprocess import calcium
+from neuropipe.preprocess.channel_chain import CHANNEL_CHAINS, SEEDED, raw_channels
+from neuropipe.preprocess.fmri import FMRI_STEPS, raw_bold
 from neuropipe.preprocess.normalise import normalise
 from neuropipe.preprocess.resample import resample
 from neuropipe.preprocess.smooth import smooth
@@ -77,7 +80,16 @@ CALCIUM_STEPS: dict[str, Run] = {
     "resample": _resample,
     "normalise": _normalise,
 }
-CHAINS: dict[str, dict[str, Run]] = {"calcium": CALCIUM_STEPS}
+CHAINS: dict[str, dict[str, Run]] = {
+    "calcium": CALCIUM_STEPS,
+    **CHANNEL_CHAINS,
+    "fmri": FMRI_STEPS,
+}
+# The samples of these are not loaded: the first step reads them block by block.
+STREAMED: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
+    **dict.fromkeys(CHANNEL_CHAINS, raw_channels),
+    "fmri": raw_bold,
+}
 
 
 def _installed_run(step: Step, package: str, given: dict[str, Any]) -> Run:
@@ -102,7 +114,7 @@ def _installed_run(step: Step, package: str, given: dict[str, Any]) -> Run:
     return run
 
 
-def _chain(modality: str, settings: PreprocessConfig) -> list[tuple[str, Run]]:
+def _chain(modality: str, settings: PreprocessConfig, seed: int) -> list[tuple[str, Run]]:
     """Return the steps of a modality in order, those of installed packages in their places."""
     if modality not in CHAINS:
         raise ConfigError(
@@ -110,6 +122,9 @@ def _chain(modality: str, settings: PreprocessConfig) -> list[tuple[str, Run]]:
             f"{', '.join(sorted(CHAINS))}"
         )
     runs = dict(CHAINS[modality])
+    for name in SEEDED:
+        if name in runs:
+            runs[name] = partial(runs[name], seed=seed)  # type: ignore[call-arg]
     wanted = {name: given for name, given in settings.steps.items() if given is not None}
     if not wanted:
         return list(runs.items())
@@ -139,8 +154,12 @@ def _modality(tree: xr.DataTree) -> str:
 
 
 def _start(tree: xr.DataTree, settings: PreprocessConfig, modality: str) -> xr.Dataset:
-    """Return ``/raw``, loaded, with the root attributes, as the first step gets it."""
-    raw = tree.children["raw"].to_dataset(inherit=False).load()
+    """Return ``/raw`` with the root attributes, as the first step gets it.
+
+    It is loaded, but for samples that the first step reads block by block.
+    """
+    raw = tree.children["raw"].to_dataset(inherit=False)
+    raw = STREAMED[modality](raw) if modality in STREAMED else raw.load()
     least = getattr(getattr(settings, modality, None), "min_samples", 1)
     count = int(raw.sizes["time"])
     ds = raw.copy()
@@ -168,7 +187,8 @@ def _finish(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
 
     precision = np.float64 if dtype == np.float64 else np.float32
     origin = {key: ds.attrs.pop(key) for key in ORIGIN if key in ds.attrs}
-    ds = ds.assign(activity=ds["activity"].astype(precision).assign_attrs(origin))
+    values = ds["activity"].astype(precision, copy=False)
+    ds = ds.assign(activity=values.assign_attrs(origin))
     # A float64 value can overflow float32; what is not finite is not valid.
     valid = ds["valid"].values & np.isfinite(ds["activity"].values)
     ds.attrs.pop("all_valid", None)
@@ -178,19 +198,25 @@ def _finish(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
     return ds.assign(valid=(ds["activity"].dims, valid))
 
 
-def _own_clock(step: xr.Dataset, final: xr.Dataset) -> xr.Dataset:
-    """Strip a kept step to its arrays; before a resampling its clock is called ``time_source``.
+def _own_axes(step: xr.Dataset, final: xr.Dataset) -> xr.Dataset:
+    """Strip a kept step to its arrays on axes of its own where they differ from the result's.
 
-    Groups of a tree share the coordinates of the root, so that another clock needs another name.
+    Groups of a tree share the coordinates of the root, so that another clock and other rows need
+    other names: ``time_source`` and ``<row>_before``.
     """
-    step = step.drop_vars([name for name in step.coords if name != "time"])
+    row = row_dim(step)
+    names = {}
+    if not step["time"].equals(final["time"]):
+        names["time"] = "time_source"
+    if not step.indexes[row].equals(final.indexes[row]):
+        names[row] = f"{row}_before"
+    kept = {"time", *names}
+    step = step.drop_vars([name for name in step.coords if name not in kept])
     step.attrs = {}
-    if step["time"].equals(final["time"]):
-        return step
-    return step.rename(time="time_source")
+    return step.rename(names)
 
 
-def preprocess(tree: xr.DataTree, settings: PreprocessConfig) -> xr.DataTree:
+def preprocess(tree: xr.DataTree, settings: PreprocessConfig, seed: int = 0) -> xr.DataTree:
     """Run the chain of steps of one recording.
 
     Parameters
@@ -200,6 +226,8 @@ def preprocess(tree: xr.DataTree, settings: PreprocessConfig) -> xr.DataTree:
         where the recording has them. Not changed.
     settings : PreprocessConfig
         The block ``preprocess`` of the configuration.
+    seed : int
+        Of the steps that draw random numbers.
 
     Returns
     -------
@@ -221,7 +249,7 @@ def preprocess(tree: xr.DataTree, settings: PreprocessConfig) -> xr.DataTree:
     import xarray as xr
 
     modality = _modality(tree)
-    chain = _chain(modality, settings)
+    chain = _chain(modality, settings, seed)
     ds = _start(tree, settings, modality)
     dtypes = {str(name): variable.dtype for name, variable in ds.data_vars.items()}
     block = getattr(settings, modality)
@@ -231,7 +259,7 @@ def preprocess(tree: xr.DataTree, settings: PreprocessConfig) -> xr.DataTree:
         ds = run(ds, block)
         if settings.keep_steps and ds.attrs.get("pipeline") != before:
             kept[f"/proc/{name}"] = ds[["activity", "valid"]].copy()
-    kept = {path: _own_clock(step, ds) for path, step in kept.items()}
+    kept = {path: _own_axes(step, ds) for path, step in kept.items()}
     ds = _finish(ds.copy(), dtypes.get(ds.attrs["source_series"]))
     groups = {
         f"/{name}": tree.children[name].to_dataset(inherit=False)

@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neuropipe.errors import DataError
+
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["is_uniform", "median_step", "n_samples", "odd_samples", "segments", "window"]
+__all__ = [
+    "is_uniform",
+    "median_step",
+    "n_samples",
+    "odd_samples",
+    "sampling_rate",
+    "segments",
+    "window",
+]
 
 
 def n_samples(duration_s: float, rate_hz: float) -> int:
@@ -60,6 +70,35 @@ def is_uniform(time: np.ndarray, tolerance: float = 0.01) -> bool:
     steps = np.diff(np.asarray(time, dtype=np.float64))
     step = float(np.median(steps))
     return bool(np.all(np.abs(steps - step) <= tolerance * step))
+
+
+def sampling_rate(ds: xr.Dataset) -> float:
+    """Return the rate at which a recording is sampled within its observed segments, Hz.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With ``time (time)``, and attribute ``grid_rate`` where ingest found the samples on a grid.
+
+    Raises
+    ------
+    DataError
+        If steps within a segment differ by more than 1 %.
+    """
+    stated = float(ds.attrs.get("grid_rate", np.nan))
+    if np.isfinite(stated) and stated > 0:
+        return stated
+    time = np.asarray(ds["time"].values, dtype=np.float64)
+    step = median_step(time)
+    for part in segments(ds):
+        steps = np.diff(time[part])
+        if np.any(np.abs(steps - step) > 0.01 * step):
+            raise DataError(
+                f"{ds.attrs.get('recording', 'recording')}: a filter needs regular samples, but "
+                f"steps of `time` differ by more than 1 % from their median {step:g} s; correct "
+                "the times in the source"
+            )
+    return 1.0 / step
 
 
 def window(time: np.ndarray, start_s: float, duration_s: float, rate_hz: float) -> slice:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from neuropipe.errors import ConfigError, Issue, issues_from_json, issues_to_json
 
@@ -81,7 +81,8 @@ def with_activity(ds: xr.Dataset, values: Any, valid: Any, units: str | None = N
 
     old = ds["activity"]
     attrs = dict(old.attrs) if units is None else {**old.attrs, "units": units}
-    mask = np.asarray(valid, dtype=bool) & np.isfinite(values)
+    mask = np.isfinite(values)
+    mask &= np.asarray(valid, dtype=bool)
     return ds.assign(activity=(old.dims, values, attrs), valid=(old.dims, mask))
 
 
@@ -115,11 +116,13 @@ def record(
     return ds.assign_attrs(pipeline=text)
 
 
-def recorded_step(name: str) -> Callable[[Callable[..., xr.Dataset]], Callable[..., xr.Dataset]]:
+def recorded_step(
+    name: str, packages: Sequence[str] = ()
+) -> Callable[[Callable[..., xr.Dataset]], Callable[..., xr.Dataset]]:
     """Make a function ``(ds, **parameters) -> ds`` record itself in ``pipeline``.
 
     The parameters are recorded with their defaults, so that a later change of a default cannot
-    change what an old store says.
+    change what an old store says; so are the versions of further `packages` that it uses.
     """
 
     def decorate(function: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
@@ -130,7 +133,7 @@ def recorded_step(name: str) -> Callable[[Callable[..., xr.Dataset]], Callable[.
             bound = signature.bind(ds, **parameters)
             bound.apply_defaults()
             given = {key: value for key, value in bound.arguments.items() if value is not ds}
-            return record(function(ds, **parameters), name, given)
+            return record(function(ds, **parameters), name, given, packages)
 
         return run
 
@@ -138,16 +141,23 @@ def recorded_step(name: str) -> Callable[[Callable[..., xr.Dataset]], Callable[.
 
 
 def add_issue(
-    ds: xr.Dataset, code: str, message: str, hint: str = "", *, rows: Iterable[Any] = ()
+    ds: xr.Dataset,
+    code: str,
+    message: str,
+    hint: str = "",
+    *,
+    rows: Iterable[Any] = (),
+    severity: Literal["warning", "info"] = "warning",
 ) -> xr.Dataset:
-    """Append a warning to the attribute ``issues``; `rows` are named in its path and message."""
+    """Append an issue to the attribute ``issues``; `rows` are named in its path and message."""
     named = [str(row) for row in rows]
     path = str(ds.attrs.get("recording", ""))
     if named:
         shown = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
         path = f"{path}/{row_dim(ds)}"
         message = f"{message}: {shown}"
-    issues = [*issues_from_json(ds.attrs.get("issues", "")), Issue(code, path, message, hint)]
+    found = Issue(code, path, message, hint, severity)
+    issues = [*issues_from_json(ds.attrs.get("issues", "")), found]
     return ds.assign_attrs(issues=issues_to_json(issues))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -111,9 +112,12 @@ def write_recording(
         **found,
     }
     parse_attributes(root, path)
-    with atomic_path(path) as partial, new_store(partial) as group:
+    with atomic_path(path) as partial, new_store(partial) as group, ExitStack() as stack:
         writer = _RawWriter(group.create_group("raw"), raw, series, schema, path)
-        ledger = None if schema.clocked else SpikeLedger(raw, series[0].shape[0], path.name)
+        ledger = None
+        if not schema.clocked:
+            n_spikes = series[0].shape[0]
+            ledger = stack.enter_context(SpikeLedger(raw, n_spikes, path.name, partial.parent))
         content = writer.write(blocks if ledger is None else ledger.watch(blocks))
         if ledger is not None:
             ledger.check()
@@ -247,11 +251,13 @@ class _RawWriter:
         self._digests = write_dataset(self._group, small)
         writers = {name: self._series_writer(spec) for name, spec in self._specs.items()}
         mask, mask_writer = self._open_mask(next(iter(writers.values())).chunks)
-        first = next(iter(self._specs))
+        # Integers cannot be NaN: only a mask that the reader gives says anything of them.
+        may_miss = np.dtype(next(iter(self._specs.values())).dtype).kind == "f"
+        masked = next(iter(self._specs)) if may_miss or "valid" in self._raw else ""
         for block in blocks:
             values = self._checked(block, writers)
             writers[block.name].add(values)
-            if mask is not None and mask_writer is not None and block.name == first:
+            if mask is not None and mask_writer is not None and block.name == masked:
                 mask_writer.add(mask.of(block.start, values))
         for name, writer in writers.items():
             self._finish(name, writer)

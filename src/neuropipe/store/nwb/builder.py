@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from pynwb import NWBFile
 
-__all__ = ["NwbBuilder"]
+__all__ = ["NwbBuilder", "describe", "number_attr"]
 
 RESERVED_COLUMNS = {
     "colnames",
@@ -133,10 +133,13 @@ class NwbBuilder:
             return _text(variable)
         dtype = np.dtype(np.uint8) if variable.dtype == bool else np.dtype(variable.dtype)
         if variable.size * dtype.itemsize <= SMALL_BYTES:
-            return self._filtered(np.asarray(variable.values, dtype=dtype), variable.shape)
-        return self._filtered(_Blocks(variable, dtype), variable.shape)
+            return self.filtered(np.asarray(variable.values, dtype=dtype), variable.shape)
+        return self.filtered(_Blocks(variable, dtype), variable.shape)
 
-    def _filtered(self, data: Any, shape: Sequence[int]) -> Any:
+    def filtered(
+        self, data: Any, shape: Sequence[int], chunks: tuple[int, ...] | None = None
+    ) -> Any:
+        """Return data that HDF5 compresses, in chunks of the store unless others are given."""
         if self._compression is None or not all(shape):
             return data
         level = GZIP_LEVEL if self._compression == "gzip" else None
@@ -148,7 +151,7 @@ class NwbBuilder:
                 compression=self._compression,
                 compression_opts=level,
                 shuffle=bool(data.dtype.kind in "iu" or len(shape) == 1),
-                chunks=chunk_shape(shape, data.dtype.itemsize),
+                chunks=chunks or chunk_shape(shape, data.dtype.itemsize),
             )
 
     def time(self, group: str, name: str, time: xr.Variable, path: str) -> dict[str, Any]:
@@ -194,6 +197,8 @@ class NwbBuilder:
             data=self.data(variable),
             unit=str(variable.attrs.get("units", "n.a.")) or "n.a.",
             description=describe(variable, name),
+            conversion=number_attr(variable, "scale_factor", 1.0),
+            offset=number_attr(variable, "add_offset", 0.0),
             **self.time(group, clock, ds[clock].variable, here),
         )
         parent(series)
@@ -261,6 +266,12 @@ def _text(variable: xr.Variable) -> Any:
     if any("\0" in value for value in values.flat):
         raise DataError("text with a NUL character cannot be written to NWB; remove the character")
     return values.tolist()
+
+
+def number_attr(variable: xr.Variable, key: str, default: float) -> float:
+    """Return an attribute that is a number, or the default."""
+    value = variable.attrs.get(key)
+    return float(value) if isinstance(value, int | float) else default
 
 
 def describe(variable: xr.Variable, name: str) -> str:
