@@ -84,7 +84,9 @@ def _datasets(file: object) -> list[str]:
     import h5py
 
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    file.visititems(
+        lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+    )
     return sorted(names)
 
 

@@ -87,7 +87,7 @@ def _read_hdf5(folder: Path, source: Source) -> dict[str, np.ndarray]:
         rows = zip(table["index"], table["label"], strict=True)
     labels = np.full(found["raw/dff"].shape[1], "", dtype=object)
     for index, label in rows:
-        labels[int(index) - 1] = label
+        labels[int(index) - 1] = "" if label == "n/a" else label
     return found | {"raw/label_source": labels}
 
 
@@ -120,12 +120,15 @@ def _read_table(folder: Path, source: Source) -> dict[str, np.ndarray]:
     path = folder / source.path
     if path.suffix == ".parquet":
         frame = pd.read_parquet(path)
+        names = list(frame.columns)
     else:
         frame = pd.read_csv(path, float_precision="round_trip", index_col=False)
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
+        names = first.iloc[0].tolist()  # as written: pandas numbers those that are the same
     return {
         "raw/dff": frame.to_numpy()[:, 1:].astype(np.float64),
         "raw/time": frame.to_numpy()[:, 0].astype(np.float64),
-        "raw/label_source": np.array([str(name) for name in frame.columns[1:]], dtype=object),
+        "raw/label_source": np.array([str(name) for name in names[1:]], dtype=object),
     }
 
 

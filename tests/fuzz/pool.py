@@ -79,9 +79,7 @@ class Pool:
             worker.stdin.write(
                 json.dumps({"what": "usual", "format": entry.name, "codes": answer["codes"]}) + "\n"
             )
-        jobs = [
-            (case, self._job(base, case, k % DEEP_EVERY == 0)) for k, case in enumerate(cases)
-        ]
+        jobs = [(case, self._job(base, case, k % DEEP_EVERY == 0)) for k, case in enumerate(cases)]
         return self._spread(jobs, self._workers[:workers])
 
     def _job(self, base: dict[str, Any], case: Case, deep: bool) -> dict[str, Any]:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropipe.errors import Issue
+from neuropipe.errors import IngestError, Issue
 from neuropipe.io.checks import (
     check_behavior_clocks,
     check_not_empty,
     check_session_start,
     check_times,
+    unusual_step,
 )
 from neuropipe.io.dataset import dataset_of
+from neuropipe.io.faults import readable, streamed
 from neuropipe.io.publish import (
     portable,
     publish,
@@ -126,7 +128,7 @@ def ingest_recording(
         used |= {"override": override.model_dump(mode="json")}
         prepared = _prepare(recording, source, settings, handle, used)
         with staging(output, source) as folder:
-            content = _write(folder / output.name, handle, prepared, recording.modality)
+            content = _write(folder / output.name, source, handle, prepared, recording.modality)
             refuse_other_content(output, content, overwrite)
             write_nwb(folder / output.name, settings)
             report = _report(recording, prepared, content)
@@ -185,7 +187,8 @@ def _prepare(
 ) -> _Prepared:
     from neuropipe.store.hashing import combine_files
 
-    schema = handle.schema()
+    with readable(source):
+        schema, events = handle.schema(), handle.events()
     raw = schema.raw
     time, sampled = _span(raw, schema.clock), "time" in raw or schema.clock is not None
     rows = [dim for dim in raw.sizes if dim != "time"]
@@ -196,10 +199,11 @@ def _prepare(
     # Spikes have no clock of samples: their source states all times on one clock.
     check_behavior_clocks(schema.behavior, time if sampled else None, source)
     issues = list(handle.issues)
+    issues += unusual_step(time, source) if "roi" in raw.dims else []
     raw, label_issues = _label(raw, settings)
     issues += label_issues
     t0 = float(time[0]) if sampled else 0.0
-    events = _shift_table(handle.events(), t0, ("onset",))
+    events = _shift_table(_whole_events(events, source), t0, ("onset",))
     if not any(issue.code == "OBSERVED_INFERRED" for issue in issues):
         issues += _events_outside(events, time - t0, source)
     issues += _unmoved(schema.trials, t0, source)
@@ -269,6 +273,23 @@ def _shift_clocks(behavior: xr.Dataset | None, t0: float) -> xr.Dataset | None:
     names = [str(n) for n in behavior.coords if str(n).startswith("time_")]
     moved = {n: (n, np.asarray(behavior[n].values, np.float64) - t0, {"units": "s"}) for n in names}
     return behavior.assign_coords(moved)
+
+
+def _whole_events(events: xr.Dataset | None, source: Path) -> xr.Dataset | None:
+    """Return events with the columns that every store has; what a reader leaves out is unknown."""
+    from neuropipe.io.arrays import object_array
+
+    if events is None:
+        return None
+    if "onset" not in events:
+        text = f"events without onsets; the reader gives {', '.join(map(str, events)) or 'nothing'}"
+        hint = "correct the reader, or name the column of onsets"
+        raise IngestError("NOT_THIS_FORMAT", f"{source}: events", text, hint)
+    count = events.sizes["event"]
+    unknown: dict[str, Any] = {"duration": np.full(count, np.nan)}
+    unknown |= {"label": object_array([""] * count), "code": np.full(count, -1, np.int64)}
+    unknown |= {"source": object_array([""] * count)}
+    return events.assign({n: ("event", v) for n, v in unknown.items() if n not in events})
 
 
 def _events_outside(events: xr.Dataset | None, time: np.ndarray, source: Path) -> list[Issue]:
@@ -343,7 +364,9 @@ def _pipeline(settings: IngestConfig, used: Mapping[str, Any]) -> str:
     return json.dumps([step], sort_keys=True, ensure_ascii=False)
 
 
-def _write(path: Path, handle: RecordingHandle, prepared: _Prepared, modality: str) -> str:
+def _write(
+    path: Path, source: Path, handle: RecordingHandle, prepared: _Prepared, modality: str
+) -> str:
     from neuropipe.store.zarr import write_recording
 
     return write_recording(
@@ -352,7 +375,7 @@ def _write(path: Path, handle: RecordingHandle, prepared: _Prepared, modality: s
         attrs=prepared.attrs,
         raw=prepared.raw,
         series=prepared.schema.series,
-        blocks=handle.blocks(BLOCK_BYTES),
+        blocks=streamed(handle.blocks(BLOCK_BYTES), source),
         groups={name: group for name, group in prepared.groups.items() if group is not None},
         issues=prepared.issues,
         clock=prepared.clock,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from neuropipe.config.models import IngestConfig, IngestOverride, StrictModel
 from neuropipe.errors import ConfigError, DataError, IngestError, Issue, MissingInput
+from neuropipe.io.faults import readable
 
 if TYPE_CHECKING:
     from neuropipe.store.series import RecordingHandle
@@ -81,15 +82,25 @@ class Reader:
     def matches(self, path: Path) -> ReaderMatch | None:
         """Return what the reader makes of a path, or None."""
         suffix = "" if path.is_dir() else path.suffix.lower()
-        if suffix not in self.extensions:
-            return None
-        return _load(self.probe)(path)
+        return self.recognise(path) if suffix in self.extensions else None
+
+    def recognise(self, path: Path) -> ReaderMatch | None:
+        """Return what the reader makes of a path of any name, or None.
+
+        Raises
+        ------
+        IngestError
+            The file is damaged.
+        """
+        with readable(path):
+            return _load(self.probe)(path)
 
     def open_recording(
         self, path: Path, settings: BaseModel, override: IngestOverride
     ) -> RecordingHandle:
         """Open a source; nothing large is read."""
-        return _load(self.open)(path, settings, override)
+        with readable(path):
+            return _load(self.open)(path, settings, override)
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -167,7 +178,15 @@ def match(
     if name:
         return _match_named(path, modality, _named(name))
     fitting = [r for r in readers().values() if modality is None or modality in r.modalities]
-    found = [(reader, hit) for reader in fitting if (hit := reader.matches(path)) is not None]
+    found: list[tuple[Reader, ReaderMatch]] = []
+    faults: list[IngestError] = []
+    for reader in fitting:
+        try:
+            hit = reader.matches(path)
+        except IngestError as error:  # another reader may still recognise it
+            faults.append(error)
+            continue
+        found += [] if hit is None else [(reader, hit)]
     if len(found) > 1:
         names = " and ".join(repr(reader.name) for reader, _ in found)
         raise DataError(
@@ -175,7 +194,7 @@ def match(
             "recordings table"
         )
     if not found:
-        raise _no_reader(path, modality, fitting)
+        raise _no_reader(path, modality, fitting, faults)
     return found[0]
 
 
@@ -184,7 +203,7 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
         raise ConfigError(
             f"reader: {reader.name!r} reads {', '.join(reader.modalities)}, not {modality}"
         )
-    hit = _load(reader.probe)(path)
+    hit = reader.recognise(path)
     if hit is None:
         _refuse_damaged(path)
         raise IngestError(
@@ -196,8 +215,12 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
     return reader, hit
 
 
-def _no_reader(path: Path, modality: str | None, fitting: list[Reader]) -> IngestError:
+def _no_reader(
+    path: Path, modality: str | None, fitting: list[Reader], faults: list[IngestError]
+) -> IngestError:
     _refuse_damaged(path)
+    if faults:
+        return faults[0]
     of = f" of {modality}" if modality else ""
     known = "; ".join(f"{r.name}: {' '.join(e or 'folder' for e in r.extensions)}" for r in fitting)
     return IngestError(

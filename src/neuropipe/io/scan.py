@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,11 @@ class ScanResult:
 
 
 def _hits(path: Path, known: Iterable[Reader]) -> list[ReaderMatch]:
-    return [hit for reader in known if (hit := reader.matches(path)) is not None]
+    found = []
+    for reader in known:
+        with suppress(IngestError):  # `_problem` tells what is wrong, if no other recognises it
+            found.append(reader.matches(path))
+    return [hit for hit in found if hit is not None]
 
 
 def _visit(path: Path, known: list[Reader]) -> Iterator[tuple[Path, list[ReaderMatch]]]:
@@ -59,6 +64,8 @@ def _problem(path: Path, known: list[Reader]) -> Issue | None:
         return None
     try:
         refuse_pointers(path)
+        for reader in known:
+            reader.matches(path)
     except IngestError as error:
         return Issue(error.code, str(path), error.message, error.hint)
     message = "no reader recognises it"

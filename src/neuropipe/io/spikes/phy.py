@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from pydantic import Field
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import object_array
+from neuropipe.io.checks import read_text
+from neuropipe.io.delimited import check_cells, last_line_open, text_rows
 from neuropipe.io.entities import entities_of
 from neuropipe.io.npy import NpyArray
 from neuropipe.io.registry import Reader, ReaderMatch
@@ -66,10 +68,10 @@ def read_params(path: Path) -> tuple[dict[str, Any], list[Issue]]:
     IngestError
         ``UNSAFE``: `sample_rate` is given by code. ``NOT_THIS_FORMAT``: not Python text.
     """
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         return {}, []
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8-sig"))
+        tree = ast.parse(read_text(path))
     except (SyntaxError, ValueError) as error:
         text = f"cannot be parsed: {error}"
         raise IngestError("NOT_THIS_FORMAT", path, text, "set `sample_rate_hz`") from error
@@ -121,13 +123,12 @@ def _column(path: Path) -> tuple[np.ndarray, list[Issue]]:
 
 def _table(path: Path, source: Path) -> dict[int, dict[str, str]]:
     """Return the rows of a table by cluster."""
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-    except UnicodeDecodeError as error:
-        raise IngestError("ENCODING", path, f"not UTF-8: {error}", "save it as UTF-8") from error
+    text = read_text(path)
+    lines = list(text_rows(io.StringIO(text, newline=""), "\t", path))
+    check_cells(lines, path, cut=bool(last_line_open(text, path)))
+    rows = [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
     key = next((k for k in ("cluster_id", "id") if rows and k in rows[0]), None)
     if rows and key is None:
         text = f"no column cluster_id; it has {', '.join(str(name) for name in rows[0])}"
