@@ -137,7 +137,10 @@ def _noise(data: bytearray, rng: Generator) -> bytes:
 
 
 def _content(data: bytes) -> Callable[[Path, Generator], None]:
-    return lambda path, rng: None if not path.write_bytes(data) else None
+    def apply(path: Path, rng: Generator) -> None:
+        path.write_bytes(data)
+
+    return apply
 
 
 def _remove(path: Path, rng: Generator) -> None:

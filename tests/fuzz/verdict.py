@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from formats import SWAPPED, Case, Format, Source, damages, generator
+from formats import Case, Format, Source, damages, generator
 
 __all__ = ["Outcome", "judge", "prepare"]
 

@@ -10,38 +10,31 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 import warnings
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 LIMIT_S = 40.0
+PRELOADED = (
+    "h5py", "nwbinspector", "openpyxl", "pandas.io.excel", "pyarrow.parquet", "pymatreader",
+    "pynwb", "scipy.io", "xarray", "zarr", "neuropipe.io.connectome.ingest", "neuropipe.io.ingest",
+    "neuropipe.store.nwb", "neuropipe.store.validate", "neuropipe.store.zarr",
+)  # fmt: skip
 MEMORY = 3 << 30
 
 
 def _import_everything() -> None:
     """Pay for the imports once; nothing is opened, so that children may use all of it."""
-    import h5py
-    import nwbinspector
-    import openpyxl
-    import pandas.io.excel
-    import pyarrow.parquet
-    import pymatreader
-    import pynwb
-    import scipy.io
-    import xarray
-    import zarr
-
-    import neuropipe.io.connectome.ingest
-    import neuropipe.io.ingest
-    import neuropipe.store.nwb
-    import neuropipe.store.validate
-    import neuropipe.store.zarr
+    for name in PRELOADED:
+        import_module(name)
     from neuropipe.io.registry import readers
 
     for reader in readers().values():
-        __import__(reader.open.partition(":")[0])
+        import_module(reader.open.partition(":")[0])
 
 
 def _limit_memory() -> None:
@@ -81,16 +74,10 @@ def _do(job: dict, usual: dict) -> dict:
         os.close(reading)
         try:
             nothing = os.open(os.devnull, os.O_RDWR)
-            for number in (0, 1) if job.get("verbose") else (0, 1, 2):
+            for number in (0, 1, 2):
                 os.dup2(nothing, number)
             _child(job, usual, writing)
         except BaseException:
-            if job.get("verbose"):
-                import traceback
-
-                traceback.print_exc()
-            import traceback
-
             text = traceback.format_exc()[-800:]
             answer = {"end": "harness", "code": "", "message": text, "fault": "harness"}
             with os.fdopen(writing, "w") as pipe:

@@ -83,9 +83,9 @@ def test_damage_that_only_the_library_sees_is_a_fault_of_the_file(tmp_path):
 def test_a_mistake_of_our_own_is_no_fault_of_the_file():
     with pytest.raises(TypeError), readable("a.h5"):
         object_array(None)
-    with pytest.raises(IngestError, match=r"a\.h5: cannot be read \(JSONDecodeError"):
-        with readable("a.h5"):
-            json.loads("{")
+    message = r"a\.h5: cannot be read \(JSONDecodeError"
+    with pytest.raises(IngestError, match=message), readable("a.h5"):
+        json.loads("{")
 
 
 def test_samples_that_cannot_be_decoded_leave_nothing(tmp_path):
