@@ -32,6 +32,8 @@ _WITHOUT_EFFECT = {
     ),
     "neuropipe.io": ("__init__", "connectome", "scan"),
 }
+CHANNEL_MODALITIES = ("eeg", "meg", "ieeg")
+BIDS_MODALITIES = (*CHANNEL_MODALITIES, "fmri")
 FIGURE_CODE = ("neuropipe.plotting",)
 PREPROCESS_CODE = ("neuropipe.preprocess", "neuropipe.store.zarr")
 CONNECTOME_CODE = (
@@ -61,6 +63,10 @@ def ingest_code(modality: str) -> tuple[str, ...]:
     from neuropipe.io.registry import readers
 
     others = {f"neuropipe.io.{name}" for name in MODALITIES if name != modality}
+    if modality not in CHANNEL_MODALITIES:
+        others.add("neuropipe.io.channels")
+    if modality not in BIDS_MODALITIES:
+        others.add("neuropipe.io.bids")
     modules = {*_modules_of("neuropipe.store"), *_modules_of("neuropipe.io")} - others
     for reader in readers().values():
         if modality in reader.modalities and not reader.open.startswith("neuropipe."):

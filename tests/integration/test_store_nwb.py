@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from neuropipe.errors import DataError, IngestError, MissingInput
 from neuropipe.store.hashing import content_sha256
 from neuropipe.store.nwb import from_nwb, to_nwb
+from neuropipe.store.nwb.write import RAW_MAPPERS
 from neuropipe.store.series import Block, SeriesSpec
 from neuropipe.store.validate import validate_store
 from neuropipe.store.zarr import open_store, write_recording
@@ -249,12 +250,15 @@ def test_a_file_that_lost_a_dataset_is_a_data_error(calcium_case, tmp_path):
         from_nwb(tmp_path / "a.nwb")
 
 
-def test_only_ingested_recordings_of_mapped_modalities_are_written(calcium_case, tmp_path):
+def test_only_ingested_recordings_of_mapped_modalities_are_written(
+    calcium_case, tmp_path, monkeypatch
+):
     tree = calcium_case().store(tmp_path).load()
     with pytest.raises(DataError, match="compression 'zip'"):
         to_nwb(tree, tmp_path / "a.nwb", compression="zip")
     with pytest.raises(DataError, match="no group /raw"):
         to_nwb(xr.DataTree(xr.Dataset(attrs=tree.attrs)), tmp_path / "a.nwb")
+    monkeypatch.delitem(RAW_MAPPERS, "meg")
     tree.attrs["schema"] = "neuropipe.meg"
     with pytest.raises(DataError, match="no NWB mapping of modality 'meg'; there is calcium"):
         to_nwb(tree, tmp_path / "a.nwb")

@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise MissingInput(f"{', '.join(missing)}: no such file or folder")
     found = scan(arguments.paths)
     for issue in found.issues:
-        print(f"{issue.severity}: {issue.path}: {issue.message} {issue.hint}", file=sys.stderr)
+        hint = f" ({issue.hint})" if issue.hint else ""
+        print(f"{issue.severity}: {issue.path}: {issue.message}{hint}", file=sys.stderr)
     unnamed = sum(not row.get("subject") for row in found.rows)
     if unnamed:
         print(f"{unnamed} rows have no subject: fill in the column before you run", file=sys.stderr)

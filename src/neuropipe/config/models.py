@@ -66,8 +66,31 @@ class IngestOverride(StrictModel):
         None, description="Which series to read when a file holds several of one kind."
     )
     rate_hz: Positive | None = Field(None, description="Sampling rate the source does not state.")
+    units: str | None = Field(
+        None, description="Unit of the stored numbers where the source is wrong, such as uV."
+    )
+    resample: Literal["highest"] | None = Field(
+        None, description="Channels of several rates: bring all to the highest."
+    )
+    sidecars: bool = Field(
+        True, description="Apply what lies beside a file in a BIDS data set: tables and JSON."
+    )
+    space: str | None = Field(
+        None, description="Space of electrodes to take where a BIDS data set has several."
+    )
     repair: Literal["sort"] | None = Field(
         None, description="Sort spike times when their order is the sole fault."
+    )
+
+
+class BidsConfig(StrictModel):
+    """What lies beside data files in BIDS data sets, for all recordings."""
+
+    sidecars: bool = Field(
+        True, description="Apply tables and JSON beside a file; they override its header."
+    )
+    space: str | None = Field(
+        None, description="Space of electrodes to take where there are several; null: the first."
     )
 
 
@@ -120,6 +143,7 @@ class IngestConfig(StrictModel):
     compression: Literal["none", "gzip", "lzf"] = Field(
         "gzip", description="Compression of the NWB file."
     )
+    bids: BidsConfig = Field(default_factory=BidsConfig, description="Sidecars of BIDS data sets.")
     timing: TimingConfig = Field(default_factory=TimingConfig, description="Time in NWB files.")
     labels: LabelConfig = Field(default_factory=LabelConfig, description="Neuron names.")
     connectomes: dict[ConnectomeName, ConnectomeConfig] = Field(

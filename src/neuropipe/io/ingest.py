@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from neuropipe.config.models import IngestConfig
     from neuropipe.config.recordings import Recording
     from neuropipe.store.clock import RegularClock
-    from neuropipe.store.series import RecordingHandle, RecordingSchema, SeriesSpec
+    from neuropipe.store.series import Block, RecordingHandle, RecordingSchema, SeriesSpec
 
 __all__ = ["ingest_recording"]
 
@@ -122,13 +122,13 @@ def ingest_recording(
     source, output = Path(source), Path(output)
     reader, _ = match(source, recording.modality, recording.reader or None)
     reader_keys, override = reader_settings(reader, settings, recording.name)
-    handle = reader.open_recording(source, reader_keys, override)
+    handle = reader.open_recording(source, reader_keys, override, recording.modality)
     try:
         used = {"reader": reader.name, "settings": reader_keys.model_dump(mode="json")}
         used |= {"override": override.model_dump(mode="json")}
         prepared = _prepare(recording, source, settings, handle, used)
         with staging(output, source) as folder:
-            content = _write(folder / output.name, source, handle, prepared, recording.modality)
+            content = _write(folder / output.name, handle, prepared, recording.modality, source)
             refuse_other_content(output, content, overwrite)
             write_nwb(folder / output.name, settings)
             report = _report(recording, prepared, content)
@@ -364,8 +364,15 @@ def _pipeline(settings: IngestConfig, used: Mapping[str, Any]) -> str:
     return json.dumps([step], sort_keys=True, ensure_ascii=False)
 
 
+def _streamed(handle: RecordingHandle, issues: list[Issue], source: Path) -> Iterator[Block]:
+    """Yield the blocks; what the handle found in the samples joins the issues at the end."""
+    known = len(handle.issues)
+    yield from streamed(handle.blocks(BLOCK_BYTES), source)
+    issues += [portable(issue, source) for issue in handle.issues[known:]]
+
+
 def _write(
-    path: Path, source: Path, handle: RecordingHandle, prepared: _Prepared, modality: str
+    path: Path, handle: RecordingHandle, prepared: _Prepared, modality: str, source: Path
 ) -> str:
     from neuropipe.store.zarr import write_recording
 
@@ -375,7 +382,7 @@ def _write(
         attrs=prepared.attrs,
         raw=prepared.raw,
         series=prepared.schema.series,
-        blocks=streamed(handle.blocks(BLOCK_BYTES), source),
+        blocks=_streamed(handle, prepared.issues, source),
         groups={name: group for name, group in prepared.groups.items() if group is not None},
         issues=prepared.issues,
         clock=prepared.clock,

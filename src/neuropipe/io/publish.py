@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -153,8 +154,7 @@ def versions() -> dict[str, str]:
 
 
 def _relative(file: Path, source: Path) -> str:
-    folder = source.parent
-    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
+    return Path(os.path.relpath(file, source.parent)).as_posix()
 
 
 def publish(folder: Path, output: Path, report: dict[str, Any]) -> None:

@@ -69,7 +69,8 @@ class Reader:
         Its keys.
     probe, open : str
         ``module:function``; ``probe(path) -> ReaderMatch | None`` reads the header only,
-        ``open(path, settings, override) -> RecordingHandle`` no samples.
+        ``open(path, settings, override) -> RecordingHandle`` no samples. A reader of several
+        modalities is also told which: ``open(..., modality=...)``.
     """
 
     name: str
@@ -96,11 +97,19 @@ class Reader:
             return _load(self.probe)(path)
 
     def open_recording(
-        self, path: Path, settings: BaseModel, override: IngestOverride
+        self,
+        path: Path,
+        settings: BaseModel,
+        override: IngestOverride,
+        modality: str | None = None,
     ) -> RecordingHandle:
-        """Open a source; nothing large is read."""
+        """Open a source; nothing large is read.
+
+        `modality` is that of the recordings table; None leaves it to a reader of several.
+        """
+        told = {"modality": modality} if len(self.modalities) > 1 else {}
         with readable(path):
-            return _load(self.open)(path, settings, override)
+            return _load(self.open)(path, settings, override, **told)
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -302,6 +311,9 @@ def reader_settings(
     where = f"ingest.overrides.{recording}"
     _check_keys(own, sorted({*setting_keys, *override_keys}), where)
     merged = _merge(common, {key: value for key, value in own.items() if key in setting_keys})
-    override = {key: value for key, value in own.items() if key in override_keys}
+    override = {
+        **config.bids.model_dump(exclude_defaults=True),
+        **{key: value for key, value in own.items() if key in override_keys},
+    }
     settings = _validated(reader.settings, merged, f"ingest.readers.{reader.name}")
     return settings, _validated(IngestOverride, override, where)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuropipe.errors import IngestError, Issue
+from neuropipe.io.bids.recordings import (
+    SUFFIXES,
+    Candidate,
+    bids_candidates,
+    candidate_issues,
+    is_bids_root,
+)
+from neuropipe.io.bids.tree import bids_name, bids_root
 from neuropipe.io.checks import refuse_pointers
 from neuropipe.io.registry import Reader, ReaderMatch, readers
 
@@ -32,35 +40,55 @@ class ScanResult:
     issues: list[Issue]
 
 
-def _hits(path: Path, known: Iterable[Reader]) -> list[ReaderMatch]:
+def _hits(candidate: Candidate, known: Iterable[Reader]) -> list[ReaderMatch]:
+    """Return what the readers make of a candidate; its name in a BIDS tree settles the modality."""
+    modality = candidate.modality
+    fitting = [reader for reader in known if modality is None or modality in reader.modalities]
     found = []
-    for reader in known:
+    for reader in fitting:
         with suppress(IngestError):  # `_problem` tells what is wrong, if no other recognises it
-            found.append(reader.matches(path))
-    return [hit for hit in found if hit is not None]
+            found.append(reader.matches(candidate.path))
+    hits = [hit for hit in found if hit is not None]
+    return hits if modality is None else [replace(hit, modality=modality) for hit in hits]
 
 
-def _visit(path: Path, known: list[Reader]) -> Iterator[tuple[Path, list[ReaderMatch]]]:
+def _visit(path: Path, known: list[Reader]) -> Iterator[tuple[Candidate, list[ReaderMatch]]]:
     """Yield every file and every folder that is a recording by itself, in sorted order.
 
-    A folder that a reader recognises is not entered.
+    A folder that a reader recognises is not entered; of a BIDS data set only those files are
+    looked at that are recordings by their names.
     """
-    if path.is_dir():
-        hits = _hits(path, known)
-        if hits:
-            yield path, hits
-            return
-        for child in sorted(path.iterdir()):
-            if not child.name.startswith(".") and child.suffix not in SKIPPED_SUFFIXES:
-                yield from _visit(child, known)
+    if not path.is_dir():
+        candidate = Candidate(path, _stated_modality(path))
+        yield candidate, _hits(candidate, known)
         return
-    yield path, _hits(path, known)
+    if is_bids_root(path):
+        for candidate in bids_candidates(path):
+            yield candidate, _hits(candidate, known)
+        return
+    candidate = Candidate(path, _stated_modality(path))
+    hits = _hits(candidate, known)
+    if hits:
+        yield candidate, hits
+        return
+    for child in sorted(path.iterdir()):
+        if not child.name.startswith(".") and child.suffix not in SKIPPED_SUFFIXES:
+            yield from _visit(child, known)
 
 
-def _problem(path: Path, known: list[Reader]) -> Issue | None:
+def _stated_modality(path: Path) -> str | None:
+    """Return the modality that the name of a path inside a BIDS tree states."""
+    name = bids_name(path)
+    if name is None or name.suffix not in SUFFIXES or bids_root(path) is None:
+        return None
+    return SUFFIXES[name.suffix]
+
+
+def _problem(candidate: Candidate, known: list[Reader]) -> Issue | None:
     """Return why a file that looks like data is no recording, or None for any other file."""
+    path, modality = candidate.path, candidate.modality
     extensions = {extension for reader in known for extension in reader.extensions if extension}
-    if path.suffix.lower() not in extensions:
+    if modality is None and path.suffix.lower() not in extensions:
         return None
     try:
         refuse_pointers(path)
@@ -68,6 +96,9 @@ def _problem(path: Path, known: list[Reader]) -> Issue | None:
             reader.matches(path)
     except IngestError as error:
         return Issue(error.code, str(path), error.message, error.hint)
+    if modality is not None:
+        message = f"a recording of {modality} by its name, but no reader recognises it"
+        return Issue("NOT_THIS_FORMAT", str(path), message, "is it damaged, or another format?")
     message = "no reader recognises it"
     return Issue("NOT_THIS_FORMAT", str(path), message, "is it a table beside the data?", "info")
 
@@ -124,14 +155,30 @@ def scan(paths: Iterable[Path | str]) -> ScanResult:
     rows: list[dict[str, str]] = []
     issues: list[Issue] = []
     for start in paths:
-        for path, hits in _visit(Path(start), known):
+        for candidate, hits in _visit(Path(start), known):
             if not hits:
-                problem = _problem(path, known)
+                problem = _problem(candidate, known)
                 issues += [problem] if problem is not None else []
                 continue
-            if len(hits) > 1:
-                issues.append(_several(path, hits))
-            row, found = _row(hits[0], len(hits) > 1)
-            rows.append(row)
-            issues += found
+            found, told = _rows(candidate, hits)
+            rows += found
+            issues += told
     return ScanResult(rows, issues + _clashes(rows))
+
+
+def _rows(
+    candidate: Candidate, hits: list[ReaderMatch]
+) -> tuple[list[dict[str, str]], list[Issue]]:
+    """Return the rows of one file: one, or one per modality that an NWB file holds."""
+    path = candidate.path
+    empty = [issue for hit in hits for issue in hit.issues if issue.code == "EMPTY"]
+    if empty:
+        return [], empty
+    by_modality = {hit.modality: hit for hit in hits}
+    if path.suffix.lower() == ".nwb" and len(by_modality) == len(hits):
+        pairs = [_row(hit, several=False) for hit in hits]
+    else:
+        pairs = [_row(hits[0], len(hits) > 1)]
+    issues = [_several(path, hits)] if len(hits) > len(pairs) else []
+    issues += [issue for _, told in pairs for issue in told]
+    return [row for row, _ in pairs], [*issues, *candidate_issues(candidate)]

@@ -22,6 +22,7 @@ __all__ = [
     "content_sha256",
     "file_sha256",
     "iter_blocks",
+    "read_chunkwise",
     "source_sha256",
 ]
 
@@ -152,7 +153,7 @@ def iter_blocks(
         return
     length = variable.shape[0]
     stored = variable.encoding.get("preferred_chunks", {})
-    chunk = [int(stored.get(dim, size)) for dim, size in variable.sizes.items()]
+    chunk = _stored_chunk(variable)
     row_bytes = max(1, int(np.prod(variable.shape[1:], dtype=np.int64)) * variable.dtype.itemsize)
     step = max(1, max_bytes // row_bytes)
     if stored and step >= chunk[0]:
@@ -160,11 +161,20 @@ def iter_blocks(
     elif stored and chunk[0] * row_bytes <= BUFFER_BYTES:
         step = chunk[0]
     for start in range(0, length, step):
-        yield start, _read(variable, slice(start, min(start + step, length)), chunk)
+        yield start, read_chunkwise(variable, slice(start, min(start + step, length)))
 
 
-def _read(variable: xr.Variable, here: slice, chunk: Sequence[int]) -> np.ndarray:
-    """Return samples, read chunk by chunk where they lie on disk."""
+def _stored_chunk(variable: xr.Variable) -> list[int]:
+    stored = variable.encoding.get("preferred_chunks", {})
+    return [int(stored.get(dim, size)) for dim, size in variable.sizes.items()]
+
+
+def read_chunkwise(variable: xr.Variable, here: slice) -> np.ndarray:
+    """Return samples along the first dim, read chunk by chunk where they lie on disk.
+
+    Chunks that are decoded one by one need memory for one, not for all that lie side by side.
+    """
+    chunk = _stored_chunk(variable)
     if variable.dtype.kind in TEXT_KINDS or list(chunk[1:]) == list(variable.shape[1:]):
         return variable[here].values
     values = np.empty((here.stop - here.start, *variable.shape[1:]), variable.dtype)

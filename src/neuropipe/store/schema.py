@@ -365,6 +365,11 @@ def _check_main(checker: _Checker, ds: xr.Dataset, where: str, modality: Modalit
     checker.rows(ds, where, row)
     checker.text(ds, where)
     checker.observed(ds, where)
+    if where and row == "channel":
+        from neuropipe.store.channels import channel_faults
+
+        for code, name, message in channel_faults(ds):
+            checker.fault(code, f"{where}/{name}", message)
     if modality.clocked:
         checker.time(ds, where)
         checker.masks(ds, where, row)

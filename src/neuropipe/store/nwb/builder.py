@@ -133,10 +133,13 @@ class NwbBuilder:
             return _text(variable)
         dtype = np.dtype(np.uint8) if variable.dtype == bool else np.dtype(variable.dtype)
         if variable.size * dtype.itemsize <= SMALL_BYTES:
-            return self._filtered(np.asarray(variable.values, dtype=dtype), variable.shape)
-        return self._filtered(_Blocks(variable, dtype), variable.shape)
+            return self.filtered(np.asarray(variable.values, dtype=dtype), variable.shape)
+        return self.filtered(_Blocks(variable, dtype), variable.shape)
 
-    def _filtered(self, data: Any, shape: Sequence[int]) -> Any:
+    def filtered(
+        self, data: Any, shape: Sequence[int], chunks: tuple[int, ...] | None = None
+    ) -> Any:
+        """Return data that HDF5 compresses, in chunks of the store unless others are given."""
         if self._compression is None or not all(shape):
             return data
         level = GZIP_LEVEL if self._compression == "gzip" else None
@@ -148,7 +151,7 @@ class NwbBuilder:
                 compression=self._compression,
                 compression_opts=level,
                 shuffle=bool(data.dtype.kind in "iu" or len(shape) == 1),
-                chunks=chunk_shape(shape, data.dtype.itemsize),
+                chunks=chunks or chunk_shape(shape, data.dtype.itemsize),
             )
 
     def time(self, group: str, name: str, time: xr.Variable, path: str) -> dict[str, Any]:

@@ -110,9 +110,19 @@ def _variable(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> xr.Varia
     if tuple(values.shape) != tuple(entry["shape"]):
         raise ValueError(f"{place}: shape {tuple(values.shape)}, expected {entry['shape']}")
     attrs = Manifest({"": {"attrs": entry["attrs"]}}).attrs("")
-    chunks = file[place["path"]].chunks if kind == "path" else None
+    chunks = _chunks(file, entry, kind)
     encoding = {"preferred_chunks": dict(zip(entry["dims"], chunks, strict=True))} if chunks else {}
     return xr.Variable(entry["dims"], values, attrs, encoding)
+
+
+def _chunks(file: h5py.File, entry: Mapping[str, Any], kind: str) -> tuple[int, ...] | None:
+    """Return how the samples lie in the file; parts lie side by side along the rows."""
+    if kind == "path":
+        return file[entry["place"]["path"]].chunks
+    if kind == "parts":
+        chunks = file[entry["place"]["parts"][0]["path"]].chunks
+        return (chunks[0], *entry["shape"][1:]) if chunks else None
+    return None
 
 
 def _from_path(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
@@ -123,6 +133,19 @@ def _from_path(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
     if dataset.size * dtype.itemsize <= LAZY_BYTES:
         return dataset[...].astype(dtype, copy=False)
     return indexing.LazilyIndexedArray(_LazyDataset(path, dataset, dtype))
+
+
+def _from_parts(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
+    """Return an array whose columns lie in several datasets."""
+    dtype = np.dtype(entry["dtype"])
+    parts = [(part["path"], np.array(part["columns"])) for part in entry["place"]["parts"]]
+    for name, columns in parts:
+        if file[name].shape != (entry["shape"][0], len(columns)):
+            raise ValueError(f"{name}: shape {file[name].shape}, expected {len(columns)} columns")
+    array = _LazyParts(path, parts, tuple(entry["shape"]), dtype)
+    if int(np.prod(array.shape)) * dtype.itemsize <= LAZY_BYTES:
+        return array.read((slice(None), slice(None)))
+    return indexing.LazilyIndexedArray(array)
 
 
 def _from_columns(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
@@ -165,6 +188,7 @@ def _from_ragged(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.nd
 
 PLACES: dict[str, Callable[[h5py.File, Path, Mapping[str, Any]], Any]] = {
     "path": _from_path,
+    "parts": _from_parts,
     "columns": _from_columns,
     "value": _from_value,
     "clock": _from_clock,
@@ -188,3 +212,37 @@ class _LazyDataset(BackendArray):
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
         with h5py.File(self._path, "r") as file:
             return np.asarray(file[self._name][key]).astype(self.dtype, copy=False)
+
+
+class _LazyParts(BackendArray):
+    """An array whose columns lie in several datasets; only those asked for are read."""
+
+    def __init__(
+        self,
+        path: Path,
+        parts: list[tuple[str, np.ndarray]],
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+    ) -> None:
+        self._path, self._parts = path, parts
+        self.shape, self.dtype = shape, dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self.read
+        )
+
+    def read(self, key: tuple[Any, ...]) -> np.ndarray:
+        """Return the samples of a slice or a position per dim."""
+        rows, columns = key
+        wanted = np.atleast_1d(np.arange(self.shape[1])[columns])
+        found = np.empty((*np.arange(self.shape[0])[rows].shape, len(wanted)), self.dtype)
+        with h5py.File(self._path, "r") as file:
+            for name, held in self._parts:
+                here = np.flatnonzero(np.isin(wanted, held))
+                if not here.size:
+                    continue
+                local = np.searchsorted(held, wanted[here])
+                low, high = int(local.min()), int(local.max()) + 1
+                found[..., here] = file[name][rows, low:high][..., local - low]
+        return found if isinstance(columns, slice) else found[..., 0]

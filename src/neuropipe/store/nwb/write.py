@@ -47,9 +47,18 @@ def _spikes() -> Callable[[NwbBuilder, xr.Dataset], None]:
     return add_raw
 
 
+def _channels() -> Callable[[NwbBuilder, xr.Dataset], None]:
+    from neuropipe.store.nwb.channels import add_raw
+
+    return add_raw
+
+
 RAW_MAPPERS: dict[str, Callable[[], Callable[[NwbBuilder, xr.Dataset], None]]] = {
     "calcium": _calcium,
     "spikes": _spikes,
+    "eeg": _channels,
+    "meg": _channels,
+    "ieeg": _channels,
 }
 
 

@@ -1,0 +1,1 @@
+"""Readers of channel recordings: EEG, MEG and intracranial EEG."""
