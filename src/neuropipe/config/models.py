@@ -10,6 +10,7 @@ __all__ = [
     "CalciumPreprocess",
     "ConnectomeConfig",
     "ExecutionConfig",
+    "FmriPreprocess",
     "IngestConfig",
     "InputConfig",
     "PreprocessConfig",
@@ -77,6 +78,9 @@ class IngestOverride(StrictModel):
     )
     space: str | None = Field(
         None, description="Space of electrodes to take where a BIDS data set has several."
+    )
+    tr_s: Positive | None = Field(
+        None, description="Repetition time of fMRI, seconds; wins over header and sidecar."
     )
     repair: Literal["sort"] | None = Field(
         None, description="Sort spike times when their order is the sole fault."
@@ -241,6 +245,44 @@ class CalciumPreprocess(StrictModel):
     )
 
 
+class ParcellationConfig(StrictModel):
+    """Means over the regions of an atlas."""
+
+    atlas: str = Field(description="Label image, relative to the study folder.")
+    names: str | None = Field(
+        None,
+        description="Table with columns `index` and `name`, and `hemisphere`, `network` where "
+        "known; null: the .tsv of the atlas' name beside it, else names by number.",
+    )
+    min_coverage: Fraction = Field(
+        0.5, description="Parcels with a smaller share of their volume in the data are NaN."
+    )
+
+
+class FmriPreprocess(StrictModel):
+    """Cleaning of fMRI: all regressions in one model, fitted to the volumes that are kept."""
+
+    confounds: Literal["none", "6p", "24p"] = Field(
+        "24p",
+        description="Motion regressors: none, the 6 parameters, or with derivatives and squares.",
+    )
+    csf_wm: bool = Field(True, description="Regress the mean signals of CSF and white matter.")
+    detrend: bool = Field(True, description="Regress a linear trend.")
+    high_pass_hz: Positive | None = Field(
+        0.008, description="Cut-off of the cosine regressors, Hz; null: none."
+    )
+    fd_threshold_mm: Positive | None = Field(
+        0.5, description="Volumes with a larger framewise displacement are censored; null: none."
+    )
+    standardise: Literal["zscore_sample", "psc", "none"] = Field(
+        "zscore_sample",
+        description="Scale of each row over the kept volumes: z score, percent change, or none.",
+    )
+    parcellation: ParcellationConfig | None = Field(
+        None, description="Mean signals of an atlas' regions; null: rows as ingested."
+    )
+
+
 class PreprocessConfig(StrictModel):
     """Preprocessing, one block per modality."""
 
@@ -249,6 +291,7 @@ class PreprocessConfig(StrictModel):
     calcium: CalciumPreprocess = Field(
         default_factory=CalciumPreprocess, description="Calcium imaging."
     )
+    fmri: FmriPreprocess = Field(default_factory=FmriPreprocess, description="Functional MRI.")
     steps: dict[str, dict[str, Any] | None] = Field(
         default_factory=dict,
         description="Steps of installed packages (entry-point group neuropipe.steps), by name.",

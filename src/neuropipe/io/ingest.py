@@ -186,6 +186,7 @@ def _prepare(
     used: Mapping[str, Any],
 ) -> _Prepared:
     from neuropipe.store.hashing import combine_files
+    from neuropipe.store.schema import MODALITIES
 
     with readable(source):
         schema, events = handle.schema(), handle.events()
@@ -212,6 +213,10 @@ def _prepare(
     attrs["pipeline"] = _pipeline(settings, used)
     sources = source_entries(schema.source_files, source)
     attrs["source_sha256"] = combine_files((Path(s["path"]).name, s["sha256"]) for s in sources)
+    if "source_files" in MODALITIES[recording.modality].raw_attrs:
+        # Images are referred to, never copied; a file that we wrote refers to its own source.
+        found = [{key: entry[key] for key in ("path", "sha256")} for entry in sources]
+        attrs["source_files"] = raw.attrs.get("source_files") or json.dumps(found)
     issues = [portable(issue, source) for issue in issues]
     if settings.strict:
         refuse_warnings(issues, source)

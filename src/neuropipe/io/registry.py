@@ -71,6 +71,11 @@ class Reader:
         ``module:function``; ``probe(path) -> ReaderMatch | None`` reads the header only,
         ``open(path, settings, override) -> RecordingHandle`` no samples. A reader of several
         modalities is also told which: ``open(..., modality=...)``.
+    stated_only : bool
+        The header fits too many files: only where the modality or the reader is stated.
+    explain : str
+        ``module:function``, called with a path that no reader recognises; it may raise an
+        `IngestError` that says why.
     """
 
     name: str
@@ -79,6 +84,8 @@ class Reader:
     settings: type[StrictModel]
     probe: str
     open: str
+    stated_only: bool = False
+    explain: str = ""
 
     def matches(self, path: Path) -> ReaderMatch | None:
         """Return what the reader makes of a path, or None."""
@@ -110,6 +117,13 @@ class Reader:
         told = {"modality": modality} if len(self.modalities) > 1 else {}
         with readable(path):
             return _load(self.open)(path, settings, override, **told)
+
+    def refuse(self, path: Path) -> None:
+        """Raise when the reader knows why it does not recognise a path."""
+        suffix = "" if path.is_dir() else path.suffix.lower()
+        if self.explain and suffix in self.extensions:
+            with readable(path):
+                _load(self.explain)(path)
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -186,7 +200,11 @@ def match(
         raise MissingInput(f"{path}: no such file or folder; check the column `path`")
     if name:
         return _match_named(path, modality, _named(name))
-    fitting = [r for r in readers().values() if modality is None or modality in r.modalities]
+    fitting = [
+        r
+        for r in readers().values()
+        if (not r.stated_only if modality is None else modality in r.modalities)
+    ]
     found: list[tuple[Reader, ReaderMatch]] = []
     faults: list[IngestError] = []
     for reader in fitting:
@@ -215,6 +233,7 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
     hit = reader.recognise(path)
     if hit is None:
         _refuse_damaged(path)
+        reader.refuse(path)
         raise IngestError(
             "NOT_THIS_FORMAT",
             path,
@@ -230,6 +249,8 @@ def _no_reader(
     _refuse_damaged(path)
     if faults:
         return faults[0]
+    for reader in fitting:
+        reader.refuse(path)
     of = f" of {modality}" if modality else ""
     known = "; ".join(f"{r.name}: {' '.join(e or 'folder' for e in r.extensions)}" for r in fitting)
     return IngestError(

@@ -151,7 +151,7 @@ def scan(paths: Iterable[Path | str]) -> ScanResult:
         One row per recording that a reader recognises. Entities come from BIDS-like names and,
         for NWB, from the header; what nobody states stays blank with an issue.
     """
-    known = list(readers().values())
+    known = [reader for reader in readers().values() if not reader.stated_only]
     rows: list[dict[str, str]] = []
     issues: list[Issue] = []
     for start in paths:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuropipe.errors import ConfigError, DataError
 from neuropipe.preprocess import calcium
+from neuropipe.preprocess.fmri import FMRI_STEPS, raw_bold
 from neuropipe.preprocess.normalise import normalise
 from neuropipe.preprocess.resample import resample
 from neuropipe.preprocess.smooth import smooth
@@ -77,7 +78,7 @@ CALCIUM_STEPS: dict[str, Run] = {
     "resample": _resample,
     "normalise": _normalise,
 }
-CHAINS: dict[str, dict[str, Run]] = {"calcium": CALCIUM_STEPS}
+CHAINS: dict[str, dict[str, Run]] = {"calcium": CALCIUM_STEPS, "fmri": FMRI_STEPS}
 
 
 def _installed_run(step: Step, package: str, given: dict[str, Any]) -> Run:
@@ -139,8 +140,12 @@ def _modality(tree: xr.DataTree) -> str:
 
 
 def _start(tree: xr.DataTree, settings: PreprocessConfig, modality: str) -> xr.Dataset:
-    """Return ``/raw``, loaded, with the root attributes, as the first step gets it."""
-    raw = tree.children["raw"].to_dataset(inherit=False).load()
+    """Return ``/raw`` with the root attributes, as the first step gets it.
+
+    It is loaded, but for the samples of fMRI, which the first step reads block by block.
+    """
+    raw = tree.children["raw"].to_dataset(inherit=False)
+    raw = raw_bold(raw) if modality == "fmri" else raw.load()
     least = getattr(getattr(settings, modality, None), "min_samples", 1)
     count = int(raw.sizes["time"])
     ds = raw.copy()
@@ -168,7 +173,7 @@ def _finish(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
 
     precision = np.float64 if dtype == np.float64 else np.float32
     origin = {key: ds.attrs.pop(key) for key in ORIGIN if key in ds.attrs}
-    ds = ds.assign(activity=ds["activity"].astype(precision).assign_attrs(origin))
+    ds = ds.assign(activity=ds["activity"].astype(precision, copy=False).assign_attrs(origin))
     # A float64 value can overflow float32; what is not finite is not valid.
     valid = ds["valid"].values & np.isfinite(ds["activity"].values)
     ds.attrs.pop("all_valid", None)

@@ -115,11 +115,13 @@ def record(
     return ds.assign_attrs(pipeline=text)
 
 
-def recorded_step(name: str) -> Callable[[Callable[..., xr.Dataset]], Callable[..., xr.Dataset]]:
+def recorded_step(
+    name: str, packages: Sequence[str] = ()
+) -> Callable[[Callable[..., xr.Dataset]], Callable[..., xr.Dataset]]:
     """Make a function ``(ds, **parameters) -> ds`` record itself in ``pipeline``.
 
     The parameters are recorded with their defaults, so that a later change of a default cannot
-    change what an old store says.
+    change what an old store says; `packages` are libraries whose versions matter beside the usual.
     """
 
     def decorate(function: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
@@ -130,7 +132,7 @@ def recorded_step(name: str) -> Callable[[Callable[..., xr.Dataset]], Callable[.
             bound = signature.bind(ds, **parameters)
             bound.apply_defaults()
             given = {key: value for key, value in bound.arguments.items() if value is not ds}
-            return record(function(ds, **parameters), name, given)
+            return record(function(ds, **parameters), name, given, packages)
 
         return run
 

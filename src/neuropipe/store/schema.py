@@ -72,7 +72,7 @@ MODALITIES: dict[str, ModalitySchema] = {
         "channel", ("signal",), (*ELECTRODE_ATTRS, "impedance", "reference_scheme", "space")
     ),
     "fmri": ModalitySchema(
-        "voxel", ("bold",), ("affine", "volume_shape", "slice_timing", "space", "resolution")
+        "voxel", ("bold",), ("affine", "volume_shape", "space", "resolution", "source_files")
     ),
 }
 

@@ -15,6 +15,7 @@ __all__ = ["FIGURES", "figures"]
 # Modality -> function of the two stores; a new modality adds its line.
 FIGURES = {
     "calcium": "neuropipe.report.quality.calcium:calcium_figures",
+    "fmri": "neuropipe.report.quality.fmri:fmri_figures",
     "spikes": "neuropipe.report.quality.spikes:spikes_figures",
 }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from pynwb import NWBFile
 
-__all__ = ["NwbBuilder"]
+__all__ = ["NwbBuilder", "describe", "number_attr"]
 
 RESERVED_COLUMNS = {
     "colnames",
@@ -197,6 +197,8 @@ class NwbBuilder:
             data=self.data(variable),
             unit=str(variable.attrs.get("units", "n.a.")) or "n.a.",
             description=describe(variable, name),
+            conversion=number_attr(variable, "scale_factor", 1.0),
+            offset=number_attr(variable, "add_offset", 0.0),
             **self.time(group, clock, ds[clock].variable, here),
         )
         parent(series)
@@ -264,6 +266,12 @@ def _text(variable: xr.Variable) -> Any:
     if any("\0" in value for value in values.flat):
         raise DataError("text with a NUL character cannot be written to NWB; remove the character")
     return values.tolist()
+
+
+def number_attr(variable: xr.Variable, key: str, default: float) -> float:
+    """Return an attribute that is a number, or the default."""
+    value = variable.attrs.get(key)
+    return float(value) if isinstance(value, int | float) else default
 
 
 def describe(variable: xr.Variable, name: str) -> str:

@@ -17,7 +17,7 @@ from pynwb.ophys import (
     RoiResponseSeries,
 )
 
-from neuropipe.store.nwb.builder import describe
+from neuropipe.store.nwb.builder import describe, number_attr
 from neuropipe.store.variables import is_text
 
 if TYPE_CHECKING:
@@ -137,10 +137,6 @@ def _mask_columns(n_rois: int, pixel: np.ndarray) -> list[VectorData]:
     return [index, column]
 
 
-def _number(value: object, default: float) -> float:
-    return float(value) if isinstance(value, int | float) else default
-
-
 def _add_series(
     builder: NwbBuilder,
     ds: xr.Dataset,
@@ -159,8 +155,8 @@ def _add_series(
         rois=rows,
         unit=str(variable.attrs.get("units", "")) or "a.u.",
         description=describe(variable, name),
-        conversion=_number(variable.attrs.get("scale_factor"), 1.0),
-        offset=_number(variable.attrs.get("add_offset"), 0.0),
+        conversion=number_attr(variable, "scale_factor", 1.0),
+        offset=number_attr(variable, "add_offset", 0.0),
         **builder.time(GROUP, "time", ds["time"].variable, path),
     )
     container.add_roi_response_series(series)

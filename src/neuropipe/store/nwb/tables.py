@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from neuropipe.store.nwb.builder import NwbBuilder
 
-__all__ = ["add_behavior", "add_events", "add_observed", "add_row_series", "add_trials"]
+__all__ = [
+    "add_behavior",
+    "add_column_table",
+    "add_events",
+    "add_observed",
+    "add_row_series",
+    "add_trials",
+]
 
 BEHAVIOR = "/processing/behavior/BehavioralTimeSeries"
 
@@ -78,7 +85,9 @@ def add_behavior(builder: NwbBuilder, ds: xr.Dataset) -> None:
         builder.series(container.add_timeseries, "/behavior", name, ds, BEHAVIOR, name)
 
 
-def add_row_series(builder: NwbBuilder, group: str, ds: xr.Dataset, main: str) -> None:
+def add_row_series(
+    builder: NwbBuilder, group: str, ds: xr.Dataset, main: str, module_name: str = ""
+) -> None:
     """Add series without an NWB type of their own: `TimeSeries`, and a table of their rows.
 
     Parameters
@@ -86,15 +95,17 @@ def add_row_series(builder: NwbBuilder, group: str, ds: xr.Dataset, main: str) -
     builder : NwbBuilder
         File in the making.
     group : str
-        Group of the store; the module has its last name.
+        Group of the store.
     ds : xarray.Dataset
         Its content.
     main : str
         Variable ``(time, row)`` that names the mask ``<main>_valid`` and the table
         ``<main>_columns``, which has exactly one row per column of the series.
+    module_name : str
+        Processing module; default: the last name of the group.
     """
-    name = group.rsplit("/", 1)[-1]
-    module, path, row = builder.module(name), f"/processing/{name}", str(ds[main].dims[1])
+    name = module_name or group.rsplit("/", 1)[-1]
+    module, path = builder.module(name), f"/processing/{name}"
     series = [
         str(key)
         for key, variable in ds.data_vars.items()
@@ -103,9 +114,17 @@ def add_row_series(builder: NwbBuilder, group: str, ds: xr.Dataset, main: str) -
     for key in sorted(series, key=lambda key: key != main):
         title = f"{main}_valid" if key == "valid" else key
         builder.series(module.add, group, key, ds, path, title)
-    title = f"{main}_columns"
-    columns = builder.columns(group, ds, _columns_along(ds, row, ()), f"{path}/{title}")
-    module.add(
+    add_column_table(builder, group, ds, main, name)
+
+
+def add_column_table(
+    builder: NwbBuilder, group: str, ds: xr.Dataset, main: str, module_name: str
+) -> None:
+    """Add the table ``<main>_columns``: what the store says of each column of a series."""
+    row, title = str(ds[main].dims[1]), f"{main}_columns"
+    path = f"/processing/{module_name}/{title}"
+    columns = builder.columns(group, ds, _columns_along(ds, row, ()), path)
+    builder.module(module_name).add(
         DynamicTable(
             name=title,
             description=f"One row per column of {main}",

@@ -53,12 +53,19 @@ def _channels() -> Callable[[NwbBuilder, xr.Dataset], None]:
     return add_raw
 
 
+def _fmri() -> Callable[[NwbBuilder, xr.Dataset], None]:
+    from neuropipe.store.nwb.fmri import add_raw
+
+    return add_raw
+
+
 RAW_MAPPERS: dict[str, Callable[[], Callable[[NwbBuilder, xr.Dataset], None]]] = {
     "calcium": _calcium,
     "spikes": _spikes,
     "eeg": _channels,
     "meg": _channels,
     "ieeg": _channels,
+    "fmri": _fmri,
 }
 
 
