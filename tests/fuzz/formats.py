@@ -19,7 +19,9 @@ from damage_tables import TABLE, TEXT
 
 __all__ = ["Case", "Format", "Source", "cases", "formats", "generator", "sample"]
 
-MODULES = ("formats_calcium", "formats_spikes", "formats_connectome")
+MODULES = (
+    "formats_calcium", "formats_spikes", "formats_connectome", "formats_channels", "formats_fmri",
+)  # fmt: skip
 # Kind of a file -> damages beside those of any file.
 KINDS: dict[str, tuple[Damage, ...]] = {
     "hdf5": (*BINARY, *HDF5),

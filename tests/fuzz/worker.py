@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 LIMIT_S = 40.0
 PRELOADED = (
     "h5py", "nwbinspector", "openpyxl", "pandas.io.excel", "pyarrow.parquet", "pymatreader",
-    "pynwb", "scipy.io", "xarray", "zarr", "neuropipe.io.connectome.ingest", "neuropipe.io.ingest",
+    "pynwb", "scipy.io", "xarray", "zarr", "mne", "mne.io", "nibabel", "nilearn.masking", "neuropipe.io.connectome.ingest", "neuropipe.io.ingest",
     "neuropipe.store.nwb", "neuropipe.store.validate", "neuropipe.store.zarr",
 )  # fmt: skip
 MEMORY = 3 << 30

@@ -121,7 +121,10 @@ def _open_series(
         array = NpyArray(path, allow_truncated=truncated_ok)
         if len(array.shape) != 2:
             raise IngestError(
-                "LENGTH_MISMATCH", path, f"shape {array.shape}, (roi, time) expected", ""
+                "LENGTH_MISMATCH",
+                path,
+                f"shape {array.shape}, (roi, time) expected",
+                "is this the array that suite2p wrote?",
             )
         issues += array.issues
         if name == "deconvolved" and array.shape[0] and is_all_zero(array):
