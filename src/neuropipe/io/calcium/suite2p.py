@@ -117,6 +117,9 @@ def _open_series(
     for name, file in SERIES.items():
         path = folder / file
         if not path.is_file():
+            text = f"there is no {file}, so the recording has no series {name!r}"
+            hint = "copy the folder again, if suite2p wrote it"
+            issues.append(Issue("MISSING_SIDECAR", str(path), text, hint, "info"))
             continue
         array = NpyArray(path, allow_truncated=truncated_ok)
         if len(array.shape) != 2:
