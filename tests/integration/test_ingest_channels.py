@@ -9,6 +9,7 @@ from dataclasses import replace
 import mne
 import numpy as np
 import pytest
+import scipy.io
 import xarray as xr
 
 from neuropipe.config.models import IngestConfig
@@ -248,6 +249,20 @@ def test_brainvision_without_its_data_or_markers(tmp_path):
     expect("MISSING_SIDECAR", r"DataFile=a\.eeg", tmp_path / "a.vhdr", tmp_path / "o")
 
 
+def test_headers_must_not_lead_out_of_their_folder(tmp_path):
+    write_brainvision(EEG, tmp_path / "in/a.vhdr")
+    (tmp_path / "in/a.eeg").rename(tmp_path / "a.eeg")
+    header = tmp_path / "in/a.vhdr"
+    header.write_text(header.read_text().replace("DataFile=a.eeg", "DataFile=../a.eeg"))
+    expect("UNSAFE", "leads out", header, tmp_path / "o")
+    write_eeglab(EEG, tmp_path / "in/b.set")
+    content = scipy.io.loadmat(tmp_path / "in/b.set", simplify_cells=True)
+    content["EEG"]["data"] = "../b.fdt"
+    scipy.io.savemat(tmp_path / "in/b.set", {"EEG": content["EEG"]}, appendmat=False)
+    (tmp_path / "in/b.fdt").rename(tmp_path / "b.fdt")
+    expect("UNSAFE", "out of the folder", tmp_path / "in/b.set", tmp_path / "o")
+
+
 def test_a_damaged_marker_is_named(tmp_path):
     write_brainvision(EEG, tmp_path / "a.vhdr")
     markers = tmp_path / "a.vmrk"
@@ -482,7 +497,8 @@ def test_channels_without_a_unit_are_told(tmp_path):
 def test_intracranial_recordings_need_channel_types(tmp_path):
     write_edf(EEG, tmp_path / "a.edf")
     write_brainvision(EEG, tmp_path / "a.vhdr")
-    for name in ("a.edf", "a.vhdr"):
+    write_eeglab(EEG, tmp_path / "a.set")
+    for name in ("a.edf", "a.vhdr", "a.set"):
         expect("MISSING_SIDECAR", "channel types", tmp_path / name, tmp_path / "o", modality="ieeg")
 
 
@@ -549,6 +565,19 @@ def test_truncated_fif_is_refused(tmp_path, share):
     raw = path.read_bytes()
     path.write_bytes(raw[: int(share * len(raw))])
     expect("TRUNCATED", r"a_meg\.fif", path, tmp_path / "o", modality="meg")
+
+
+def test_split_fif_files_are_one_recording(tmp_path):
+    long = simulate_channels(40, 60, rate_hz=500, bad=())
+    write_fif(long, tmp_path / "whole_eeg.fif")
+    raw = mne.io.read_raw_fif(tmp_path / "whole_eeg.fif", verbose="error")
+    raw.save(tmp_path / "a_eeg.fif", split_size="3MB", buffer_size_sec=1.0, verbose="error")
+    assert (tmp_path / "a_eeg-1.fif").exists()
+    report, tree = ingest(tmp_path / "a_eeg.fif", tmp_path / "o")
+    assert_equals_mne(tree, raw)
+    assert len(report["source"]) == len(list(tmp_path.glob("a_eeg*.fif")))
+    (tmp_path / "a_eeg-1.fif").rename(tmp_path / "b.fif")
+    expect("NOT_THIS_FORMAT", "does not exist", tmp_path / "a_eeg.fif", tmp_path / "p")
 
 
 def test_a_fif_file_without_recording_is_refused(tmp_path):
@@ -624,14 +653,25 @@ def test_truncated_eeglab_is_refused_or_kept_and_flagged(tmp_path):
     expect("MISSING_SIDECAR", "fdt", tmp_path / "a.set", tmp_path / "o")
 
 
-def test_damaged_eeglab_files_keep_the_words_of_mne(tmp_path):
+def test_eeglab_files_that_end_early_or_are_damaged(tmp_path):
     write_eeglab(EEG, tmp_path / "a.set", separate=False)
     raw = (tmp_path / "a.set").read_bytes()
-    (tmp_path / "a.set").write_bytes(raw[: len(raw) // 2])
-    with pytest.raises(IngestError, match="mne cannot read it") as caught:
-        ingest(tmp_path / "a.set", tmp_path / "o")
-    assert caught.value.code in ("TRUNCATED", "NOT_THIS_FORMAT")
-    assert not list((tmp_path / "o").glob("*"))
+    for size in (60, 128, 1000, len(raw) // 2, len(raw) - 1):
+        (tmp_path / "a.set").write_bytes(raw[:size])
+        expect("TRUNCATED", "its elements need", tmp_path / "a.set", tmp_path / "o")
+    (tmp_path / "a.set").write_bytes(raw[:128] + b"\x63" + raw[129:])
+    expect("NOT_THIS_FORMAT", "kind 99", tmp_path / "a.set", tmp_path / "o")
+
+
+def test_a_matlab_file_that_is_no_data_set_keeps_the_words_of_mne(tmp_path):
+    savemat = scipy.io.savemat
+    savemat(tmp_path / "a.set", {"x": np.zeros(3)}, appendmat=False)
+    expect("NOT_THIS_FORMAT", "mne cannot read it", tmp_path / "a.set", tmp_path / "o")
+    write_eeglab(EEG, tmp_path / "b.set")
+    content = scipy.io.loadmat(tmp_path / "b.set", simplify_cells=True)
+    content["EEG"]["trials"] = 2
+    savemat(tmp_path / "b.set", {"EEG": content["EEG"]}, appendmat=False)
+    expect("NOT_THIS_FORMAT", "number of trials is 2", tmp_path / "b.set", tmp_path / "o")
 
 
 # All formats
@@ -687,3 +727,39 @@ def test_blocks_of_any_size_hold_the_same_samples(tmp_path, max_bytes):
         blocks = [block.values for block in handle.blocks(max_bytes)]
         np.testing.assert_array_equal(np.concatenate(blocks), expected)
         assert max(block.nbytes for block in blocks) <= max(max_bytes, 32)
+
+
+@pytest.mark.parametrize("name", ["a.edf", "a.bdf", "a.vhdr", "a.vmrk", "a_meg.fif"])
+def test_damaged_bytes_never_end_in_a_traceback(tmp_path, name):
+    """Bytes of headers are replaced, put in or cut off: a result or a named fault follows."""
+    from neuropipe.config.models import IngestOverride
+    from neuropipe.errors import NeuropipeError
+
+    short = simulate_channels(4, 4)
+    write_edf(short, tmp_path / "a.edf")
+    write_edf(short, tmp_path / "a.bdf", bdf=True, trigger=True)
+    write_brainvision(short, tmp_path / "a.vhdr")
+    write_fif(simulate_channels(3, 4, kind="meg", bad=()), tmp_path / "a_meg.fif")
+    opened = tmp_path / name.replace("vmrk", "vhdr")
+    whole, faults = (tmp_path / name).read_bytes(), 0
+    rng = np.random.default_rng(len(name))
+    for turn in range(12):
+        raw, top = bytearray(whole), min(2000, len(whole))
+        if turn % 3 == 0:
+            for at in rng.integers(0, top, 3):
+                raw[at] = int(rng.integers(256))
+        elif turn % 3 == 1:
+            at = int(rng.integers(top))
+            raw[at : at + 5] = bytes(rng.integers(32, 127, 20, dtype=np.uint8))
+        else:
+            del raw[int(rng.integers(top)) :]
+        (tmp_path / name).write_bytes(raw)
+        try:
+            reader, _ = match(opened)
+            handle = reader.open_recording(opened, reader.settings(), IngestOverride(), "meg")
+            handle.events()
+            assert all(block.values.size for block in handle.blocks(1 << 20))
+        except NeuropipeError as fault:
+            faults += 1
+            assert str(opened.parent) in str(fault)
+    assert faults > 0

@@ -247,11 +247,13 @@ class _RawWriter:
         self._digests = write_dataset(self._group, small)
         writers = {name: self._series_writer(spec) for name, spec in self._specs.items()}
         mask, mask_writer = self._open_mask(next(iter(writers.values())).chunks)
-        first = next(iter(self._specs))
+        # Integers cannot be NaN: only a mask that the reader gives says anything of them.
+        may_miss = np.dtype(next(iter(self._specs.values())).dtype).kind == "f"
+        masked = next(iter(self._specs)) if may_miss or "valid" in self._raw else ""
         for block in blocks:
             values = self._checked(block, writers)
             writers[block.name].add(values)
-            if mask is not None and mask_writer is not None and block.name == first:
+            if mask is not None and mask_writer is not None and block.name == masked:
                 mask_writer.add(mask.of(block.start, values))
         for name, writer in writers.items():
             self._finish(name, writer)

@@ -13,6 +13,7 @@ from neuropipe.io.channels.units import USUAL_SD, is_data, probable_unit, si_uni
 __all__ = ["Amplitudes"]
 
 SHOWN = 8
+PART = 2048
 
 
 class Amplitudes:
@@ -39,24 +40,30 @@ class Amplitudes:
 
     def add(self, values: np.ndarray) -> None:
         """Take the next samples, ``(n, n_channels)``; what is not finite does not count."""
-        if not len(self._picks):
+        if not len(self._picks) or not len(values):
             return
-        all_picked = len(self._picks) == values.shape[1]
-        here = np.asarray(values if all_picked else values[:, self._picks], dtype=np.float64)
-        if values.dtype.kind == "f":
-            finite = np.isfinite(here)
-            self._count += finite.sum(axis=0)
-            here = np.where(finite, here, np.nan if self._shift is None else self._shift)
-        else:
-            self._count += len(here)
-        # Around a value of its own size: squares of a large offset would hide what varies.
+        here = values if len(self._picks) == values.shape[1] else values[:, self._picks]
         if self._shift is None:
-            first = here[0].copy()
+            # Around a value of its own size: squares of a large offset would hide what varies.
+            first = here[0].astype(np.float64)
             self._shift = np.where(np.isfinite(first), first, 0.0)
-            here = np.where(np.isfinite(here), here, self._shift)
-        centred = here - self._shift
-        self._sum += centred.sum(axis=0)
-        self._square += np.einsum("tc,tc->c", centred, centred)
+        # Parts that stay in the cache of the processor: several times as fast as whole blocks.
+        centred = np.empty((min(PART, len(here)), here.shape[1]))
+        ones = np.ones(len(centred))
+        for start in range(0, len(here), PART):
+            part = here[start : start + PART]
+            room, one = centred[: len(part)], ones[: len(part)]
+            np.subtract(part, self._shift, out=room)
+            self._count += len(part)
+            if part.dtype.kind == "f" and not np.isfinite(room).all():
+                missing = ~np.isfinite(room)
+                self._count -= missing.sum(axis=0)
+                room[missing] = 0.0
+            # Numbers without sense may overflow; they are not usual then.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._sum += one @ room
+                np.multiply(room, room, out=room)
+                self._square += one @ room
 
     def _sd(self) -> np.ndarray:
         """Return the SD per picked channel in SI; NaN without finite samples."""

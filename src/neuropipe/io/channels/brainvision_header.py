@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from neuropipe.errors import IngestError
+from neuropipe.io.channels.probing import leads_out
 from neuropipe.io.checks import refuse_pointers
 
 __all__ = ["BrainVisionHeader", "Marker", "read_brainvision_header", "read_markers"]
@@ -173,6 +174,9 @@ def _channels(
 
 def _data_file(path: Path, common: dict[str, str]) -> Path:
     named = common.get("datafile", "").replace("$b", path.stem).strip()
+    if leads_out(named):
+        text = f"DataFile={named} leads out of the folder of the header"
+        raise IngestError("UNSAFE", path, text, "lay the files side by side and correct the header")
     data = path.parent / named
     if not named or not data.is_file():
         raise IngestError(
@@ -187,7 +191,8 @@ def _data_file(path: Path, common: dict[str, str]) -> Path:
 
 def _marker_file(path: Path, common: dict[str, str]) -> Path | None:
     named = common.get("markerfile", "").replace("$b", path.stem).strip()
-    usual = (path.parent / named if named else None, path.with_suffix(".vmrk"))
+    stated = path.parent / named if named and not leads_out(named) else None
+    usual = (stated, path.with_suffix(".vmrk"))
     return next((file for file in usual if file is not None and file.is_file()), None)
 
 

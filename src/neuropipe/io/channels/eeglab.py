@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["READER", "EeglabSettings", "open_recording", "open_source", "probe"]
 
 MATLAB = b"MATLAB 5.0"
+# After the header come elements: a matrix (14), or a compressed one (15).
+MATLAB_HEADER, MATLAB_ELEMENTS = 128, (14, 15)
 BOUNDARY = "boundary"
 
 
@@ -70,10 +73,15 @@ def open_source(path: Path, settings: EeglabSettings, override: IngestOverride) 
         raise IngestError("NOT_THIS_FORMAT", path, text, "correct the column `reader`")
     if has_magic(path, HDF5_MAGIC):
         open_hdf5(path).close()
+    else:
+        _check_elements(path)
     raw, issues = call_mne(
         _read, path, read=mne.io.read_raw_eeglab, montage_units=settings.montage_units
     )
     data = Path(raw.filenames[0])
+    if data.parent.absolute() != path.parent.absolute():
+        text = f"its samples are said to lie in {data}, out of the folder of the data set"
+        raise IngestError("UNSAFE", path, text, "lay both files side by side")
     n_times, found = _length(data, path, raw, override.allow_truncated)
     issues += found
     rate = float(raw.info["sfreq"])
@@ -83,7 +91,7 @@ def open_source(path: Path, settings: EeglabSettings, override: IngestOverride) 
     # Latencies are whole samples that went through seconds.
     whole = np.rint(positions)
     positions = np.where(np.abs(positions - whole) < 1e-6, whole, positions)
-    return mne_source(
+    source = mne_source(
         raw,
         path,
         segments=[(0, n_times)],
@@ -98,6 +106,9 @@ def open_source(path: Path, settings: EeglabSettings, override: IngestOverride) 
         source_files=sorted({path, data}),
         breaks=breaks,
     )
+    # A data set without types comes in as EEG, which says nothing of electrodes in the brain.
+    stated = not {"seeg", "ecog", "dbs"}.isdisjoint(source.channels.ch_type)
+    return replace(source, types_stated=stated)
 
 
 def _read(path: Path, *, read: Any, montage_units: str) -> Any:
@@ -107,6 +118,29 @@ def _read(path: Path, *, read: Any, montage_units: str) -> Any:
         text = f"its samples are in a .fdt file that is not there: {error}"
         hint = "copy the .fdt file beside it, under the same name"
         raise IngestError("MISSING_SIDECAR", path, text, hint) from error
+
+
+def _check_elements(path: Path) -> None:
+    """Check that the elements of a MATLAB 5 file fill it: SciPy does not survive one that ends.
+
+    Raises
+    ------
+    IngestError
+        ``TRUNCATED`` or ``NOT_THIS_FORMAT``.
+    """
+    size, at = path.stat().st_size, MATLAB_HEADER
+    with path.open("rb") as stream:
+        order = ">u4" if head(path, MATLAB_HEADER)[126:128] == b"MI" else "<u4"
+        while at < size:
+            stream.seek(at)
+            tag = np.frombuffer(stream.read(8).ljust(8, b"\x00"), dtype=order)
+            if int(tag[0]) not in MATLAB_ELEMENTS:
+                text = f"byte {at} begins an element of kind {int(tag[0])}, unknown to MATLAB 5"
+                raise IngestError("NOT_THIS_FORMAT", path, text, "copy the file again")
+            at += 8 + int(tag[1])
+    if at != size or size <= MATLAB_HEADER:
+        text = f"the file has {size} bytes, its elements need {max(at, MATLAB_HEADER + 8)}"
+        raise IngestError("TRUNCATED", path, text, "copy the file again")
 
 
 def _length(data: Path, path: Path, raw: Any, allow_truncated: bool) -> tuple[int, list[Issue]]:

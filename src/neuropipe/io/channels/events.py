@@ -20,6 +20,7 @@ __all__ = ["code_of", "event_table", "step_events", "times_of"]
 
 NUMBER = re.compile(r"(\d+)\s*$")
 BLOCK_BYTES = 8 << 20
+LARGEST = 2**53
 
 
 def code_of(text: str) -> int:
@@ -123,7 +124,8 @@ def step_events(
         values = samples.read(start, min(start + step, total), picks)
         if samples.scale is not None and samples.offset is not None:
             values = values * samples.scale[picks] + samples.offset[picks]
-        whole = np.rint(np.nan_to_num(values)).astype(np.int64)
+        # A damaged trigger may hold anything; codes are small numbers.
+        whole = np.rint(np.clip(np.nan_to_num(values), -LARGEST, LARGEST)).astype(np.int64)
         whole = whole & mask if mask is not None else whole
         before = np.concatenate([whole[:1] if last is None else last[None], whole[:-1]])
         last = whole[-1].copy()

@@ -78,6 +78,9 @@ def open_source(path: Path, settings: FifSettings, override: IngestOverride) -> 
         allow_maxshield="yes" if settings.allow_maxshield else False,
         verbose="warning",
     )
+    files = [Path(name) for name in raw.filenames]
+    for part in files[1:]:
+        issues += _check_end(part, override.allow_truncated)
     rate = float(raw.info["sfreq"])
     kept = _kept(raw)
     lengths = [end - first for first, end in kept]
@@ -96,7 +99,7 @@ def open_source(path: Path, settings: FifSettings, override: IngestOverride) -> 
         annotations=_annotations(path, raw),
         stim_channel=settings.stim_channel,
         t0_source=raw.first_samp / rate,
-        source_files=[Path(name) for name in raw.filenames],
+        source_files=files,
     )
 
 
@@ -148,7 +151,7 @@ def _annotations(path: Path, raw: mne.io.BaseRaw) -> tuple[np.ndarray, np.ndarra
 
 def _check_end(path: Path, allow_truncated: bool) -> list[Issue]:
     """Check that the chain of tags reaches its end; mne takes what there is in silence."""
-    size, at = path.stat().st_size, 0
+    size, at, here = path.stat().st_size, 0, 0
     with path.open("rb") as stream:
         while True:
             stream.seek(at)
@@ -162,9 +165,11 @@ def _check_end(path: Path, allow_truncated: bool) -> list[Issue]:
             if following == -1:
                 return []
             at = end if following == 0 else following
-            if at == size:
-                # Every tag is whole, but the last does not say that it is the last.
+            # At the end every tag is whole, but the last does not say that it is the last; back
+            # it never goes.
+            if not here < at < size:
                 break
+            here = at
     text = f"the chain of tags breaks off at byte {at} of {size}"
     if not allow_truncated:
         hint = "copy the file again, or keep the readable part with `allow_truncated: true`"
