@@ -122,7 +122,7 @@ def test_eeg_takes_its_types_and_positions(eeg_set, tmp_path):
         1e-3 * np.array(list(recording.position_mm.values())),
         rtol=1e-4,  # the table rounds to six digits
     )
-    assert list(raw["reference"].values) == ["mastoid"] * 6 + [""]
+    assert list(raw["reference"].values) == ["mastoid"] * 6 + ["REF"]
 
 
 def drop(suffix):

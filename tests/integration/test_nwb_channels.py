@@ -82,6 +82,7 @@ class Recording:
             "y": ("channel", np.full(n, np.nan), {"units": "m"}),
             "z": ("channel", self.rng.normal(size=n), {"units": "m"}),
             "low_cutoff": ("channel", np.full(n, 0.1)),
+            "high_cutoff": ("channel", np.full(n, np.nan)),
             "x_note": text(["schön"] * n),
         }
         if np.dtype(self.dtype).kind == "i":
@@ -136,7 +137,9 @@ CASES = {
     "meg of int32": Recording("meg", MEG, dtype="int32"),
     "ieeg": Recording("ieeg", ("seeg", "seeg", "ecog", "seeg", "ecg"), clock="irregular"),
     "ieeg, a scale each": Recording("ieeg", ("ecog",) * 7, scales="each"),
-    "types nobody knows": Recording(kinds=("signal", "a/b", "signal_valid", "", "eeg")),
+    "types nobody knows": Recording(
+        kinds=("signal", "a/b", "signal_valid", "signal_columns", "eeg")
+    ),
 }
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from neuropipe.simulate.channel_files import SimulatedChannels, write_brainvision
+
 __all__ = [
     "BidsRecording",
     "simulate_eeg",
@@ -233,24 +235,19 @@ def _table(
 
 
 def _brainvision(path: Path, recording: BidsRecording) -> None:
-    """Write header, markers and samples of 0.1 µV as int16; the markers say nothing of events."""
-    data, markers = path.with_suffix(".eeg").name, path.with_suffix(".vmrk").name
-    channels = [f"Ch{k}={name},,0.1,µV" for k, name in enumerate(recording.names, start=1)]
-    head = "Brain Vision Data Exchange {} File Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n"
-    lines = [
-        f"DataFile={data}\nMarkerFile={markers}\nDataFormat=BINARY",
-        "DataOrientation=MULTIPLEXED",
-        f"NumberOfChannels={len(recording.names)}",
-        f"SamplingInterval={1e6 / recording.rate_hz!r}",
-        "\n[Binary Infos]\nBinaryFormat=INT_16\n\n[Channel Infos]",
-        *channels,
-    ]
-    path.write_text(head.format("Header") + "\n".join(lines) + "\n", encoding="utf-8")
-    marker = "\n[Marker Infos]\nMk1=New Segment,,1,1,0,20240102030405000000\n"
-    text = head.format("Marker").replace("Header", "Marker") + f"DataFile={data}\n" + marker
-    path.with_suffix(".vmrk").write_text(text, encoding="utf-8")
-    samples = np.round(recording.microvolts * 10.0).astype("<i2")
-    path.with_suffix(".eeg").write_bytes(samples.tobytes())
+    """Write steps of 0.1 µV as int16; the markers say nothing of events."""
+    channels = SimulatedChannels(
+        values=1e-6 * recording.microvolts,
+        rate_hz=recording.rate_hz,
+        names=recording.names,
+        types=recording.types,
+        units=("V",) * len(recording.names),
+        bad=recording.bad,
+        events=(),
+        line_hz=50.0,
+        positions=np.full((len(recording.names), 3), np.nan),
+    )
+    write_brainvision(channels, path)
 
 
 def write_seeg_dataset(root: Path | str, *, seed: int = 0) -> dict[str, BidsRecording]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.bids.tables import Table, free_column, free_name
+from neuropipe.io.channels.grid import n_times, times_at
 from neuropipe.io.channels.source import ChannelSource, restate_units
 from neuropipe.io.channels.units import si_unit
 
@@ -45,8 +46,12 @@ SHOWN = 5
 RATE_TOLERANCE = 1e-3
 
 
-def apply_channels(source: ChannelSource, table: Table) -> tuple[ChannelSource, list[str]]:
-    """Return the source as channels.tsv describes it, and the column `group`, "" for none.
+def apply_channels(
+    source: ChannelSource, table: Table
+) -> tuple[ChannelSource, dict[str, list[str]]]:
+    """Return the source as channels.tsv describes it, and its columns `group` and `reference`.
+
+    These two are "" where the table states nothing: others may know.
 
     Parameters
     ----------
@@ -68,8 +73,6 @@ def apply_channels(source: ChannelSource, table: Table) -> tuple[ChannelSource, 
     source, issues = _with_bad(source, [table.texts("status")[row] for row in rows], table)
     found.append(issues)
     channels = source.channels
-    references = [table.texts("reference")[row] for row in rows]
-    kept = zip(references, channels.reference, strict=True)
     columns = {
         free_name(name): free_column(table, name)[rows]
         for name in table.columns
@@ -79,15 +82,16 @@ def apply_channels(source: ChannelSource, table: Table) -> tuple[ChannelSource, 
     high = _first(table.numbers("high_cutoff")[rows], channels.high_cutoff)
     channels = replace(
         channels,
-        reference=tuple(stated or header for stated, header in kept),
         low_cutoff=low,
         high_cutoff=high,
         columns={**channels.columns, **columns},
     )
     found += [_cutoff_issues(low, high, table), _rate_issues(source, table, rows)]
     issues = [issue for part in found for issue in part]
-    groups = [table.texts("group")[row] for row in rows]
-    return replace(source, channels=channels, issues=[*source.issues, *issues]), groups
+    open_columns = {
+        name: [table.texts(name)[row] for row in rows] for name in ("group", "reference")
+    }
+    return replace(source, channels=channels, issues=[*source.issues, *issues]), open_columns
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -162,7 +166,8 @@ def _with_units(
         if new is None or (old is not None and new == old):
             continue
         same_kind = old is not None and new[0] == old[0]
-        names_quantity = same_kind and (new[1] == 1.0 or not source.units_stated)
+        is_fixed = old is not None and not source.units_stated
+        names_quantity = is_fixed or (same_kind and new[1] == 1.0)
         if not names_quantity:
             restated[name] = word
         if old is not None:
@@ -209,10 +214,11 @@ def _cutoff_issues(low: np.ndarray, high: np.ndarray, table: Table) -> list[Issu
 def _rate_issues(source: ChannelSource, table: Table, rows: list[int]) -> list[Issue]:
     rates = np.unique(table.numbers("sampling_frequency")[rows])
     rates = rates[np.isfinite(rates)]
-    if not rates.size or len(source.time) < 2:
+    steps = n_times(source.time) - 1
+    if not rates.size or steps < 1:
         return []
-    steps = len(source.time) - 1
-    found = steps / float(source.time[-1] - source.time[0])
+    first, last = times_at(source.time, np.array([0, steps]))
+    found = steps / float(last - first)
     wrong = rates[np.abs(rates - found) > RATE_TOLERANCE * found]
     if not wrong.size:
         return []

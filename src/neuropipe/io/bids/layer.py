@@ -18,6 +18,7 @@ from neuropipe.io.bids.events import read_events
 from neuropipe.io.bids.people import people_of
 from neuropipe.io.bids.tables import inherited_json, read_table
 from neuropipe.io.bids.tree import bids_root, sidecar
+from neuropipe.io.channels.grid import times_at
 from neuropipe.io.channels.source import ChannelSource
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ def apply(source: ChannelSource, modality: str, override: IngestOverride) -> Cha
         ``UNSAFE``, ``NOT_THIS_FORMAT``, ``NOT_A_NUMBER`` or ``BAD_TIME``.
     """
     root = bids_root(source.path) if override.sidecars else None
-    groups, electrodes = [""] * len(source.channels), None
+    stated, electrodes = _nothing(source), None
     if root is not None:
-        source, groups = _with_channels(source)
-        source = _with_json(source, modality)
+        source, stated = _with_channels(source)
+        source = _with_json(source, modality, stated["reference"])
         source, electrodes = _with_electrodes(source, modality, override.space)
         source = _with_events(source)
         source = _with_people(source)
     if modality == "ieeg":
-        source = _with_contacts(source, groups, electrodes)
+        source = _with_contacts(source, stated["group"], electrodes)
     return source if root is None else _portable(source, root)
 
 
@@ -69,38 +70,40 @@ def _add(source: ChannelSource, files: Sequence[Path], issues: Sequence[Issue]) 
     return replace(source, source_files=known, issues=[*source.issues, *issues])
 
 
-def _with_channels(source: ChannelSource) -> tuple[ChannelSource, list[str]]:
+def _nothing(source: ChannelSource) -> dict[str, list[str]]:
+    return {name: [""] * len(source.channels) for name in ("group", "reference")}
+
+
+def _with_channels(source: ChannelSource) -> tuple[ChannelSource, dict[str, list[str]]]:
     path = sidecar(source.path, "channels", ".tsv")
     if path is None:
         text = "no channels.tsv beside it: types, units and bad channels are those of the header"
         issue = Issue("MISSING_SIDECAR", str(source.path), text)
-        return _add(source, [], [issue]), [""] * len(source.channels)
-    source, groups = apply_channels(source, read_table(path, ("name", "type")))
+        return _add(source, [], [issue]), _nothing(source)
+    source, stated = apply_channels(source, read_table(path, ("name", "type")))
     if source.types_stated:
         issues = [issue for issue in source.issues if issue.code != INFERRED_TYPES]
         source = replace(source, issues=issues)
-    return _add(source, [path], []), groups
+    return _add(source, [path], []), stated
 
 
-def _with_json(source: ChannelSource, modality: str) -> ChannelSource:
+def _with_json(source: ChannelSource, modality: str, references: Sequence[str]) -> ChannelSource:
+    """Apply the JSON of the modality; a reference of channels.tsv comes before its own."""
     stated, files = inherited_json(source.path, modality)
     attrs: dict[str, Any] = {}
     line = stated.get("PowerLineFrequency")
     if isinstance(line, int | float) and line > 0:
         attrs["line_freq"] = float(line)
     reference = next((str(stated[key]) for key in REFERENCES if key in stated), "")
-    channels = source.channels
-    if reference:
-        if modality == "ieeg":
-            attrs["reference_scheme"] = reference
-        kinds = ("eeg", *CONTACT_TYPES)
-        filled = [
-            text or (reference if kind in kinds else "")
-            for text, kind in zip(channels.reference, channels.ch_type, strict=True)
-        ]
-        channels = replace(channels, reference=tuple(filled))
+    if reference and modality == "ieeg":
+        attrs["reference_scheme"] = reference
+    kinds, channels = ("eeg", *CONTACT_TYPES), source.channels
+    of_each = zip(references, channels.reference, channels.ch_type, strict=True)
+    filled = [row or (reference if kind in kinds else "") or old for row, old, kind in of_each]
+    channels = replace(channels, reference=tuple(filled))
     issues = _changed(source.attrs, attrs, files[-1] if files else source.path)
-    return _add(replace(source, channels=channels, attrs={**source.attrs, **attrs}), files, issues)
+    source = replace(source, channels=channels, attrs={**source.attrs, **attrs})
+    return _add(source, files, issues)
 
 
 def _changed(header: Mapping[str, Any], stated: Mapping[str, Any], path: Path) -> list[Issue]:
@@ -151,7 +154,8 @@ def _with_events(source: ChannelSource) -> ChannelSource:
         text = f"{events.sizes['event']} events, {n_header} in the header"
         issues = [*issues, Issue("OVERRIDDEN", str(path), text, HINT, "info")]
     # The table counts from the first sample, whatever time a format gives to that.
-    events = events.assign(onset=events["onset"] + float(source.time[0]))
+    first = float(times_at(source.time, np.array([0]))[0])
+    events = events.assign(onset=events["onset"] + first)
     return _add(replace(source, events=events), [path], issues)
 
 

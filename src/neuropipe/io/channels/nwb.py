@@ -11,6 +11,7 @@ from pydantic import Field
 from neuropipe.config.models import StrictModel
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import behavior_dataset, object_array
+from neuropipe.io.channels.grid import Times, n_times
 from neuropipe.io.channels.names import unique_names
 from neuropipe.io.channels.nwb_samples import NwbSamples
 from neuropipe.io.channels.opening import open_channels
@@ -22,6 +23,7 @@ from neuropipe.io.entities import entities_of
 from neuropipe.io.nwb_file import OWN_MARK, check_nwb_header, header_entities, read_nwb
 from neuropipe.io.nwb_tables import behavior_of, events_of, file_attributes, times_of, trials_of
 from neuropipe.io.registry import Reader, ReaderMatch
+from neuropipe.store.clock import RegularClock
 
 if TYPE_CHECKING:
     from neuropipe.config.models import IngestOverride
@@ -161,9 +163,9 @@ def _source(
 ) -> ChannelSource:
     series = _chosen(nwb, path, override.series)
     samples = _samples(series, path)
-    time, _ = times_of(series, override.rate_hz, path)
-    if len(time) != samples.shape[0]:
-        text = f"{samples.shape[0]} samples, {len(time)} timestamps"
+    time = _times(series, override.rate_hz, samples.shape[0], path)
+    if n_times(time) != samples.shape[0]:
+        text = f"{samples.shape[0]} samples, {n_times(time)} timestamps"
         raise IngestError("LENGTH_MISMATCH", f"{path}: {series.name}", text, "correct the file")
     table, issues = _table(series, samples.shape[1], path, settings.ch_type)
     attrs, found = file_attributes(nwb, path)
@@ -182,6 +184,14 @@ def _source(
         trials=trials_of(nwb, path),
         behavior=behavior_dataset(*behavior_of(nwb, path)),
     )
+
+
+def _times(series: Any, rate_hz: float | None, count: int, path: Path) -> Times:
+    """Return the clock of the file: start and rate where it states them."""
+    rate = series.rate or rate_hz
+    if series.timestamps is None and rate:
+        return RegularClock(float(series.starting_time or 0.0), float(rate), count)
+    return times_of(series, rate_hz, path)[0]
 
 
 def _samples(series: Any, path: Path) -> NwbSamples:

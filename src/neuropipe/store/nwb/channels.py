@@ -87,11 +87,17 @@ class _Rows:
         return self._held
 
 
+def _as_slice(columns: np.ndarray) -> slice | np.ndarray:
+    """Return neighbouring columns as a slice, which copies nothing."""
+    first, last = int(columns[0]), int(columns[-1])
+    return slice(first, last + 1) if last - first + 1 == len(columns) else columns
+
+
 class _PartBlocks(AbstractDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
     """Hand the channels of one series to hdmf, one stretch of time after the other."""
 
     def __init__(self, rows: _Rows, columns: np.ndarray) -> None:
-        self._rows, self._columns = rows, columns
+        self._rows, self._columns = rows, _as_slice(columns)
         self._shape = (rows.variable.shape[0], len(columns))
         self._starts = iter(range(0, self._shape[0], rows.step))
 
@@ -101,8 +107,7 @@ class _PartBlocks(AbstractDataChunkIterator):  # type: ignore[misc]  # hdmf has 
     def __next__(self) -> DataChunk:
         start = next(self._starts)
         values = self._rows.at(start)
-        if len(self._columns) < values.shape[1]:
-            values = values[:, self._columns]
+        values = values[:, self._columns]
         return DataChunk(data=values, selection=np.s_[start : start + len(values), :])
 
     def recommended_chunk_shape(self) -> tuple[int, ...]:
