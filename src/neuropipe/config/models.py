@@ -67,6 +67,9 @@ class IngestOverride(StrictModel):
         None, description="Which series to read when a file holds several of one kind."
     )
     rate_hz: Positive | None = Field(None, description="Sampling rate the source does not state.")
+    tr_s: Positive | None = Field(
+        None, description="Repetition time of fMRI, seconds; wins over header and sidecar."
+    )
     units: str | None = Field(
         None, description="Unit of the stored numbers where the source is wrong, such as uV."
     )
@@ -78,9 +81,6 @@ class IngestOverride(StrictModel):
     )
     space: str | None = Field(
         None, description="Space of electrodes to take where a BIDS data set has several."
-    )
-    tr_s: Positive | None = Field(
-        None, description="Repetition time of fMRI, seconds; wins over header and sidecar."
     )
     repair: Literal["sort"] | None = Field(
         None, description="Sort spike times when their order is the sole fault."

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["READER", "CiftiSettings", "explain", "open_recording", "probe"]
 
 SECOND = "SECOND"
+MAPPED_BYTES = 8 << 20
 
 
 class CiftiSettings(FmriSettings):
@@ -93,10 +94,24 @@ class _Matrix:
         """Yield ``(n, row)`` in time order."""
         step = max(1, max_bytes // max(1, self.shape[1] * self.dtype.itemsize))
         for start in range(0, self.shape[0], step):
-            # Mapped anew each time: pages of a map that stays open count as memory.
-            mapped = np.memmap(self.path, self._stored, "r", self._offset, self.shape, "F")
-            yield np.array(mapped[start : start + step], dtype=self.dtype, order="C")
+            yield self._read(start, min(start + step, self.shape[0]))
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        """Return samples ``start : stop`` of all rows.
+
+        A few rows are mapped at a time, since every page that is touched counts as memory.
+        """
+        values = np.empty((stop - start, self.shape[1]), self.dtype)
+        row_bytes = self.shape[0] * self._stored.itemsize
+        step = max(1, MAPPED_BYTES // row_bytes)
+        for first in range(0, self.shape[1], step):
+            last = min(first + step, self.shape[1])
+            shape = (self.shape[0], last - first)
+            offset = self._offset + first * row_bytes
+            mapped = np.memmap(self.path, self._stored, "r", offset, shape, "F")
+            values[:, first:last] = mapped[start:stop]
             del mapped
+        return values
 
 
 def _grayordinates(axis: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -108,7 +108,7 @@ def _panel(
     name = "gray" if label == "mean signal" else SEQUENTIAL
     colours = mpl.colormaps[name].with_extremes(bad=PALE if name == "gray" else MISSING)
     low, high = np.nanpercentile(image, [1, 99]) if np.isfinite(image).any() else (0.0, 1.0)
-    drawn = None
+    drawn: Any = None
     for axes, k in zip(row, slices.numbers, strict=True):
         drawn = axes.imshow(
             image[:, :, k].T,
@@ -141,19 +141,24 @@ def _letters(axes: Axes, slices: Slices) -> None:
         axes.text(x, y, text, transform=axes.transAxes, fontsize=6, color=INK, ha=across, va=along)
 
 
+def _median(values: np.ndarray) -> float:
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan
+
+
 def _maps(run: Run, slices: Slices) -> ReportFigure:
     import pandas as pd
 
     tsnr = run.before.tsnr
     n = len(slices.numbers)
+    one, other = ("Left", "Right") if n == 1 else ("Top", "Bottom")
     figure = ReportFigure(
         title="Mean image and signal to noise",
         caption=(
             f"{'The slice' if n == 1 else f'{n} evenly spaced slices'} of the image before "
             f"preprocessing (slice{'' if n == 1 else 's'} {', '.join(map(str, slices.numbers))}). "
-            "Top: mean over kept volumes. Bottom: temporal signal to noise, mean over the "
+            f"{one}: mean over kept volumes. {other}: temporal signal to noise, mean over the "
             "standard deviation about a line in time, over kept volumes "
-            f"(median {np.nanmedian(tsnr):.3g}). Letters: left, right, anterior, posterior, "
+            f"(median {_median(tsnr):.3g}). Letters: left, right, anterior, posterior, "
             "superior, inferior, by the image's affine. Good: anatomy without ghosts, signal to "
             "noise even and above 40. Bad: a ghost of the head beside it, holes near the sinuses "
             "and ears, stripes, or a mask that cuts the head or reaches far out of it."
@@ -194,7 +199,7 @@ def _row_noise(run: Run) -> ReportFigure:
         caption=(
             f"Temporal signal to noise of {len(names)} {word}s before preprocessing: mean over "
             "the standard deviation about a line in time, over kept volumes (median "
-            f"{np.nanmedian(tsnr) if np.isfinite(tsnr).any() else np.nan:.3g}). Good: one hump "
+            f"{_median(tsnr):.3g}). Good: one hump "
             "above 40, higher for means of many voxels. Bad: a second hump near zero, which is "
             "rows outside the head, or signals whose mean was taken off before."
         ),

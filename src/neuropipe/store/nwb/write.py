@@ -47,14 +47,14 @@ def _spikes() -> Callable[[NwbBuilder, xr.Dataset], None]:
     return add_raw
 
 
-def _channels() -> Callable[[NwbBuilder, xr.Dataset], None]:
-    from neuropipe.store.nwb.channels import add_raw
+def _fmri() -> Callable[[NwbBuilder, xr.Dataset], None]:
+    from neuropipe.store.nwb.fmri import add_raw
 
     return add_raw
 
 
-def _fmri() -> Callable[[NwbBuilder, xr.Dataset], None]:
-    from neuropipe.store.nwb.fmri import add_raw
+def _channels() -> Callable[[NwbBuilder, xr.Dataset], None]:
+    from neuropipe.store.nwb.channels import add_raw
 
     return add_raw
 
@@ -62,10 +62,10 @@ def _fmri() -> Callable[[NwbBuilder, xr.Dataset], None]:
 RAW_MAPPERS: dict[str, Callable[[], Callable[[NwbBuilder, xr.Dataset], None]]] = {
     "calcium": _calcium,
     "spikes": _spikes,
+    "fmri": _fmri,
     "eeg": _channels,
     "meg": _channels,
     "ieeg": _channels,
-    "fmri": _fmri,
 }
 
 
