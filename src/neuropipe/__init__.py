@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from fractions import Fraction
+
     import pandas as pd
     import xarray as xr
 
-__all__ = ["__version__", "open", "open_result", "results"]
+__all__ = ["__version__", "align", "open", "open_result", "results"]
 
 
 def __getattr__(name: str) -> Any:
@@ -51,6 +54,61 @@ def open(recording: str, *, preprocessed: bool = False, study: Path | str = ".")
     row = load_study(study).recording(recording)
     path = layout.preprocessed_store(row) if preprocessed else layout.store_file(row)
     return open_store(Path(study) / path)
+
+
+def align(
+    dt: float | str | Fraction,
+    streams: Mapping[str, Any] | Sequence[str],
+    *,
+    span_s: tuple[float, float] | None = None,
+    max_gap_steps: float = 3,
+    force: bool = False,
+    preprocessed: bool = False,
+    study: Path | str = ".",
+) -> xr.DataTree:
+    """Bring recordings and behaviour of one session to a common grid; nothing is written.
+
+    Parameters
+    ----------
+    dt : float, str or Fraction
+        Width of a cell of the grid, seconds; a text may be a ratio such as ``"1/30"``.
+    streams : mapping or sequence of str
+        Recordings of the study by name, behaviour as ``<recording>/behavior/<variable>``; or
+        name -> store or variable, as `neuropipe.assemble.streams.align` takes them.
+    span_s : tuple of float, optional
+        First and last moment of the grid, seconds on the session clock; default: all.
+    max_gap_steps : float
+        A continuous sample whose neighbours lie further apart than so many median steps is NaN.
+    force : bool
+        Allow fMRI to be interpolated to less than half its repetition time.
+    preprocessed : bool
+        Preprocessed stores in place of the ingested ones; spikes have none.
+    study : Path or str
+        The study folder.
+
+    Returns
+    -------
+    xarray.DataTree
+        Root coordinate ``time``, one group per stream with ``valid`` beside its samples.
+
+    Raises
+    ------
+    DataError
+        If the streams are of different sessions, or have no common grid.
+    ConfigError, MissingInput
+        As `open`.
+    """
+    from neuropipe.assemble import streams as assemble
+
+    if not hasattr(streams, "items"):
+        opened = {}
+        for name in streams:
+            recording, _, inner = str(name).partition("/")
+            spikes = recording.endswith("_spikes")
+            tree = open(recording, preprocessed=preprocessed and not spikes, study=study)
+            opened[(inner or recording).rpartition("/")[2]] = tree[inner] if inner else tree
+        streams = opened
+    return assemble.align(dt, streams, span_s=span_s, max_gap_steps=max_gap_steps, force=force)
 
 
 def open_result(collection: str, label: str, *, study: Path | str = ".") -> xr.Dataset:

@@ -79,6 +79,7 @@ def assemble_code(analysis: Analysis) -> tuple[str, ...]:
     module = analysis.assemble.partition(":")[0]
     own = module.startswith("neuropipe.assemble.")
     shared = (
+        "neuropipe.preprocess.binning",
         "neuropipe.preprocess.sampling",
         "neuropipe.preprocess.steps",
         "neuropipe.store.atlas",

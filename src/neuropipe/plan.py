@@ -24,13 +24,13 @@ from neuropipe.code_sets import (
     ingest_code,
 )
 from neuropipe.config.recordings import Recording
+from neuropipe.sources import references, source_files
 from neuropipe.store import layout
 from neuropipe.store.code import code_fingerprint, module_fingerprints
 from neuropipe.study import Collection, Run, Study
 
 __all__ = ["Job", "make_plan"]
 
-_MAX_FOLDER_FILES = 2000
 _BASE_MB, _MB = 1000, 1_000_000
 
 
@@ -109,7 +109,8 @@ def make_plan(study: Study) -> dict[str, Job]:
 
 def _jobs(study: Study) -> Iterator[Job]:
     used = [recording for recording in study.recordings if not recording.exclude]
-    for recording in used:
+    # A recording that gives others their clock comes before them.
+    for recording in sorted(used, key=lambda recording: len(references(study, recording))):
         yield _ingest(study, recording)
     for name in study.config.ingest.connectomes:
         yield _connectome(study, name)
@@ -133,35 +134,6 @@ def has_steps(modality: str) -> bool:
     return modality != "spikes"
 
 
-def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
-    """Return the source files of a recording that exist; a folder stands for its files.
-
-    A missing source is not an input: its own job then fails with a clear message, and the jobs of
-    the other recordings run.
-    """
-    source = recording.source(study.root)
-    if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.is_file() and p.name[0] != ".")
-        files = [p for p in files if not set(p.name) & set("<>{}")]  # Snakemake's wildcards
-        found = [str(Path(recording.path) / p.relative_to(source)) for p in files]
-        return tuple(found[:_MAX_FOLDER_FILES])
-    found = [recording.path] if source.exists() else []
-    for value in _reader_settings(study, recording).values():
-        if isinstance(value, str) and "." in value:
-            beside = Path(recording.path).parent / value
-            if (study.root / beside).is_file() and str(beside) not in found:
-                found.append(str(beside))
-    return tuple(found)
-
-
-def _reader_settings(study: Study, recording: Recording) -> dict[str, Any]:
-    ingest, merged = study.config.ingest, {}
-    for name, settings in ingest.readers.items():
-        if recording.reader in ("", name):
-            merged |= settings
-    return merged | ingest.overrides.get(recording.name, {})
-
-
 def _megabytes(root: Path, paths: Sequence[str]) -> float:
     return sum((root / p).stat().st_size for p in paths if (root / p).is_file()) / _MB
 
@@ -179,15 +151,19 @@ def _ingest(study: Study, recording: Recording) -> Job:
     }
     store = layout.store_file(recording)
     files = source_files(study, recording)
+    others = references(study, recording)
+    stores = tuple(layout.store_file(other) for other in others)
+    needed = (*stores, *(layout.report_marker(other) for other in others))
+    options = ("--inputs", *stores) if stores else ()
     outputs = tuple(layout.store_file(recording, s) for s in (".zarr", ".nwb", ".report.json"))
     return Job(
         rule="ingest_recording",
         wildcards={"folder": layout.store_folder(recording), "recording": recording.name},
-        inputs=files,
+        inputs=(*files, *needed),
         outputs=outputs,
         settings=settings,
         code=ingest_code(recording.modality),
-        step=("ingest", "--source", recording.path, "--output", store),
+        step=("ingest", "--source", recording.path, *options, "--output", store),
         record=layout.report_marker(recording),
         resources=Resources(mem_mb=_BASE_MB + math.ceil(_megabytes(study.root, files[:50])) // 4),
     )

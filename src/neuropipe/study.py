@@ -223,6 +223,18 @@ def _check_selection(run: Run, recordings: Sequence[Recording], prefix: str) -> 
     return problems
 
 
+def _check_names(modality: str, prefix: str) -> list[str]:
+    """Refuse a cohort of rows that have no names that mean the same in every subject."""
+    from neuropipe.assemble.rows import UNNAMED, refuse_unnamed
+
+    try:
+        if modality in UNNAMED:
+            refuse_unnamed(modality, "")
+    except ConfigError as error:
+        return [f"{prefix}.{error}"]
+    return []
+
+
 def _with_collections(
     run: Run, recordings: Sequence[Recording], where: str
 ) -> tuple[Run, list[str]]:
@@ -241,6 +253,8 @@ def _with_collections(
                 f"{prefix}: {name} has members of {' and '.join(modalities)}; "
                 f"choose one, such as recordings: {{modality: {modalities[0]}}}"
             )
+        elif scope == "cohort":
+            problems += _check_names(modalities[0], f"{where}: analyses.{run.label}")
     collections = tuple(Collection(name, scope, tuple(group)) for name, group in members.items())
     values = {key: getattr(run, key) for key in ("label", "analysis", "settings", "input", "given")}
     return Run(**values, collections=collections), problems

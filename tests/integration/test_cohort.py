@@ -220,7 +220,7 @@ def test_modalities_are_not_mixed_and_no_recording_is_an_error():
 
 
 def test_spike_criteria_do_not_apply():
-    with pytest.raises(ConfigError, match="count spikes"):
+    with pytest.raises(ConfigError, match="counts spikes"):
         cohort(pair(), Input.model_validate({"units": {"min_rate_hz": 1.0}}))
 
 
@@ -232,6 +232,7 @@ def test_spike_criteria_do_not_apply():
         ({"scope": "recording", "align": "absolute"}, "align: single"),
         ({"scope": "cohort", "align": "single"}, "scope: recording"),
         ({"alin": "single"}, "alin"),
+        ({"bin_ms": "twenty"}, "no number of milliseconds"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(given_input, message):
@@ -538,3 +539,72 @@ def test_stores_are_not_changed():
     cohort(trees, Input.model_validate({"units": {"where": "neuron_class != 'motor'"}}))
     for tree, copy in zip(trees, copies, strict=True):
         xr.testing.assert_identical(tree, copy)
+
+
+# --- spikes ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spike_store(tmp_path_factory):
+    from neuropipe.config.models import IngestConfig
+    from neuropipe.config.recordings import Recording
+    from neuropipe.io.ingest import ingest_recording
+    from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
+    from neuropipe.store.zarr import open_store
+
+    folder = tmp_path_factory.mktemp("spikes")
+    write_spike_nwb(simulate_spikes(), folder / "a.nwb")
+    row = Recording(name="sub-01_spikes", subject="01", modality="spikes", path="x")
+    ingest_recording(row, folder / "a.nwb", IngestConfig(), folder / "a.zarr")
+    return open_store(folder / "a.zarr"), simulate_spikes()
+
+
+def single(**keys):
+    return Input.model_validate({"scope": "recording", **keys})
+
+
+def test_spike_rates_of_one_recording_are_its_activity(spike_store):
+    tree, spikes = spike_store
+    ds = cohort([tree], single(bin_ms=500))
+    assert ds["activity"].attrs["units"] == "Hz"
+    assert ds.attrs["dt_s"] == 0.5
+    assert ds["neuron"].values.tolist() == ["10", "11", "12", "13"]
+    assert ds["region"].values.tolist() == spikes.region
+    assert set(ds["unit_kind"].values.tolist()) == {"unit"}
+    edges = np.arange(121) * 0.5
+    for k, times in enumerate(spikes.times):
+        expected = np.histogram(times, edges)[0] / 0.5
+        np.testing.assert_array_equal(ds["activity"].values[0, k], expected)
+    np.testing.assert_array_equal(ds["time"].values, edges[:-1] + 0.25)
+
+
+def test_silent_units_are_left_out_with_the_reason(spike_store):
+    import json
+
+    tree, spikes = spike_store
+    rates = [len(times) / 60 for times in spikes.times]
+    least = sorted(rates)[2]
+    ds = cohort([tree], single(units={"min_rate_hz": least}))
+    kept = [str(10 + k) for k, rate in enumerate(rates) if rate >= least]
+    assert ds["neuron"].values.tolist() == kept
+    (entry,) = [e for e in json.loads(ds.attrs["excluded"]) if e["kind"] == "rows"]
+    assert entry["reason"].startswith("units.min_rate_hz")
+    assert entry["count"] == 2
+    few = cohort([tree], single(units={"min_spikes": 1, "where": "region != ''"}))
+    assert "13" not in few["neuron"].values.tolist()
+
+
+def test_spikes_never_make_a_cohort(spike_store, tmp_path):
+    with pytest.raises(ConfigError, match=r"spike units have no names.*scope: recording"):
+        cohort([spike_store[0]], Input())
+    from neuropipe.study import load_study
+
+    (tmp_path / "config").mkdir()
+    table = "subject\tmodality\tpath\na\tspikes\tx.nwb\n"
+    (tmp_path / "config/recordings.tsv").write_text(table)
+    with pytest.raises(ConfigError, match=r"analyses.ntf.input.scope.*spike units have no names"):
+        load_study(tmp_path, {"study": "x", "analyses": {"ntf": {}}})
+    study = load_study(
+        tmp_path, {"study": "x", "analyses": {"ntf": {"input": {"scope": "recording"}}}}
+    )
+    assert [c.name for c in study.runs[0].collections] == ["sub-a_spikes"]

@@ -310,3 +310,42 @@ def test_byte_order_mark_and_tabs(tmp_path):
     path.write_bytes("\ufeffunit\ttime_s\n海\t0.25\n海\t0.5\n".encode())
     _, tree = ingest(path, tmp_path / "o", {"spike_table": {"duration_s": 1}})
     assert list(tree["raw/unit"].values) == ["海"]
+
+
+@pytest.mark.parametrize("kind", ["nwb", "phy", "csv"])
+def test_blocks_of_units_and_stretches_of_time_change_nothing(tmp_path, monkeypatch, kind):
+    from neuropipe.io.spikes import parts, phy
+    from neuropipe.store import spikes as store_spikes
+
+    source = tmp_path / {"nwb": "a.nwb", "phy": "phy", "csv": "a.csv"}[kind]
+    write = {"nwb": write_spike_nwb, "phy": write_phy_folder, "csv": write_spike_table}[kind]
+    write(SPIKES, source)
+    readers = {**TABLE, "phy": {"duration_s": 60}}
+    _, whole = ingest(source, tmp_path / "o", readers)
+    whole = whole.load()
+    monkeypatch.setattr(parts, "PART_SPIKES", 50)
+    monkeypatch.setattr(phy, "BLOCK_ROWS", 13)
+    monkeypatch.setattr(store_spikes, "STRETCH_SPIKES", 40)
+    _, pieces = ingest(source, tmp_path / "p", readers)
+    assert pieces.identical(whole)
+    by_time = pieces[BY_TIME].to_dataset()
+    times, units = whole["raw/spike_time"].values, whole["raw/spike_unit"].values
+    order = np.lexsort([units, times])
+    np.testing.assert_array_equal(by_time["spike_time"].values, times[order])
+    np.testing.assert_array_equal(by_time["spike_unit"].values, units[order])
+    assert not [path for path in (tmp_path / "p").iterdir() if "tmp" in path.name]
+
+
+def test_the_order_is_repaired_block_by_block(tmp_path, monkeypatch):
+    from neuropipe.io.spikes import parts
+
+    monkeypatch.setattr(parts, "PART_SPIKES", 5)
+    rng = np.random.default_rng(1)
+    times = {unit: rng.permutation(np.arange(1, 9) / 7) for unit in "abc"}
+    rows = [(unit, repr(float(t))) for unit, values in times.items() for t in values]
+    source = write_csv(tmp_path / "a.csv", rows)
+    report, tree = ingest(source, tmp_path / "o", TABLE, repair="sort")
+    for k, unit in enumerate("abc"):
+        np.testing.assert_array_equal(spikes_of(tree, k), np.sort(times[unit]))
+    (issue,) = report["issues"]
+    assert "3 of 3 units" in issue["message"]

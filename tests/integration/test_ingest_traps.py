@@ -152,11 +152,12 @@ def test_masks_of_our_own_files_survive_another_ingest(tmp_path):
 
 def test_trial_columns_on_another_clock_are_told(tmp_path):
     from neuropipe.io.ingest import _unmoved
+    from neuropipe.io.session_clock import SessionClock
 
     columns = {name: ("trial", [1.0, 2.0]) for name in ("start", "stop", "go_time", "contrast")}
-    (issue,) = _unmoved(xr.Dataset(columns), 5.0, tmp_path)
+    (issue,) = _unmoved(xr.Dataset(columns), SessionClock(offset=-5.0), tmp_path)
     assert "go_time stay" in issue.message
-    assert _unmoved(xr.Dataset(columns), 0.0, tmp_path) == []
+    assert _unmoved(xr.Dataset(columns), SessionClock(), tmp_path) == []
 
 
 def test_a_failed_rename_brings_the_old_folder_back(tmp_path):

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "logs", "seeds", "threads"}
 # layer -> layers that it may import; "" stands for the package itself.
 ALLOWED = {
-    "": {"store", "study"},
+    "": {"assemble", "store", "study"},
     "config": {"analyses.registry", "store", "study"},
     "store": {"config"},
     "io": {"config", "store"},
@@ -33,7 +33,8 @@ ALLOWED = {
     "analyses": {"config", "store", "stats", "plotting", "simulate", "analyses.registry"},
     "study": {"config", "store", "analyses.registry", "io", "assemble"},
     "code_sets": {"config", "analyses.registry", "io"},
-    "plan": {"code_sets", "config", "store", "analyses.registry", "io", "study"},
+    "sources": {"config", "study"},
+    "plan": {"code_sets", "config", "store", "analyses.registry", "io", "sources", "study"},
     "status": {"store", "plan", "study"},
     "workflow": {"store", "plan", "study"},
     "report": {"config", "store", "analyses.registry", "plotting", "study", "status"},

@@ -214,7 +214,7 @@ def test_hdf5_without_a_kind_is_an_issue(tmp_path, traces):
          "no such attribute"),
         ({"datasets": {"traces": "f", "time": "t",
                        "intervals": {"x": {"path": "iv", "index_base": 1}}}}, IngestError,
-         "interval 1 runs from sample 0 to 2"),
+         "row 1 names sample 0; the clock has 50 samples counted from 1"),
     ],
 )  # fmt: skip
 def test_hdf5_faults_name_field_and_remedy(tmp_path, traces, settings, error, fragment):

@@ -78,7 +78,7 @@ def test_every_file_has_one_producer(fresh):
         ({"analyses": {"nft": {}}}, "Did you mean 'ntf'"),
         ({"analyses": {"ntf": {"input": {"scope": "session"}}}}, "not one of cohort, recording"),
         ({"analyses": {"ntf": {"input": {"recordings": {"modalty": "eeg"}}}}}, "'modality'"),
-        ({"analyses": {"ntf": {"input": {"recordings": {"modality": "spikes"}}}}}, "does not take"),
+        ({"analyses": {"ntf": {"input": {"recordings": {"modality": "video"}}}}}, "does not take"),
         ({"ingest": {"readers": {"hfd5": {}}}}, "Did you mean 'hdf5'"),
         ({"ingest": {"overrides": {"sub-w4_calcium": {}}}}, "Did you mean 'sub-w0"),
         ({"analyses": {"Ntf": {"use": "ntf"}}}, "not a label"),

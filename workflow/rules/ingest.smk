@@ -18,11 +18,12 @@ rule ingest_recording:
         runtime=flow.minutes("ingest_recording"),
     params:
         source=flow.option("ingest_recording", "source"),
+        others=flow.flag("ingest_recording", "inputs"),
         settings=flow.settings("ingest_recording"),
         code=flow.code("ingest_recording"),
     shell:
-        "python3 -m neuropipe step ingest --source {params.source:q} --output {output.store:q}"
-        " --settings {params.settings:q} --threads {threads} 2> {log:q}"
+        "python3 -m neuropipe step ingest --source {params.source:q} {params.others:q}"
+        " --output {output.store:q} --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
 rule ingest_connectome:

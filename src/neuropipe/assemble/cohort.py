@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from neuropipe.assemble.align import Aligned, align_absolute, align_epochs, shares_protocol
 from neuropipe.assemble.exclusion import exclude, one_subject
 from neuropipe.assemble.rows import Member, modality_of, read_member, refuse_unnamed
-from neuropipe.config.models import InputConfig
+from neuropipe.config.models import InputConfig, Positive
 from neuropipe.errors import ConfigError, DataError, Issue, MissingInput, issues_to_json
+from neuropipe.preprocess.binning import bin_width
 from neuropipe.preprocess.steps import row_dim
 
 if TYPE_CHECKING:
@@ -35,9 +36,20 @@ class Input(InputConfig):
         default_factory=list,
         description="Event labels of the epochs, in the order that `align: epochs` puts them.",
     )
+    bin_ms: Positive | str = Field(
+        20.0,
+        description="Bins of spikes, whose rates are the activity, milliseconds; a text may be a "
+        "ratio such as 100/3. Spikes need `scope: recording`.",
+    )
     connectome: str | None = Field(
         None, description="Name of an ingested connectome, copied for the figures; null: none."
     )
+
+    @field_validator("bin_ms")
+    @classmethod
+    def _exact(cls, value: float | str) -> float | str:
+        bin_width(value)
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Input:
@@ -237,7 +249,8 @@ def cohort(
     Parameters
     ----------
     stores : sequence of xarray.DataTree
-        Preprocessed stores, one per subject, in any order; with ``align: single`` exactly one.
+        Preprocessed stores (of spikes the ingested ones), one per subject, in any order; with
+        ``align: single`` exactly one.
     settings : Input
         The block ``input:`` of the analysis.
     connectome : xarray.Dataset, optional
@@ -278,7 +291,9 @@ def cohort(
             f"input.connectome: {settings.connectome!r} was not ingested; list it under "
             "`ingest.connectomes`"
         )
-    members = [read_member(tree, settings, named=not single) for tree in stores]
+    members = [
+        read_member(tree, settings, named=not single, bin_ms=settings.bin_ms) for tree in stores
+    ]
     members, excluded, left_out = exclude(
         members, settings.epochs if settings.align == "epochs" else None
     )

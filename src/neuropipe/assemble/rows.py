@@ -12,6 +12,7 @@ import numpy as np
 
 from neuropipe.assemble.selection import select_rows, select_span
 from neuropipe.errors import ConfigError, DataError
+from neuropipe.preprocess.binning import bin_spikes
 from neuropipe.preprocess.steps import row_dim
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from neuropipe.config.models import InputConfig
 
-__all__ = ["Member", "read_member", "refuse_unnamed"]
+__all__ = ["UNNAMED", "Member", "read_member", "refuse_unnamed", "spike_rates"]
 
 ATLAS = "celegans-300"
 NAMES = {"calcium": "label", "eeg": "channel", "meg": "channel", "fmri": "parcel"}
@@ -170,7 +171,12 @@ def _too_short(ds: xr.Dataset, used: int) -> str:
 
 
 def _choose(
-    ds: xr.Dataset, row: str, names: np.ndarray, named: np.ndarray, where: str | None
+    ds: xr.Dataset,
+    row: str,
+    names: np.ndarray,
+    named: np.ndarray,
+    where: str | None,
+    silent: Sequence[tuple[str, np.ndarray]] = (),
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Return the rows that enter, and a table of the others with the reason."""
     ok_name = f"{row}_ok"
@@ -178,45 +184,98 @@ def _choose(
     if ok_name in ds:
         ok = np.asarray(ds[ok_name].values, dtype=bool)
     chosen = select_rows(ds, row, where)
-    left = [
-        ("unlabelled", ~named),
-        (f"units.where: {where}", named & ~chosen),
-        (f"{ok_name} is False", named & chosen & ~ok),
-    ]
+    left = [("unlabelled", ~named)]
+    enters = named.copy()
+    tests = [(f"units.where: {where}", ~chosen), (f"{ok_name} is False", ~ok), *silent]
+    for reason, out in tests:
+        left.append((reason, enters & out))
+        enters &= ~out
     dropped = [
         {"kind": "rows", "reason": reason, "count": int(rows.sum()), "names": names[rows].tolist()}
         for reason, rows in left
         if rows.any()
     ]
-    return np.flatnonzero(named & chosen & ok), dropped
+    return np.flatnonzero(enters), dropped
 
 
-def read_member(tree: xr.DataTree, settings: InputConfig, *, named: bool) -> Member:
+def spike_rates(tree: xr.DataTree, bin_ms: float | str) -> xr.Dataset:
+    """Return the spike rates of an ingested recording as ``activity (time, unit)``, Hz.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Ingested spikes.
+    bin_ms : float or str
+        Width of a bin, milliseconds.
+
+    Returns
+    -------
+    xarray.Dataset
+        NaN and not valid where a unit was not observed; coordinates ``spike_count (unit)`` and
+        ``mean_rate (unit)`` over the observed bins.
+    """
+    import xarray as xr
+
+    binned = bin_spikes(tree["raw"].to_dataset(), bin_ms)
+    counts, width = binned["counts"].values, binned.attrs["bin_width_s"]
+    valid = binned["valid"].values if "valid" in binned else np.ones(counts.shape, dtype=bool)
+    total = counts.sum(axis=0, dtype=np.int64)
+    with np.errstate(invalid="ignore"):
+        rate = total / (valid.sum(axis=0) * width)
+    dims = ("time", "unit")
+    activity = (dims, np.where(valid, counts / width, np.nan), {"units": "Hz"})
+    ds = xr.Dataset({"activity": activity, "valid": (dims, valid)}, binned.coords)
+    return ds.assign_coords(spike_count=("unit", total), mean_rate=("unit", rate))
+
+
+def _silent(ds: xr.Dataset, settings: InputConfig) -> list[tuple[str, np.ndarray]]:
+    """Return the units with too few spikes, with the reason.
+
+    Raises
+    ------
+    ConfigError
+        The settings count spikes of what has none.
+    """
+    wanted = {"min_rate_hz": "mean_rate", "min_spikes": "spike_count"}
+    found = []
+    for key, column in wanted.items():
+        least = getattr(settings.units, key)
+        if least is None:
+            continue
+        if column not in ds:
+            raise ConfigError(f"input.units.{key}: counts spikes; use `where`")
+        found.append((f"units.{key}: {least:g}", ~(ds[column].values >= least)))
+    return found
+
+
+def read_member(
+    tree: xr.DataTree, settings: InputConfig, *, named: bool, bin_ms: float | str = 20
+) -> Member:
     """Read one preprocessed store: its usable rows, named, and its samples within the span.
 
     Parameters
     ----------
     tree : xarray.DataTree
-        Preprocessed store.
+        Preprocessed store; of spikes the ingested one.
     settings : InputConfig
         ``units.where`` and ``span_s`` are used.
     named : bool
         Only rows with a shared name enter; else every row does, those without one under its id.
+    bin_ms : float or str
+        Width of a bin of spikes, milliseconds; their rates are the activity.
 
     Raises
     ------
     ConfigError
-        If ``units`` asks for spike rates.
+        If ``units`` asks for spike rates of another modality.
     DataError
         If two rows have one name, or the store holds no ``activity``.
     """
-    ds = tree.to_dataset()
-    recording = str(tree.attrs.get("recording", ""))
+    modality, recording = modality_of(tree), str(tree.attrs.get("recording", ""))
+    ds = spike_rates(tree, bin_ms) if modality == "spikes" else tree.to_dataset()
     if "activity" not in ds:
         raise DataError(f"{recording}: the store holds no `activity`; preprocess the recording")
-    if settings.units.min_rate_hz is not None or settings.units.min_spikes is not None:
-        raise ConfigError("input.units: min_rate_hz and min_spikes count spikes; use `where`")
-    modality, row = modality_of(tree), row_dim(ds)
+    row, silent = row_dim(ds), _silent(ds, settings)
     ids, labels = _row_names(ds, row, modality)
     classes = np.array(
         _neuron_classes(ds, labels.tolist(), str(tree.attrs.get("species", ""))), dtype=object
@@ -225,7 +284,7 @@ def read_member(tree: xr.DataTree, settings: InputConfig, *, named: bool) -> Mem
     shared = labels != ""
     names = np.where(shared, labels, np.array(ids, dtype=object))
     enters = shared if named else np.ones(len(ids), dtype=bool)
-    keep, left = _choose(ds, row, names, enters, settings.units.where)
+    keep, left = _choose(ds, row, names, enters, settings.units.where, silent)
     subject = str(tree.attrs.get("subject_id", ""))
     dropped = tuple({"recording": recording, "subject": subject, **entry} for entry in left)
     _check_unique(names[keep].tolist(), recording)

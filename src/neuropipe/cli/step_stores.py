@@ -55,6 +55,7 @@ def ingest(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         code=_code(ingest_code(recording.modality)),
         record_settings=dict(settings),
         overwrite=arguments.overwrite,
+        others=arguments.inputs,
     )
 
 

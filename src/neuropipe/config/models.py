@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from neuropipe.config.sidecars import ClockConfig, EventTable, StreamTable, TrialTable
+from neuropipe.config.strict import Fraction, Positive, StrictModel
 
 __all__ = [
     "CalciumPreprocess",
@@ -13,6 +16,7 @@ __all__ = [
     "FmriPreprocess",
     "IngestConfig",
     "InputConfig",
+    "Positive",
     "PreprocessConfig",
     "ReportConfig",
     "StrictModel",
@@ -20,15 +24,7 @@ __all__ = [
     "UnitSelection",
 ]
 
-Positive = Annotated[float, Field(gt=0)]
 ConnectomeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class StrictModel(BaseModel):
-    """Base of every model: unknown keys and changed types are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class LabelConfig(StrictModel):
@@ -85,6 +81,16 @@ class IngestOverride(StrictModel):
     repair: Literal["sort"] | None = Field(
         None, description="Sort spike times when their order is the sole fault."
     )
+    clock: ClockConfig | None = Field(
+        None,
+        description="Clock of the device against that of the session; null: the session "
+        "begins with the first sample.",
+    )
+    behavior: dict[str, StreamTable] = Field(
+        default_factory=dict, description="Tables of behaviour, by the name of their stream."
+    )
+    events: EventTable | None = Field(None, description="Table of events.")
+    trials: TrialTable | None = Field(None, description="Table of trials.")
 
 
 class BidsConfig(StrictModel):

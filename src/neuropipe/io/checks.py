@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HDF5_MAGIC",
+    "MAX_OFFSET_S",
     "check_behavior_clocks",
     "check_not_empty",
+    "check_overlap",
     "check_session_start",
     "check_times",
     "common_length",
@@ -312,22 +314,40 @@ def check_behavior_clocks(
         where = f"{path}: behavior.{name}"
         check_times(clock, where)
         if clock.size and time is not None:
-            _check_overlap(clock, time, where)
+            check_overlap(clock, time, where)
 
 
-def _check_overlap(clock: np.ndarray, time: np.ndarray, where: str) -> None:
+def check_overlap(
+    clock: np.ndarray, time: np.ndarray, where: str, least: float = MIN_OVERLAP
+) -> None:
+    """Raise unless a behaviour clock runs while the recording does.
+
+    Parameters
+    ----------
+    clock, time : numpy.ndarray
+        Times of the behaviour and of the recording on one clock, seconds, increasing.
+    where : str
+        File and stream, for the message.
+    least : float
+        Least share of the recording that the behaviour covers.
+
+    Raises
+    ------
+    IngestError
+        ``CLOCK_MISMATCH``.
+    """
     offset = float(clock[0] - time[0])
     span = float(time[-1] - time[0])
     common = min(clock[-1], time[-1]) - max(clock[0], time[0])
     share = common / span if span > 0 else float(clock[0] <= time[0] <= clock[-1])
-    if abs(offset) <= MAX_OFFSET_S and share >= MIN_OVERLAP:
+    if abs(offset) <= MAX_OFFSET_S and share >= least:
         return
     found = f"{clock[0]:.3f} to {clock[-1]:.3f} s, the recording {time[0]:.3f} to {time[-1]:.3f} s"
     raise IngestError(
         "CLOCK_MISMATCH",
         where,
         f"the behaviour clock runs from {found}: {max(0.0, share):.0%} of the recording "
-        f"(at least {MIN_OVERLAP:.0%} expected), start offset {offset:.3f} s",
+        f"(at least {least:.0%} expected), start offset {offset:.3f} s",
         "check that both clocks count the same seconds from the same zero",
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropipe.errors import IngestError, Issue
+from neuropipe.io.behavior.sidecars import Sidecars, on_session_clock
 from neuropipe.io.checks import (
     check_behavior_clocks,
     check_not_empty,
@@ -35,12 +36,20 @@ from neuropipe.io.publish import (
     versions,
     write_nwb,
 )
+from neuropipe.io.recording_clock import (
+    clock_attrs,
+    moved_blocks,
+    on_clock,
+    recording_clock,
+    session_grid,
+)
 from neuropipe.io.registry import match, reader_settings
+from neuropipe.io.session_clock import SessionClock
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from neuropipe.config.models import IngestConfig
+    from neuropipe.config.models import IngestConfig, IngestOverride
     from neuropipe.config.recordings import Recording
     from neuropipe.store.clock import RegularClock
     from neuropipe.store.series import Block, RecordingHandle, RecordingSchema, SeriesSpec
@@ -72,6 +81,7 @@ class _Prepared:
     groups: dict[str, xr.Dataset | None]
     issues: list[Issue]
     sources: list[dict[str, Any]]
+    session: SessionClock
 
 
 def ingest_recording(
@@ -83,6 +93,7 @@ def ingest_recording(
     code: Mapping[str, str] | None = None,
     record_settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    others: Sequence[Path | str] = (),
 ) -> dict[str, Any]:
     """Read one source and write its Zarr store, its NWB file and its report.
 
@@ -103,6 +114,8 @@ def ingest_recording(
         Settings of the job as the report keeps them; default: `settings`.
     overwrite : bool
         Replace an existing store of other content.
+    others : sequence of Path
+        Stores of other recordings of the session whose events the settings name as reference.
 
     Returns
     -------
@@ -126,7 +139,8 @@ def ingest_recording(
     try:
         used = {"reader": reader.name, "settings": reader_keys.model_dump(mode="json")}
         used |= {"override": override.model_dump(mode="json")}
-        prepared = _prepare(recording, source, settings, handle, used)
+        stores = {Path(path).stem: Path(path) for path in others}
+        prepared = _prepare(recording, source, settings, handle, used, override, stores)
         with staging(output, source) as folder:
             content = _write(folder / output.name, handle, prepared, recording.modality, source)
             refuse_other_content(output, content, overwrite)
@@ -153,7 +167,7 @@ def _report(recording: Recording, prepared: _Prepared, content: str) -> dict[str
         "source": prepared.sources,
         "content_sha256": content,
         "sizes": {**_rows(prepared.raw, main), **dict(zip(main.dims, main.shape, strict=True))},
-        "duration_s": round(float(_span(prepared.raw, prepared.clock)[-1]), 6),
+        "duration_s": round(float(np.ptp(_span(prepared.raw, prepared.clock)[[0, -1]])), 6),
         "versions": versions(),
     }
 
@@ -184,6 +198,8 @@ def _prepare(
     settings: IngestConfig,
     handle: RecordingHandle,
     used: Mapping[str, Any],
+    override: IngestOverride,
+    others: Mapping[str, Path],
 ) -> _Prepared:
     from neuropipe.store.hashing import combine_files
     from neuropipe.store.schema import MODALITIES
@@ -203,15 +219,24 @@ def _prepare(
     issues += unusual_step(time, source) if "roi" in raw.dims else []
     raw, label_issues = _label(raw, settings)
     issues += label_issues
-    t0 = float(time[0]) if sampled else 0.0
-    events = _shift_table(_whole_events(events, source), t0, ("onset",))
-    if not any(issue.code == "OBSERVED_INFERRED" for issue in issues):
-        issues += _events_outside(events, time - t0, source)
-    issues += _unmoved(schema.trials, t0, source)
     attrs = _attributes(recording, source, schema, issues)
-    attrs["t0_source"] = t0 + float(schema.attrs.get("t0_source", 0.0))
-    attrs["pipeline"] = _pipeline(settings, used)
-    sources = source_entries(schema.source_files, source)
+    side = Sidecars(source, override, (schema.clock or time) if sampled else None, others)
+    groups = {
+        "events": _whole_events(events, source),
+        "trials": schema.trials,
+        "behavior": schema.behavior,
+    }
+    clock = recording_clock(side, schema, groups["events"], attrs, time)
+    session = on_session_clock(side, clock, groups, clock.to_session(time))
+    issues += [*clock.issues, *session.issues]
+    if not any(issue.code == "OBSERVED_INFERRED" for issue in issues):
+        issues += _events_outside(session.events, clock.to_session(time), source)
+    issues += _unmoved(schema.trials, clock, source)
+    attrs |= clock_attrs(clock, schema, float(time[0]) if sampled else 0.0)
+    steps = [clock.step()] if override.clock is not None else []
+    attrs["pipeline"] = _pipeline(settings, used, [*steps, *session.steps])
+    files = dict.fromkeys([*schema.source_files, *map(str, side.files)])
+    sources = source_entries(list(files), source)
     attrs["source_sha256"] = combine_files((Path(s["path"]).name, s["sha256"]) for s in sources)
     if "source_files" in MODALITIES[recording.modality].raw_attrs:
         # Images are referred to, never copied; a file that we wrote refers to its own source.
@@ -220,16 +245,13 @@ def _prepare(
     issues = [portable(issue, source) for issue in issues]
     if settings.strict:
         refuse_warnings(issues, source)
-    groups = {
-        "events": events,
-        "trials": _shift_table(schema.trials, t0, ("start", "stop")),
-        "behavior": _shift_clocks(schema.behavior, t0),
+    moved = {
+        "events": session.events,
+        "trials": session.trials,
+        "behavior": session.behavior,
     }
-    if "time" in raw:
-        raw = raw.assign_coords(time=("time", time - t0, {"units": "s"}))
-    # From zero: the start is in t0_source.
-    clock = replace(schema.clock, start=0.0) if schema.clock else None
-    return _Prepared(attrs, raw, schema, clock, groups, issues, sources)
+    regular = session_grid(schema.clock, clock)
+    return _Prepared(attrs, on_clock(raw, clock), schema, regular, moved, issues, sources, clock)
 
 
 def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Issue]]:
@@ -261,25 +283,6 @@ def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Is
     return raw.assign_coords({n: ("roi", v) for n, v in columns.items()}), list(table.issues)
 
 
-def _shift_table(table: xr.Dataset | None, t0: float, columns: Sequence[str]) -> xr.Dataset | None:
-    if table is None:
-        return None
-    moved = {
-        name: (table[name].dims, np.asarray(table[name].values, np.float64) - t0, table[name].attrs)
-        for name in columns
-        if name in table
-    }
-    return table.assign(moved)
-
-
-def _shift_clocks(behavior: xr.Dataset | None, t0: float) -> xr.Dataset | None:
-    if behavior is None:
-        return None
-    names = [str(n) for n in behavior.coords if str(n).startswith("time_")]
-    moved = {n: (n, np.asarray(behavior[n].values, np.float64) - t0, {"units": "s"}) for n in names}
-    return behavior.assign_coords(moved)
-
-
 def _whole_events(events: xr.Dataset | None, source: Path) -> xr.Dataset | None:
     """Return events with the columns that every store has; what a reader leaves out is unknown."""
     from neuropipe.io.arrays import object_array
@@ -308,22 +311,23 @@ def _events_outside(events: xr.Dataset | None, time: np.ndarray, source: Path) -
     return [Issue("EVENTS_OUTSIDE", f"{source}: events", message, "", "info")]
 
 
-def _unmoved(trials: xr.Dataset | None, t0: float, source: Path) -> list[Issue]:
+def _unmoved(trials: xr.Dataset | None, clock: SessionClock, source: Path) -> list[Issue]:
     """Tell of trial columns that may be times, and so may be on another clock than `start`.
 
     A column `reaction_time` is a duration, `go_time` a moment: only the user knows.
     """
-    if trials is None or t0 == 0:
+    if trials is None or (clock.scale == 1.0 and clock.offset == 0.0):
         return []
     names = [str(name) for name, column in trials.items() if column.dtype.kind == "f"]
     found = sorted(n for n in names if n not in ("start", "stop") and TIME_COLUMN.search(n))
     if not found:
         return []
     message = (
-        f"trial columns {', '.join(found)} stay on the source's clock: moments among them are "
-        f"{t0!r} s (t0_source) later than `start`, `stop` and the samples"
+        f"trial columns {', '.join(found)} stay on the source's clock: on that of `start`, `stop` "
+        f"and the samples, moments among them are {clock.scale!r} t + {clock.offset!r} s"
     )
-    return [Issue("SOURCE_CLOCK", f"{source}: trials", message, "subtract t0_source", "info")]
+    hint = "the pair is stored as clock_scale and clock_offset"
+    return [Issue("SOURCE_CLOCK", f"{source}: trials", message, hint, "info")]
 
 
 def _attributes(
@@ -354,7 +358,9 @@ def _attributes(
     return attrs
 
 
-def _pipeline(settings: IngestConfig, used: Mapping[str, Any]) -> str:
+def _pipeline(
+    settings: IngestConfig, used: Mapping[str, Any], clocks: Sequence[Mapping[str, Any]]
+) -> str:
     from neuropipe.store.atlas import load_atlas
 
     labels = settings.labels
@@ -366,7 +372,7 @@ def _pipeline(settings: IngestConfig, used: Mapping[str, Any]) -> str:
         "atlas_version": atlas.version,
         "neuropipe": version("neuropipe"),
     }
-    return json.dumps([step], sort_keys=True, ensure_ascii=False)
+    return json.dumps([step, *clocks], sort_keys=True, ensure_ascii=False)
 
 
 def _streamed(handle: RecordingHandle, issues: list[Issue], source: Path) -> Iterator[Block]:
@@ -387,7 +393,7 @@ def _write(
         attrs=prepared.attrs,
         raw=prepared.raw,
         series=prepared.schema.series,
-        blocks=_streamed(handle, prepared.issues, source),
+        blocks=moved_blocks(_streamed(handle, prepared.issues, source), prepared.session),
         groups={name: group for name, group in prepared.groups.items() if group is not None},
         issues=prepared.issues,
         clock=prepared.clock,

@@ -24,6 +24,8 @@ KEPT_ATTRS = (
     "dataset",
     "dataset_version",
     "t0_source",
+    "clock_scale",
+    "clock_offset",
 )
 # Found again from the times of samples. Masks are kept: samples may be masked that are no NaN.
 DERIVED = ("observed", "segment_start")

@@ -44,6 +44,8 @@ class ReaderMatch:
         BIDS entities found in the header or the name (``subject``, ``session``, ...).
     issues : tuple of Issue
         What stands in the way of reading it without settings.
+    sure : bool
+        The header shows that it is of this modality; one that is not sure gives way to one that is.
     """
 
     reader: str
@@ -51,6 +53,7 @@ class ReaderMatch:
     path: Path
     entities: Mapping[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,8 @@ def match(
             faults.append(error)
             continue
         found += [] if hit is None else [(reader, hit)]
+    if any(hit.sure for _, hit in found):
+        found = [(reader, hit) for reader, hit in found if hit.sure]
     if len(found) > 1:
         names = " and ".join(repr(reader.name) for reader, _ in found)
         raise DataError(

@@ -49,6 +49,7 @@ def _hits(candidate: Candidate, known: Iterable[Reader]) -> list[ReaderMatch]:
         with suppress(IngestError):  # `_problem` tells what is wrong, if no other recognises it
             found.append(reader.matches(candidate.path))
     hits = [hit for hit in found if hit is not None]
+    hits = [hit for hit in hits if hit.sure] or hits
     return hits if modality is None else [replace(hit, modality=modality) for hit in hits]
 
 

@@ -17,7 +17,7 @@ from neuropipe.errors import DataError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["bin_edges", "bin_spikes", "bin_width", "count_spikes", "observed_bins"]
+__all__ = ["bin_edges", "bin_on", "bin_spikes", "bin_width", "count_spikes", "observed_bins"]
 
 MILLI = 1000
 # Products of integers up to here are exact in float64, and so is the division after them.
@@ -170,8 +170,6 @@ def bin_spikes(
     DataError
         If there is not one bin.
     """
-    import xarray as xr
-
     width = bin_width(bin_ms)
     observed = raw["observed"].values
     begin = Fraction(float(observed.min()) if start is None else start)
@@ -181,7 +179,28 @@ def bin_spikes(
         last += 1
     if last <= first:
         raise DataError(f"no bin of {bin_ms} ms lies between {float(begin)} and {float(end)} s")
-    edges = bin_edges(int(first), int(last), width)
+    return bin_on(raw, bin_edges(int(first), int(last), width), width)
+
+
+def bin_on(raw: xr.Dataset, edges: np.ndarray, width: Fraction) -> xr.Dataset:
+    """Return the counts of a spike recording on given bins.
+
+    Parameters
+    ----------
+    raw : xarray.Dataset
+        ``/raw`` of an ingested spike recording.
+    edges : numpy.ndarray
+        Of `bin_edges`, ``(n_bins + 1,)``, seconds.
+    width : Fraction
+        Width of a bin, s.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `bin_spikes`.
+    """
+    import xarray as xr
+
     n_units = raw.sizes["unit"]
     counts = count_spikes(raw["spike_time"].values, raw["spike_unit"].values, n_units, edges)
     valid = observed_bins(edges, raw["obs_start"].values, raw["obs_stop"].values)

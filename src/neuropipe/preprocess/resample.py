@@ -20,6 +20,7 @@ __all__ = [
     "previous",
     "resample",
     "resample_stream",
+    "resample_values",
     "target_grid",
 ]
 
@@ -232,6 +233,28 @@ def _resampled(
     return band_limited(values, time, grid, dt, gap)
 
 
+def resample_values(
+    values: np.ndarray, time: np.ndarray, grid: np.ndarray, dt: float, max_gap_s: float
+) -> np.ndarray:
+    """Bring continuous traces to a grid: overlap mean downwards, interpolation upwards.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Shape ``(n_times, n_rows)``; NaN = missing.
+    time, grid : numpy.ndarray
+        Shapes ``(n_times,)`` and ``(n_grid,)``, seconds, increasing.
+    dt, max_gap_s : float
+        Step of the grid; as in `interpolate`. Seconds.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_grid, n_rows)``, NaN outside the samples and in long gaps.
+    """
+    return _resampled(values, time, grid, dt, max_gap_s, "auto")[0]
+
+
 @recorded_step("resample")
 def resample(
     ds: xr.Dataset, *, dt_s: float, max_gap_steps: float = 3, method: str = "auto"
@@ -320,6 +343,6 @@ def resample_stream(
     flat = np.asarray(stream.values, dtype=np.float64).reshape(len(time), -1)
     step = median_step(time)
     dt = median_step(grid) if len(grid) > 1 else step
-    values, _ = _resampled(flat, time, grid, dt, max_gap_steps * step, "auto")
+    values = resample_values(flat, time, grid, dt, max_gap_steps * step)
     shaped = values.reshape(len(grid), *stream.shape[1:])
     return xr.DataArray(shaped, coords, dims, stream.name, stream.attrs)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuropipe.simulate.matlab_files import write_matlab
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -271,54 +273,9 @@ def write_matlab_file(
             name: {"path": f"ball.{name}", "time": "ball.t", "stream": "ball"}
             for name in sorted(behavior)
         }
-    _MATLAB_WRITERS[version](path, content)
+    write_matlab(path, content, version)
     order = {} if times else {"orientation": "roi_time"}
     return {"kind": "dff", "datasets": datasets, **order}
-
-
-def _write_matlab_5(path: Path, content: Mapping[str, Any]) -> None:
-    from scipy.io import savemat
-
-    cells = {
-        key: {k: np.array(v, dtype=object) if isinstance(v, list) else v for k, v in part.items()}
-        for key, part in content.items()
-    }
-    savemat(path, cells)
-
-
-def _write_matlab_73(path: Path, content: Mapping[str, Any]) -> None:
-    import h5py
-
-    def mark(item: Any, kind: str) -> Any:
-        item.attrs["MATLAB_class"] = np.bytes_(kind)
-        return item
-
-    with h5py.File(path, "w", userblock_size=512) as file:
-        refs = file.create_group("#refs#")
-        for key, part in content.items():
-            group = mark(file.create_group(key), "struct")
-            for name, value in part.items():
-                if not isinstance(value, list):
-                    mark(group.create_dataset(name, data=np.asarray(value).T), "double")
-                    continue
-                cells = []
-                for k, text in enumerate(value):
-                    codes = np.frombuffer(text.encode("utf-16-le"), np.uint16)[:, None]
-                    if not text:  # MATLAB stores the size of what is empty, not its values
-                        codes = np.zeros(2, np.uint64)
-                    letter = mark(refs.create_dataset(f"{name}{k}", data=codes), "char")
-                    letter.attrs["MATLAB_int_decode"] = np.int32(2)
-                    if not text:
-                        letter.attrs["MATLAB_empty"] = np.uint8(1)
-                    cells.append(letter.ref)
-                data = np.array(cells, dtype=h5py.ref_dtype)[:, None]
-                mark(group.create_dataset(name, data=data, dtype=h5py.ref_dtype), "cell")
-    header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124)
-    with path.open("r+b") as stream:
-        stream.write(header + b"\x00\x02IM")
-
-
-_MATLAB_WRITERS = {"5": _write_matlab_5, "7.3": _write_matlab_73}
 
 
 def write_calcium_nwb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -111,9 +112,12 @@ def write_recording(
         **found,
     }
     parse_attributes(root, path)
-    with atomic_path(path) as partial, new_store(partial) as group:
+    with atomic_path(path) as partial, new_store(partial) as group, ExitStack() as stack:
         writer = _RawWriter(group.create_group("raw"), raw, series, schema, path)
-        ledger = None if schema.clocked else SpikeLedger(raw, series[0].shape[0], path.name)
+        ledger = None
+        if not schema.clocked:
+            n_spikes = series[0].shape[0]
+            ledger = stack.enter_context(SpikeLedger(raw, n_spikes, path.name, partial.parent))
         content = writer.write(blocks if ledger is None else ledger.watch(blocks))
         if ledger is not None:
             ledger.check()

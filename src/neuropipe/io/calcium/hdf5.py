@@ -23,6 +23,7 @@ from neuropipe.io.checks import HDF5_MAGIC, common_length, decode_texts, has_mag
 from neuropipe.io.entities import entities_of
 from neuropipe.io.hdf5_fields import Fields, FieldSource
 from neuropipe.io.registry import Reader, ReaderMatch
+from neuropipe.io.sample_times import positions
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -279,19 +280,15 @@ class _Opening:
                 f"shape {pairs.shape}, (2, n) or (n, 2) expected",
                 "correct the field map, or the data set",
             )
-        pairs = (pairs.T if _is_starts_first(pairs, where) else pairs).astype(np.int64)
-        pairs -= item.index_base
-        bad = (pairs < 0).any(1) | (pairs >= n_times).any(1) | (pairs[:, 1] < pairs[:, 0])
-        if bad.any():
-            k = int(np.flatnonzero(bad)[0])
+        pairs = pairs.T if _is_starts_first(pairs, where) else pairs
+        hint = "check `index_base` and `time` of the intervals"
+        pairs = positions(pairs, item.index_base, n_times, where, hint)
+        back = np.flatnonzero(pairs[:, 1] < pairs[:, 0])
+        if back.size:
+            k = int(back[0])
             start, stop = (pairs[k] + item.index_base).tolist()
-            raise IngestError(
-                "LENGTH_MISMATCH",
-                where,
-                f"interval {k} runs from sample {start} to {stop}; the clock has {n_times} samples "
-                f"counted from {item.index_base}",
-                "check `index_base` and `time` of the intervals",
-            )
+            text = f"interval {k} runs from sample {start} back to {stop}"
+            raise IngestError("LENGTH_MISMATCH", where, text, hint)
         return pairs
 
 

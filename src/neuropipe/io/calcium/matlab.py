@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +12,8 @@ from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.calcium.hdf5 import Datasets, Hdf5Settings, open_fields
 from neuropipe.io.calcium.laboratory import TIME_UNITS
-from neuropipe.io.checks import has_magic, refuse_pointers
 from neuropipe.io.entities import entities_of
+from neuropipe.io.matlab_file import MatlabFile, is_matlab
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from neuropipe.io.calcium.handle import CalciumHandle
 
 __all__ = ["READER", "MatlabFields", "MatlabSettings", "SampleClock", "open_recording", "probe"]
-
-MAGIC = b"MATLAB"
 
 
 class SampleClock(StrictModel):
@@ -61,31 +57,9 @@ class MatlabSettings(Hdf5Settings):
 
 def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a file whose header says MATLAB."""
-    if not has_magic(path, MAGIC):
+    if not is_matlab(path):
         return None
     return ReaderMatch("matlab", "calcium", path, entities_of(path))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    from pymatreader import read_mat
-
-    refuse_pointers(path)
-    if not has_magic(path, MAGIC):
-        raise IngestError(
-            "NOT_THIS_FORMAT",
-            path,
-            "the header does not say MATLAB",
-            "correct the column `reader`, or copy the file again",
-        )
-    try:
-        with warnings.catch_warnings():
-            # Objects of classes (figures, tables) that nobody but MATLAB can read.
-            warnings.filterwarnings("ignore", category=UserWarning)
-            return read_mat(str(path))
-    # A cut file raises whatever the two readers stumble over first.
-    except Exception as error:
-        text = f"cannot be read ({type(error).__name__}: {error})"
-        raise IngestError("TRUNCATED", path, text, "copy the file again") from error
 
 
 def _cell_text(item: Any) -> Any:
@@ -101,7 +75,7 @@ def _cell_text(item: Any) -> Any:
     return str(number)
 
 
-class MatlabFields:
+class MatlabFields(MatlabFile):
     """The variables of a MATLAB file, as `Fields` shows those of an HDF5 file.
 
     Parameters
@@ -113,45 +87,14 @@ class MatlabFields:
     """
 
     def __init__(self, path: Path, settings: MatlabSettings) -> None:
-        self.path, self._group = path, settings.group
+        super().__init__(path, settings.group)
         clock = settings.datasets.time
         self._clock = clock if isinstance(clock, SampleClock) else None
         self._unit_s = TIME_UNITS[settings.time_unit]
-        self._flat: dict[str, Any] = {}
-        self._collect(_read(path), "")
-
-    def _collect(self, values: Any, prefix: str) -> None:
-        for key, value in values.items():
-            name = f"{prefix}{key}"
-            if isinstance(value, dict):
-                self._collect(value, f"{name}.")
-            elif not str(key).startswith("__"):
-                self._flat[name] = value
-
-    def close(self) -> None:
-        """Nothing is open: the file was read as a whole."""
-
-    def where(self, name: str) -> str:
-        """Return file and field for a message."""
-        return f"{self.path}: {self._full(name)}"
-
-    def _full(self, name: str) -> str:
-        if name.startswith("/") or not self._group:
-            return name.lstrip("/")
-        return f"{self._group}.{name}"
-
-    def _value(self, name: str) -> Any:
-        full = self._full(name)
-        if full not in self._flat:
-            names = self.names()
-            close = difflib.get_close_matches(full, names, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"fields: {', '.join(names[:20])}"
-            raise IngestError("MISSING_SIDECAR", self.where(name), "no such field", hint)
-        return self._flat[full]
 
     def array(self, name: str) -> np.ndarray:
         """Return a field as an array; cells become texts."""
-        value = self._value(name)
+        value = self.value(name)
         if isinstance(value, np.ndarray) and value.dtype.kind != "O":
             return value
         items = value if isinstance(value, list | tuple | np.ndarray) else [value]
@@ -161,7 +104,7 @@ class MatlabFields:
 
     def numbers(self, name: str) -> np.ndarray:
         """Return a field of numbers."""
-        value = self._value(name)
+        value = self.value(name)
         if isinstance(value, list | tuple | str) or np.asarray(value).dtype.kind not in "biuf":
             kind = getattr(value, "dtype", type(value).__name__)
             raise IngestError(
@@ -209,15 +152,11 @@ class MatlabFields:
         """Return a field of text."""
         return str(self.array(name).ravel()[0])
 
-    def names(self) -> list[str]:
-        """Return all fields, sorted."""
-        return sorted(self._flat)
-
     def matrices(self) -> list[str]:
         """Return the two-dimensional fields with their shapes."""
         return [
             f"{name} {value.shape}"
-            for name, value in sorted(self._flat.items())
+            for name, value in sorted(self.flat.items())
             if isinstance(value, np.ndarray) and value.ndim == 2
         ]
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import object_array
-from neuropipe.io.spikes.order import check_units, order_spikes
+from neuropipe.io.spikes.order import OrderCheck, check_units, sort_units
+from neuropipe.io.spikes.parts import SpikeParts
 from neuropipe.store.series import Block, RecordingSchema, SeriesSpec
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Sorting:
     ----------
     units : numpy.ndarray
         Names or numbers of the units, ``(n_units,)``.
-    times, owner : numpy.ndarray
-        Seconds, and position of the unit, of each spike; ``(n_spikes,)``.
+    spikes : SpikeParts
+        Their spikes.
     columns : mapping of str to array
         Per unit: `TEXT_COLUMNS` and `NUMBER_COLUMNS` (metres); absent ones become "" and NaN.
     intervals : sequence of numpy.ndarray, optional
@@ -45,8 +46,7 @@ class Sorting:
     """
 
     units: np.ndarray
-    times: np.ndarray
-    owner: np.ndarray
+    spikes: SpikeParts
     columns: Mapping[str, Any] = field(default_factory=dict)
     intervals: Sequence[np.ndarray] | None = None
     observed: tuple[float, float] | None = None
@@ -55,10 +55,11 @@ class Sorting:
 
 @dataclass
 class SpikeHandle:
-    """An opened spike recording, sorted by unit and then time."""
+    """An opened spike recording; its spikes are read by blocks of units, sorted by time."""
 
     raw: xr.Dataset
-    times: np.ndarray
+    spikes: SpikeParts
+    is_ordered: bool
     attrs: Mapping[str, Any]
     source_files: Sequence[str]
     issues: list[Issue]
@@ -68,7 +69,7 @@ class SpikeHandle:
 
     def schema(self) -> RecordingSchema:
         """Return everything but the spikes."""
-        shape = (len(self.times),)
+        shape = (int(self.spikes.counts.sum()),)
         return RecordingSchema(
             modality="spikes",
             attrs=dict(self.attrs),
@@ -84,12 +85,16 @@ class SpikeHandle:
 
     def blocks(self, max_bytes: int) -> Iterator[Block]:
         """Yield the spikes in the order of the store, at most `max_bytes` each."""
-        step = max(1, max_bytes // 8)
+        step, at, counts = max(1, max_bytes // 8), 0, self.spikes.counts
+        for first, stop, times in self.spikes.parts():
+            if not self.is_ordered:
+                times = sort_units(times, np.repeat(np.arange(first, stop), counts[first:stop]))
+            for start in range(0, len(times), step):
+                yield Block("spike_time", at + start, times[start : start + step])
+            at += len(times)
         starts = self.raw["unit_start"].values
-        for start in range(0, len(self.times), step):
-            yield Block("spike_time", start, self.times[start : start + step])
-        for start in range(0, len(self.times), step):
-            here = np.arange(start, min(start + step, len(self.times)))
+        for start in range(0, at, step):
+            here = np.arange(start, min(start + step, at))
             # The last unit that starts at or before a spike: those without spikes come earlier.
             owner = np.searchsorted(starts, here, side="right") - 1
             yield Block("spike_unit", start, owner.astype(np.int32))
@@ -117,32 +122,29 @@ def open_sorting(
         ``EMPTY``, ``LENGTH_MISMATCH``, ``DUPLICATE_UNIT``, ``BAD_TIME`` or ``UNITS``.
     """
     _check_counts(sorting, path)
-    times, counts, found = order_spikes(sorting.times, sorting.owner, sorting.units, repair, path)
-    observed, more = _observed(sorting, float(times.min()), float(times.max()), path)
+    order = OrderCheck(sorting.spikes, sorting.units, repair, path)
+    observed, more = _observed(sorting, order.first, order.last, path)
     duration = sorting.duration
     if not more:
         duration = float(observed[:, 1].max() - observed[:, 0].min())
-    check_units(float(times.max()), duration, path)
+    check_units(order.last, duration, path)
     columns, unknown = _columns(sorting, path)
     return SpikeHandle(
-        raw=_raw(sorting, counts, columns, observed),
-        times=times,
+        raw=_raw(sorting, sorting.spikes.counts, columns, observed),
+        spikes=sorting.spikes,
+        is_ordered=order.is_ordered,
         attrs=attrs,
         source_files=source_files,
-        issues=[*issues, *found, *more, *unknown],
+        issues=[*issues, *order.issues, *more, *unknown],
         **groups,
     )
 
 
 def _check_counts(sorting: Sorting, path: object) -> None:
-    n_units, n_spikes = len(sorting.units), len(sorting.times)
+    n_units, n_spikes = len(sorting.units), int(sorting.spikes.counts.sum())
     for what, number in (("units", n_units), ("spikes", n_spikes)):
         if not number:
             raise IngestError("EMPTY", path, f"there are no {what}", "is this the right file?")
-    lengths = {"spike times": n_spikes, "units of spikes": len(sorting.owner)}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise IngestError("LENGTH_MISMATCH", path, f"lengths differ: {listed}", "copy it again")
     for name, values in sorting.columns.items():
         if len(values) != n_units:
             text = f"column {name} has {len(values)} values for {n_units} units"

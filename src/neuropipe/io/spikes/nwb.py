@@ -17,6 +17,7 @@ from neuropipe.io.nwb_file import check_nwb_header, header_entities, read_nwb
 from neuropipe.io.nwb_tables import behavior_of, events_of, file_attributes, trials_of
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import Sorting, SpikeHandle, open_sorting
+from neuropipe.io.spikes.parts import Hdf5Parts
 
 if TYPE_CHECKING:
     from neuropipe.config.models import IngestOverride
@@ -79,12 +80,12 @@ def _columns(units: Any, path: Path) -> dict[str, Any]:
     return found
 
 
-def _ragged(units: Any, name: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return a ragged column whole, and the number of its entries per unit."""
+def _ragged(units: Any, name: str, path: Path) -> tuple[Any, np.ndarray]:
+    """Return the data set of a ragged column, unread, and the number of its entries per unit."""
     index = units[name]
     stops = np.asarray(index.data[:], dtype=np.int64)
     counts = np.diff(stops, prepend=0)
-    values = np.asarray(index.target.data[:], dtype=np.float64)
+    values = index.target.data
     if (counts < 0).any() or len(stops) != len(units) or (stops[-1:] != len(values)).any():
         text = f"units.{name}_index ends at {stops[-1:]}, but there are {len(values)} entries"
         raise IngestError("LENGTH_MISMATCH", path, text, "correct the file")
@@ -115,9 +116,11 @@ def _sorting(nwb: Any, path: Path, settings: NwbUnitsSettings) -> tuple[Sorting,
         text = "the file has no units with spike times"
         raise IngestError("EMPTY", path, text, "is this a spike recording?")
     times, counts = _ragged(units, "spike_times", path)
+    spikes = Hdf5Parts(Path(times.file.filename), times.name, counts)
     intervals = None
     if "obs_intervals" in units.colnames:
-        edges, numbers = _ragged(units, "obs_intervals", path)
+        column, numbers = _ragged(units, "obs_intervals", path)
+        edges = np.asarray(column[:], dtype=np.float64)
         intervals = np.split(edges.reshape(-1, 2), np.cumsum(numbers)[:-1])
         if (edges.reshape(-1, 2)[:, 1] < edges.reshape(-1, 2)[:, 0]).any():
             text = "units.obs_intervals: an interval stops before it starts"
@@ -133,8 +136,7 @@ def _sorting(nwb: Any, path: Path, settings: NwbUnitsSettings) -> tuple[Sorting,
         issues.append(Issue("COLUMNS_LEFT_OUT", str(path), text, "", "info"))
     sorting = Sorting(
         units=np.asarray(units.id.data[:], dtype=np.int64),
-        times=times,
-        owner=np.repeat(np.arange(len(counts)), counts),
+        spikes=spikes,
         columns=_columns(units, path),
         intervals=intervals,
         observed=None if settings.duration_s is None else (0.0, settings.duration_s),

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 
 from neuropipe.errors import IngestError, Issue
+from neuropipe.io.spikes.parts import SpikeParts
 
-__all__ = ["check_units", "order_spikes"]
+__all__ = ["OrderCheck", "check_units", "sort_units"]
 
 MAX_OVERSHOOT = 50.0
 MILLI = 1000.0
@@ -16,18 +17,13 @@ MILLI = 1000.0
 MIN_RUN, RESET_SHARE = 3.0, 0.5
 
 
-def order_spikes(
-    times: np.ndarray, owner: np.ndarray, names: np.ndarray, repair: Literal["sort"] | None,
-    path: object,
-) -> tuple[np.ndarray, np.ndarray, list[Issue]]:  # fmt: skip
-    """Return spike times sorted by unit and then time, and the number of each unit.
+class OrderCheck:
+    """What the times of all spikes say, found in one pass over blocks of units.
 
     Parameters
     ----------
-    times : numpy.ndarray
-        Seconds, ``(n_spikes,)``.
-    owner : numpy.ndarray
-        Position of the unit of each spike, ``(n_spikes,)``.
+    spikes : SpikeParts
+        The spikes.
     names : numpy.ndarray
         Units, ``(n_units,)``.
     repair : {"sort"} or None
@@ -35,48 +31,97 @@ def order_spikes(
     path : object
         File, for messages.
 
+    Attributes
+    ----------
+    first, last : float
+        Smallest and largest time, s.
+    is_ordered : bool
+        The times of every unit rise, or repeat.
+    issues : list of Issue
+
     Raises
     ------
     IngestError
         ``BAD_TIME``: not finite, negative, out of order or reset.
     """
-    _check_values(times, owner, names, path)
-    order = np.argsort(owner, kind="stable")
-    times, owner = times[order], owner[order]
-    counts = np.bincount(owner, minlength=len(names)).astype(np.int64)
-    same = np.diff(owner) == 0
-    back = np.flatnonzero((np.diff(times) < 0) & same)
-    issues = []
-    if back.size:
-        units = np.unique(owner[back])
-        for unit in units:
-            _refuse_reset(times[owner == unit], f"{path}: unit {names[unit]}")
-        k = int(back[0])
-        text = (
-            f"spike times go back in {len(units)} of {len(names)} units, first in unit "
-            f"{names[owner[k]]}: {times[k]!r} s, then {times[k + 1]!r} s"
-        )
-        if repair != "sort":
-            hint = "`repair: sort` in ingest.overrides sorts them, if only the order is wrong"
-            raise IngestError("BAD_TIME", path, text, hint)
-        times = times[np.lexsort([times, owner])]
-        issues.append(Issue("BAD_TIME", str(path), f"{text}; sorted", "set by `repair`"))
-    repeated = int(np.count_nonzero((np.diff(times) == 0) & same))
-    if repeated:
-        text = f"{repeated} spikes have the time of the spike before them in their unit; kept"
-        issues.append(Issue("DUPLICATE_SPIKE", str(path), text, "sorters count some spikes twice"))
-    return times, counts, issues
 
+    def __init__(
+        self, spikes: SpikeParts, names: np.ndarray, repair: Literal["sort"] | None, path: object
+    ) -> None:
+        self._names, self._path = names, path
+        self.first, self.last = np.inf, -np.inf
+        self.issues: list[Issue] = []
+        self._bad: dict[str, tuple[int, float, int]] = {}
+        self._back: list[int] = []
+        self._example = ""
+        self._repeated = 0
+        for first, stop, times in spikes.parts():
+            owner = np.repeat(np.arange(first, stop), spikes.counts[first:stop])
+            self._look(times, owner, repair)
+        self._refuse_values()
+        self.is_ordered = not self._back
+        self._tell(repair)
 
-def _check_values(times: np.ndarray, owner: np.ndarray, names: np.ndarray, path: object) -> None:
-    for bad, what in ((~np.isfinite(times), "not finite"), (times < 0, "negative")):
-        if bad.any():
-            k = int(np.flatnonzero(bad)[0])
+    def _look(self, times: np.ndarray, owner: np.ndarray, repair: str | None) -> None:
+        if not len(times):
+            return
+        for bad, what in ((~np.isfinite(times), "not finite"), (times < 0, "negative")):
+            if bad.any():
+                count, value, unit = self._bad.get(what, (0, np.nan, -1))
+                k = int(np.flatnonzero(bad)[0])
+                found = (value, unit) if count else (float(times[k]), int(owner[k]))
+                self._bad[what] = (count + int(bad.sum()), *found)
+        if self._bad:
+            return
+        self.first = min(self.first, float(times.min()))
+        self.last = max(self.last, float(times.max()))
+        steps, same = np.diff(times), owner[1:] == owner[:-1]
+        back = np.flatnonzero((steps < 0) & same)
+        if back.size:
+            k, units = int(back[0]), np.unique(owner[back])
+            for unit in units:
+                _refuse_reset(times[owner == unit], f"{self._path}: unit {self._names[unit]}")
+            if not self._back:
+                unit = self._names[owner[k]]
+                self._example = f"unit {unit}: {times[k]!r} s, then {times[k + 1]!r} s"
+            self._back += units.tolist()
+            if repair == "sort":
+                times = sort_units(times, owner)
+                steps = np.diff(times)
+        self._repeated += int(np.count_nonzero((steps == 0) & same))
+
+    def _refuse_values(self) -> None:
+        for what, (count, value, unit) in self._bad.items():
             text = (
-                f"{int(bad.sum())} of {times.size} spike times are {what}, the first "
-                f"{times[k]!r} s in unit {names[owner[k]]}"
+                f"{count} spike times are {what}, the first {value!r} s in unit {self._names[unit]}"
             )
-            raise IngestError("BAD_TIME", path, text, "correct the source; a spike needs a time")
+            raise IngestError(
+                "BAD_TIME", self._path, text, "correct the source; a spike needs a time"
+            )
+
+    def _tell(self, repair: str | None) -> None:
+        path = str(self._path)
+        if self._back:
+            text = (
+                f"spike times go back in {len(self._back)} of {len(self._names)} units, first in "
+                f"{self._example}"
+            )
+            if repair != "sort":
+                hint = "`repair: sort` in ingest.overrides sorts them, if only the order is wrong"
+                raise IngestError("BAD_TIME", path, text, hint)
+            self.issues.append(Issue("BAD_TIME", path, f"{text}; sorted", "set by `repair`"))
+        if self._repeated:
+            text = (
+                f"{self._repeated} spikes have the time of the spike before them in their unit; "
+                "kept"
+            )
+            hint = "sorters count some spikes twice"
+            self.issues.append(Issue("DUPLICATE_SPIKE", path, text, hint))
+
+
+def sort_units(times: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Return times sorted within each unit; `owner` rises."""
+    return times[np.lexsort([times, owner])]
 
 
 def _refuse_reset(times: np.ndarray, where: str) -> None:

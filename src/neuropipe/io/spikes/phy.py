@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from neuropipe.io.entities import entities_of
 from neuropipe.io.npy import NpyArray
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import Sorting, SpikeHandle, open_sorting
+from neuropipe.io.spikes.parts import unit_blocks
 
 if TYPE_CHECKING:
     from neuropipe.config.models import IngestOverride
@@ -32,6 +35,7 @@ OWNERS = ("spike_clusters.npy", "spike_templates.npy")
 QUALITY = (("cluster_group.tsv", "group"), ("cluster_KSLabel.tsv", "KSLabel"))
 INFO = "cluster_info.tsv"
 MICROMETRE = 1e-6
+BLOCK_ROWS = 1 << 20
 MISSING = {"", "n/a", "nan", "none"}
 
 
@@ -109,8 +113,8 @@ def _rate(params: Mapping[str, Any], settings: PhySettings, override: IngestOver
     return float(rate)
 
 
-def _column(path: Path) -> tuple[np.ndarray, list[Issue]]:
-    """Return a column of whole numbers, stored as ``(n,)`` or ``(n, 1)``."""
+def _column(path: Path) -> NpyArray:
+    """Return a column of whole numbers, stored as ``(n,)`` or ``(n, 1)``; unread."""
     array = NpyArray(path)
     if len(array.shape) not in (1, 2) or (len(array.shape) == 2 and array.shape[1] != 1):
         text = f"shape {array.shape}, expected (n,) or (n, 1)"
@@ -118,7 +122,63 @@ def _column(path: Path) -> tuple[np.ndarray, list[Issue]]:
     if array.dtype.kind not in "iu":
         text = f"dtype {array.dtype}, expected whole samples"
         raise IngestError("UNITS", path, text, "seconds are read by the reader `spike_table`")
-    return array[:].reshape(-1), array.issues
+    return array
+
+
+def _blocks(array: NpyArray) -> Iterator[np.ndarray]:
+    """Yield a column block by block, as ``(n,)``."""
+    for start in range(0, len(array), BLOCK_ROWS):
+        yield array[start : start + BLOCK_ROWS].reshape(-1)
+
+
+@dataclass(frozen=True)
+class _Clusters:
+    """Spikes in the order of time, handed out by blocks of clusters.
+
+    Each block is one pass through the files: only its own spikes are held.
+
+    Attributes
+    ----------
+    samples, clusters : NpyArray
+        Sample and cluster of each spike, on disk.
+    units, counts : numpy.ndarray
+        Clusters, rising, and their numbers of spikes.
+    rate : float
+        Samples per second.
+    """
+
+    samples: NpyArray
+    clusters: NpyArray
+    units: np.ndarray
+    counts: np.ndarray
+    rate: float
+
+    def parts(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield the spikes by blocks of clusters."""
+        for first, stop in unit_blocks(self.counts):
+            low, high = self.units[first], self.units[stop - 1]
+            size = int(self.counts[first:stop].sum())
+            times, owner = np.empty(size), np.empty(size, dtype=self.clusters.dtype)
+            at = 0
+            columns = zip(_blocks(self.samples), _blocks(self.clusters), strict=True)
+            for samples, clusters in columns:
+                mine = (clusters >= low) & (clusters <= high)
+                count = int(mine.sum())
+                times[at : at + count] = samples[mine]
+                owner[at : at + count] = clusters[mine]
+                at += count
+            times /= self.rate
+            yield first, stop, times[np.argsort(owner, kind="stable")]
+
+
+def _count(clusters: NpyArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the clusters, rising, and their numbers of spikes."""
+    found: Counter[int] = Counter()
+    for block in _blocks(clusters):
+        units, counts = np.unique(block, return_counts=True)
+        found.update(dict(zip(units.tolist(), counts.tolist(), strict=True)))
+    units = np.array(sorted(found), dtype=np.int64)
+    return units, np.array([found[unit] for unit in units.tolist()], dtype=np.int64)
 
 
 def _table(path: Path, source: Path) -> dict[int, dict[str, str]]:
@@ -199,21 +259,20 @@ def open_recording(path: Path, settings: PhySettings, override: IngestOverride) 
     """
     params, issues = read_params(path / PARAMS)
     rate = _rate(params, settings, override, path)
-    samples, found = _column(path / "spike_times.npy")
+    samples = _column(path / "spike_times.npy")
     owners = next(path / name for name in OWNERS if (path / name).is_file())
-    clusters, more = _column(owners)
+    clusters = _column(owners)
     if len(samples) != len(clusters):
         text = f"lengths differ: spike_times {len(samples)}, {owners.stem} {len(clusters)}"
         raise IngestError("LENGTH_MISMATCH", path, text, "copy the folder again")
-    units, owner = np.unique(clusters.astype(np.int64), return_inverse=True)
+    units, counts = _count(clusters)
     duration = settings.duration_s or _duration(path, params, rate)
     tables = (INFO, *(name for name, _ in QUALITY))
     used = [PARAMS, "spike_times.npy", owners.name, *tables]
     return open_sorting(
         Sorting(
             units=units,
-            times=samples.astype(np.float64) / rate,
-            owner=owner,
+            spikes=_Clusters(samples, clusters, units, counts, rate),
             columns=_labels(path, units),
             observed=None if duration is None else (0.0, duration),
         ),
@@ -221,7 +280,7 @@ def open_recording(path: Path, settings: PhySettings, override: IngestOverride) 
         repair=override.repair,
         attrs={"sample_rate": rate},
         source_files=[str(path / name) for name in used if (path / name).is_file()],
-        issues=[*issues, *found, *more],
+        issues=[*issues, *samples.issues, *clusters.issues],
     )
 
 

@@ -12,18 +12,19 @@ from pydantic import Field
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.arrays import object_array
-from neuropipe.io.checks import refuse_pointers
 from neuropipe.io.entities import entities_of
+from neuropipe.io.frames import read_frame
 from neuropipe.io.long_table import (
     TIME_COLUMNS,
     UNIT_COLUMNS,
-    delimiter_of,
     header_of,
     is_spike_table,
     usual_column,
 )
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import TEXT_COLUMNS, Sorting, SpikeHandle, open_sorting
+from neuropipe.io.spikes.parts import ArrayParts
+from neuropipe.io.spikes.units import times_per_second
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,28 +55,6 @@ def probe(path: Path) -> ReaderMatch | None:
     return ReaderMatch("spike_table", "spikes", path, entities_of(path))
 
 
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    refuse_pointers(path)
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(
-            path,
-            sep=delimiter_of(path),
-            encoding="utf-8-sig",
-            dtype=str,  # Python turns text into the nearest number, parsers of tables nearly
-            skipinitialspace=True,
-        )
-    except UnicodeDecodeError as error:
-        text = f"not UTF-8 text: {error}"
-        raise IngestError("ENCODING", path, text, "save the table as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError, ValueError) as error:
-        text = f"cannot be read: {str(error).splitlines()[0]}"
-        raise IngestError("NOT_THIS_FORMAT", path, text, "correct or copy the table") from error
-
-
 def _named(given: str | None, usual: tuple[str, ...], names: list[str], path: Path) -> str:
     if given is not None and given not in names:
         raise ConfigError(f"{path}: there is no column {given!r}; it has {', '.join(names)}")
@@ -90,17 +69,8 @@ def _scale(column: str, settings: SpikeTableSettings, override: IngestOverride,
            path: Path) -> float:  # fmt: skip
     """Return by what the times are divided to give seconds."""
     unit = settings.time_unit or TIME_COLUMNS.get(column.strip().lower(), "")
-    if not unit:
-        text = f"neither the settings nor the name of column {column!r} state the unit of times"
-        hint = "set `time_unit: s` (or ms, samples) in ingest.readers.spike_table"
-        raise IngestError("MISSING_SIDECAR", path, text, hint)
-    if unit != "samples":
-        return {"s": 1.0, "ms": 1000.0}[unit]
     rate = override.rate_hz or settings.sample_rate_hz
-    if rate is None:
-        text = "times in samples, but no sample rate"
-        raise IngestError("MISSING_SIDECAR", path, text, "set `sample_rate_hz`")
-    return float(rate)
+    return times_per_second(unit, rate, f"{path}: {column}")
 
 
 def _times(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
@@ -154,7 +124,7 @@ def open_recording(
     ConfigError
         A named column does not exist.
     """
-    frame = _read(path)
+    frame = read_frame(path, as_text=True)
     names = [str(name) for name in frame.columns]
     unit = _named(settings.unit_column, UNIT_COLUMNS, names, path)
     time = _named(settings.time_column, tuple(TIME_COLUMNS), names, path)
@@ -164,8 +134,7 @@ def open_recording(
     return open_sorting(
         Sorting(
             units=units,
-            times=times if scale == 1.0 else times / scale,
-            owner=owner,
+            spikes=ArrayParts(times if scale == 1.0 else times / scale, owner, len(units), path),
             columns=_columns(frame, owner, len(units)),
             observed=None if settings.duration_s is None else (0.0, settings.duration_s),
         ),

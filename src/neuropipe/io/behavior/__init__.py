@@ -1,0 +1,1 @@
+"""Behaviour, events and trials in tables beside a recording, for every modality."""

@@ -1,0 +1,104 @@
+"""Variables of a MATLAB file (v5 to v7.3) by their names, with faults that name what is there."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from pathlib import Path
+from typing import Any
+
+from neuropipe.errors import IngestError
+from neuropipe.io.checks import has_magic, refuse_pointers
+
+__all__ = ["MatlabFile", "is_matlab"]
+
+MATLAB_MAGIC = b"MATLAB"
+
+
+def is_matlab(path: Path) -> bool:
+    """Tell whether the header of a file says MATLAB."""
+    return has_magic(path, MATLAB_MAGIC)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from pymatreader import read_mat
+
+    refuse_pointers(path)
+    if not has_magic(path, MATLAB_MAGIC):
+        raise IngestError(
+            "NOT_THIS_FORMAT",
+            path,
+            "the header does not say MATLAB",
+            "correct the column `reader`, or copy the file again",
+        )
+    try:
+        with warnings.catch_warnings():
+            # Objects of classes (figures, tables) that nobody but MATLAB can read.
+            warnings.filterwarnings("ignore", category=UserWarning)
+            return read_mat(str(path))
+    # A cut file raises whatever the two readers stumble over first.
+    except Exception as error:
+        text = f"cannot be read ({type(error).__name__}: {error})"
+        raise IngestError("TRUNCATED", path, text, "copy the file again") from error
+
+
+class MatlabFile:
+    """The variables of a MATLAB file; dots lead into structs, as in MATLAB (``positionDat.t``).
+
+    Parameters
+    ----------
+    path : Path
+        The file; all of it is read.
+    group : str
+        Struct that names start from; empty: the file.
+
+    Raises
+    ------
+    IngestError
+        ``NOT_THIS_FORMAT``, or ``TRUNCATED``.
+    """
+
+    def __init__(self, path: Path, group: str = "") -> None:
+        self.path, self._group = path, group
+        self.flat: dict[str, Any] = {}
+        self._collect(_read(path), "")
+
+    def _collect(self, values: Any, prefix: str) -> None:
+        for key, value in values.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, dict):
+                self._collect(value, f"{name}.")
+            elif not str(key).startswith(("__", "#")):
+                self.flat[name] = value
+
+    def close(self) -> None:
+        """Nothing is open: the file was read as a whole."""
+
+    def where(self, name: str) -> str:
+        """Return file and field for a message."""
+        return f"{self.path}: {self._full(name)}"
+
+    def _full(self, name: str) -> str:
+        if name.startswith("/") or not self._group:
+            return name.lstrip("/")
+        return f"{self._group}.{name}"
+
+    def value(self, name: str) -> Any:
+        """Return a field as it was read.
+
+        Raises
+        ------
+        IngestError
+            ``MISSING_SIDECAR``: no such field; the message names the closest.
+        """
+        full = self._full(name)
+        if full not in self.flat:
+            names = self.names()
+            close = difflib.get_close_matches(full, names, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"fields: {', '.join(names[:20])}"
+            raise IngestError("MISSING_SIDECAR", self.where(name), "no such field", hint)
+        return self.flat[full]
+
+    def names(self) -> list[str]:
+        """Return all fields, sorted."""
+        return sorted(self.flat)
