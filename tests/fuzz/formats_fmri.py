@@ -65,7 +65,7 @@ def _read_nifti(folder: Path, source: Source) -> dict[str, np.ndarray]:
     found["events/onset"] = events["onset"].to_numpy(dtype=np.float64)
     table = pd.read_csv(folder / CONFOUNDS, sep="\t", index_col=False, na_values=["n/a"],
                         float_precision="round_trip")  # fmt: skip
-    found["raw/confound_values"] = table.to_numpy(dtype=np.float64)
+    found["raw/confounds"] = table.to_numpy(dtype=np.float64)
     return found
 
 

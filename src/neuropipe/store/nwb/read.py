@@ -69,7 +69,7 @@ def from_nwb(path: Path | str) -> xr.DataTree:
         manifest = _manifest(file, path)
         try:
             groups = {group: _dataset(file, path, manifest, group) for group in manifest.groups}
-        except (KeyError, OSError, ValueError, RuntimeError, TypeError) as error:
+        except (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             kind = type(error).__name__
             raise DataError(
                 f"{path}: does not hold what its record in /scratch/{MANIFEST_NAME} names "
