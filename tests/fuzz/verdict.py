@@ -19,7 +19,7 @@ CLOCKED = {"raw/time": 0, "events/onset": 0, "trials/start": 0, "trials/stop": 0
 LOOSE = (*CLOCKED, "events/duration")
 SCALED = ("raw/signal", "raw/x", "raw/y", "raw/z")
 # Issues that say that samples are missing or were left out.
-ACCOUNTED = {"TRUNCATED", "TRIMMED", "LAST_LINE_OPEN", "HEADER"}
+ACCOUNTED = {"TRUNCATED", "TRIMMED", "LAST_LINE_OPEN", "HEADER", "UNITS"}
 
 
 @dataclass

@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 LIMIT_S = 40.0
 PRELOADED = (
-    "h5py", "nwbinspector", "openpyxl", "pandas.io.excel", "pyarrow.parquet", "pymatreader",
-    "pynwb", "scipy.io", "xarray", "zarr", "mne", "mne.io", "nibabel", "nilearn.masking", "neuropipe.io.connectome.ingest", "neuropipe.io.ingest",
-    "neuropipe.store.nwb", "neuropipe.store.validate", "neuropipe.store.zarr",
+    "h5py", "mne", "mne.io", "nibabel", "nilearn.masking", "nwbinspector", "openpyxl",
+    "pandas.io.excel", "pyarrow.parquet", "pymatreader", "pynwb", "scipy.io", "xarray", "zarr",
+    "neuropipe.io.connectome.ingest", "neuropipe.io.ingest", "neuropipe.store.nwb",
+    "neuropipe.store.validate", "neuropipe.store.zarr",
 )  # fmt: skip
 MEMORY = 3 << 30
 

@@ -211,3 +211,15 @@ def test_events_without_duration_go_into_nwb(tmp_path):
         .to_dataset()
         .identical(tree["events"].to_dataset(inherit=False))
     )
+
+
+def test_texts_in_a_heap_without_end_do_not_hang(tmp_path):
+    path = hdf5(tmp_path / "a.h5")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"GCOL")
+    assert ingest(path, tmp_path / "sound", HDF5)[0] == []
+    data[at + 40 : at + 4096] = bytes(4056)  # what an interrupted copy leaves: zeros
+    path.write_bytes(bytes(data))
+    refused("NOT_THIS_FORMAT", "no end", path, tmp_path / "o", HDF5)
+    with pytest.raises(IngestError, match="no end"):
+        match(path, "calcium")

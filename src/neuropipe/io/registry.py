@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from neuropipe.config.models import IngestConfig, IngestOverride, StrictModel
 from neuropipe.errors import ConfigError, DataError, IngestError, Issue, MissingInput
 from neuropipe.io.faults import readable
+from neuropipe.store.hdf5_heap import refuse_endless_heaps
 
 if TYPE_CHECKING:
     from neuropipe.store.series import RecordingHandle
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "ReaderMatch", "match", "reader_settings", "readers"]
 
 GROUP = "neuropipe.readers"
+HEAP_WINDOW = 128 << 20
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -104,6 +106,7 @@ class Reader:
             The file is damaged.
         """
         with readable(path):
+            refuse_endless_heaps(path)
             return _load(self.probe)(path)
 
     def open_recording(
@@ -119,6 +122,7 @@ class Reader:
         """
         told = {"modality": modality} if len(self.modalities) > 1 else {}
         with readable(path):
+            refuse_endless_heaps(path, HEAP_WINDOW)
             return _load(self.open)(path, settings, override, **told)
 
     def refuse(self, path: Path) -> None:

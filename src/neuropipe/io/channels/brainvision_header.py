@@ -23,6 +23,9 @@ DEFAULT_UNIT = "\u00b5V"
 MARKER = re.compile(r"^Mk\d+=(.*)", re.MULTILINE)
 
 
+UTF8_MICRO = b"\xc2\xb5"
+
+
 @dataclass(frozen=True)
 class BrainVisionHeader:
     """What the ``.vhdr`` file states.
@@ -78,7 +81,10 @@ def _decoded(path: Path) -> str:
     page = "cp1252" if page.upper() == "ANSI" else page
     try:
         return raw.decode(page).removeprefix("\ufeff")
-    except (UnicodeDecodeError, LookupError):
+    except (UnicodeDecodeError, LookupError) as error:
+        if UTF8_MICRO in raw:  # read as Latin-1 its units would be unknown words
+            text = f"says Codepage={page}, and neither all nor nothing of it is UTF-8: {error}"
+            raise IngestError("ENCODING", path, text, "copy the file again") from error
         # What older recorders wrote on Windows.
         return raw.decode("latin-1")
 
