@@ -71,7 +71,9 @@ def phy(folder, **damaged):
 
 
 def brainvision(folder, unit="µV"):
-    write_brainvision(simulate_channels(3, 3.0, rate_hz=100.0, bad=()), folder / "a.vhdr", unit=unit)
+    write_brainvision(
+        simulate_channels(3, 3.0, rate_hz=100.0, bad=()), folder / "a.vhdr", unit=unit
+    )
     return "a.vhdr", "brainvision", {}
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from neuropipe.errors import IngestError, Issue
 
-__all__ = ["check_cells", "last_line_open", "refuse_same_names", "text_rows"]
+__all__ = ["check_cells", "last_line_open", "open_tables", "refuse_same_names", "text_rows"]
+
+TABLES = (".csv", ".tsv", ".txt")
 
 
 def _checked(lines: Iterable[str], path: object) -> Iterator[str]:
@@ -91,3 +94,14 @@ def last_line_open(text: str, path: object) -> list[Issue]:
         return []
     message = "the last line has no end of line; if the file was cut, its last value is wrong"
     return [Issue("LAST_LINE_OPEN", str(path), message, "compare it with the original", "info")]
+
+
+def open_tables(files: Iterable[str]) -> list[Issue]:
+    """Return an issue for each table among the files whose last line has no end."""
+    issues = []
+    for path in (Path(file) for file in files):
+        if path.suffix.lower() in TABLES and path.is_file():
+            with path.open("rb") as stream:
+                stream.seek(max(0, path.stat().st_size - 1))
+                issues += last_line_open(stream.read().decode("latin-1"), path)
+    return issues

@@ -24,6 +24,7 @@ from neuropipe.io.checks import (
     unusual_step,
 )
 from neuropipe.io.dataset import dataset_of
+from neuropipe.io.delimited import open_tables
 from neuropipe.io.faults import readable, streamed
 from neuropipe.io.publish import (
     portable,
@@ -236,6 +237,7 @@ def _prepare(
     steps = [clock.step()] if override.clock is not None else []
     attrs["pipeline"] = _pipeline(settings, used, [*steps, *session.steps])
     files = dict.fromkeys([*schema.source_files, *map(str, side.files)])
+    issues += open_tables(files)
     sources = source_entries(list(files), source)
     attrs["source_sha256"] = combine_files((Path(s["path"]).name, s["sha256"]) for s in sources)
     if "source_files" in MODALITIES[recording.modality].raw_attrs:
@@ -340,7 +342,9 @@ def _attributes(
     attrs: dict[str, Any] = {k: v for k, v in schema.attrs.items() if k in own}
     attrs["recording"] = recording.name
     attrs |= {key: getattr(recording, column) for key, column in ENTITIES.items()}
-    attrs |= dataset_of(source, schema.attrs, recording.extra)
+    known, found = dataset_of(source, schema.attrs, recording.extra)
+    attrs |= known
+    issues += found
     for key in METADATA:
         stated, given = str(schema.attrs.get(key, "")), getattr(recording, key)
         if key == "session_start":

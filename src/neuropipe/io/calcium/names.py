@@ -171,7 +171,6 @@ def read_names(
         found = list(dict.fromkeys(key for row in rows for key in row))
     else:
         found, rows = _csv_rows(text, path)
-        issues += last_line_open(text, path)
     needed = bool(rows) or bool(found)
     label = _column(columns.label, LABEL_COLUMNS, found, path, needed=needed)
     index = _column(columns.index, INDEX_COLUMNS, found, path, needed=False)

@@ -21,7 +21,7 @@ from neuropipe.io.calcium.laboratory import (
 )
 from neuropipe.io.calcium.names import TraceNames
 from neuropipe.io.checks import head, refuse_pointers
-from neuropipe.io.delimited import last_line_open, refuse_same_names, text_rows
+from neuropipe.io.delimited import refuse_same_names, text_rows
 from neuropipe.io.entities import entities_of
 from neuropipe.io.long_table import header_of, is_spike_table
 from neuropipe.io.registry import Reader, ReaderMatch
@@ -144,8 +144,6 @@ class _CsvTable:
                 self.length += 1
         if last_bad is not None:
             self._refuse_truncated(last_bad, allow_truncated)
-        else:
-            self.issues += last_line_open(_last_byte(path), path)
 
     def _refuse_truncated(self, line: int, allowed: bool) -> None:
         message = f"line {line}, the last, has fewer cells than line 1"
@@ -196,12 +194,6 @@ def _no_header(names: list[str], path: Path) -> list[Issue]:
     if all(name.strip().lstrip("+-").isdigit() for name in names):
         return [Issue("NO_HEADER", str(path), f"{text}; taken as names", "add a line of names")]
     raise IngestError("NOT_THIS_FORMAT", path, text, "add a line of names")
-
-
-def _last_byte(path: Path) -> str:
-    with path.open("rb") as stream:
-        stream.seek(-1, 2)
-        return stream.read().decode("latin-1")
 
 
 class _ParquetTable:

@@ -213,6 +213,9 @@ def find_sidecars(
     found_events = _given(events, path, "events") or _events(path, own)
     found_confounds = _given(confounds, path, "confounds") or _confounds(path, own)
     issues = []
+    if not files and own.entities.get("sub"):
+        text = "no JSON beside it; the header alone states the repetition time"
+        issues.append(Issue("MISSING_SIDECAR", f"{path}: JSON", text, "is it left out?", "info"))
     if found_events is None and not own.entities.get("task", "").lower().startswith("rest"):
         text = "no events table beside it; the store has no events"
         hint = "`events` of the reader names one"
