@@ -9,7 +9,7 @@ import pytest
 from formats import cases, formats, sample
 
 FORMATS = formats()
-SAMPLE = 24
+SAMPLE = 40
 
 
 def explain(found):
