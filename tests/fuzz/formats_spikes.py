@@ -91,7 +91,7 @@ def _read_phy(folder: Path, source: Source) -> dict[str, np.ndarray]:
     found = by_unit(units, owner, samples.astype(np.float64) / float(rate))
     quality = dict.fromkeys(units.tolist(), "unsorted")
     for name, column in (("cluster_KSLabel.tsv", "KSLabel"), ("cluster_group.tsv", "group")):
-        table = pd.read_csv(path / name, sep="\t", keep_default_na=False)
+        table = pd.read_csv(path / name, sep="\t", keep_default_na=False, dtype=str)
         for unit, label in zip(table["cluster_id"], table[column], strict=True):
             if int(unit) in quality and str(label).strip():
                 quality[int(unit)] = str(label).strip()

@@ -21,6 +21,9 @@ from neuropipe.io.faults import readable
 from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
+from neuropipe.simulate.bids_files import simulate_seeg, write_bids_recording, write_bids_root
+from neuropipe.simulate.channel_files import simulate_channels, write_brainvision
+from neuropipe.simulate.spike_files import simulate_spikes, write_phy_folder
 from neuropipe.store.nwb import from_nwb, to_nwb
 from neuropipe.store.zarr import open_store
 
@@ -223,3 +226,36 @@ def test_texts_in_a_heap_without_end_do_not_hang(tmp_path):
     refused("NOT_THIS_FORMAT", "no end", path, tmp_path / "o", HDF5)
     with pytest.raises(IngestError, match="no end"):
         match(path, "calcium")
+
+
+def test_phy_tables_without_their_column_or_not_there(tmp_path):
+    path = tmp_path / "phy"
+    write_phy_folder(simulate_spikes((5.0, 9.0), 5.0, trials=2), path)
+    row = {"reader": "phy", "modality": "spikes"}
+    (path / "cluster_KSLabel.tsv").unlink()
+    assert ingest(path, tmp_path / "o", {"duration_s": 5}, **row)[0] == ["MISSING_SIDECAR"]
+    (path / "cluster_group.tsv").write_text("cluster_id\tgrup\n0\tgood\n")
+    refused("NOT_THIS_FORMAT", "no column group", path, tmp_path / "p", {}, **row)
+
+
+def test_tables_beside_a_data_set_are_told_when_they_may_be_cut(tmp_path):
+    write_bids_root(tmp_path, {"01": ("31", "F", "human")})
+    recording = simulate_seeg(2.0, rate_hz=200.0)
+    path = write_bids_recording(tmp_path, recording, {"sub": "01", "task": "go"})
+    events = path.with_name("sub-01_task-go_events.tsv")
+    row = {"reader": "brainvision", "modality": "ieeg"}
+    events.write_text(events.read_text().rstrip("\n"))
+    assert "LAST_LINE_OPEN" in ingest(path, tmp_path / "o", {}, **row)[0]
+    (tmp_path / "dataset_description.json").write_text("{")
+    assert "NOT_THIS_FORMAT" in ingest(path, tmp_path / "p", {}, **row)[0]
+    events.write_text("onset\tduration\tonset\n1\t0\t2\n")
+    with pytest.raises(IngestError, match="DUPLICATE_COLUMN"):
+        ingest(path, tmp_path / "q", {}, **row)
+
+
+def test_a_broken_code_page_of_brainvision_is_named(tmp_path):
+    path = tmp_path / "a.vhdr"
+    write_brainvision(simulate_channels(3, 2.0, rate_hz=100.0, bad=()), path)
+    path.write_bytes(path.read_bytes().replace(b"MarkerFile", b"\xcdarkerFile"))
+    row = {"reader": "brainvision", "modality": "eeg"}
+    refused("ENCODING", "Codepage", path, tmp_path / "o", {}, **row)
