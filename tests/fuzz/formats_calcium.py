@@ -263,7 +263,8 @@ def _read_nwb(folder: Path, source: Source) -> dict[str, np.ndarray]:
             )
         )
         found["raw/label_source"] = _texts(tables[0]["label"][...])
-        found["events/onset"] = file["intervals/epochs/start_time"][...]
+        if "intervals/epochs/start_time" in file:
+            found["events/onset"] = file["intervals/epochs/start_time"][...]
     return found
 
 

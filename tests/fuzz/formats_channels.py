@@ -154,11 +154,13 @@ def _read_nwb(folder: Path, source: Source) -> dict[str, np.ndarray]:
         offset = float(data.attrs.get("offset", 0.0))
         start = series["starting_time"]
         names = file["general/extracellular_ephys/electrodes/channel_name"][...]
+        epochs = file.get("intervals/epochs/start_time")
+        events = {} if epochs is None else {"events/onset": epochs[...]}
         return {
+            **events,
             "raw/signal": data[...].astype(np.float64) * factor + offset,
             "raw/time": float(start[()]) + np.arange(len(data)) / float(start.attrs["rate"]),
             "raw/channel": np.array([n.decode() for n in names], dtype=object),
-            "events/onset": file["intervals/epochs/start_time"][...],
         }
 
 

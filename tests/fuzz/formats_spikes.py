@@ -54,8 +54,9 @@ def _read_nwb(folder: Path, source: Source) -> dict[str, np.ndarray]:
         stops = file["units/spike_times_index"][...].astype(int)
         owner = np.repeat(np.arange(len(stops)), np.diff(stops, prepend=0))
         found = by_unit(file["units/id"][...], owner, file["units/spike_times"][...])
-        found["trials/start"] = file["intervals/trials/start_time"][...]
-        found["trials/stop"] = file["intervals/trials/stop_time"][...]
+        for name in ("start", "stop"):
+            if f"intervals/trials/{name}_time" in file:
+                found[f"trials/{name}"] = file[f"intervals/trials/{name}_time"][...]
     return found
 
 

@@ -139,7 +139,7 @@ def _refused(error: Exception, case: Case, rule: str, source: Source, out: Path)
 
 
 def _codes(report: dict[str, Any]) -> Counter[str]:
-    return Counter(issue["code"] for issue in report["issues"])
+    return Counter(f"{issue['code']}: {issue['message']}" for issue in report["issues"])
 
 
 def judge(
@@ -192,6 +192,7 @@ def judge(
         text = f"{type(error).__name__}: {str(error)[:300]} at {place}"
         return Outcome("traceback", type(error).__name__, text, "traceback"), Counter()
     new = _codes(report) - (usual or Counter())
+    new = Counter(text.split(":")[0] for text in new.elements())
     outcome = Outcome("store", "+".join(sorted(new)) if usual is not None else "")
     outcome.fault = _faults(entry, case, rule, pristine, work, source, new, deep)
     return outcome, _codes(report)
