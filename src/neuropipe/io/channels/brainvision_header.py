@@ -76,6 +76,9 @@ def _decoded(path: Path) -> str:
     """Return the text of a header or marker file, in the code page that it names."""
     refuse_pointers(path)
     raw = path.read_bytes()
+    if b"\x00" in raw and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = "holds NUL, which no text of BrainVision has"
+        raise IngestError("ENCODING", path, text, "copy or download the file again")
     named = re.search(rb"Codepage=(\S+)", raw, re.IGNORECASE)
     page = named[1].decode("ascii", "ignore") if named else "utf-8"
     page = "cp1252" if page.upper() == "ANSI" else page
