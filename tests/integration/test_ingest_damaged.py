@@ -22,6 +22,7 @@ from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
 from neuropipe.simulate.bids_files import simulate_seeg, write_bids_recording, write_bids_root
+from neuropipe.simulate.calcium_files import write_calcium_nwb
 from neuropipe.simulate.channel_files import simulate_channels, write_brainvision
 from neuropipe.simulate.spike_files import simulate_spikes, write_phy_folder
 from neuropipe.store.nwb import from_nwb, to_nwb
@@ -236,6 +237,18 @@ def test_phy_tables_without_their_column_or_not_there(tmp_path):
     assert ingest(path, tmp_path / "o", {"duration_s": 5}, **row)[0] == ["MISSING_SIDECAR"]
     (path / "cluster_group.tsv").write_text("cluster_id\tgrup\n0\tgood\n")
     refused("NOT_THIS_FORMAT", "no column group", path, tmp_path / "p", {}, **row)
+
+
+def test_a_type_that_is_no_text_does_not_stop_the_search(tmp_path):
+    activity = xr.Dataset(
+        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
+        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
+    )
+    path = tmp_path / "a.nwb"
+    write_calcium_nwb(activity, "01", path)
+    with h5py.File(path, "r+") as file:
+        file["processing/ophys"].attrs["neurodata_type"] = [1, 2, 3]
+    refused("NOT_THIS_FORMAT", "pynwb", path, tmp_path / "o", {}, reader="nwb")
 
 
 def test_tables_beside_a_data_set_are_told_when_they_may_be_cut(tmp_path):

@@ -78,7 +78,8 @@ def _has_roi_responses(file: Any) -> bool:
     found = []
 
     def look(_: str, item: Any) -> bool | None:
-        if item.attrs.get("neurodata_type") == "RoiResponseSeries":
+        kind = item.attrs.get("neurodata_type")  # anything, in a damaged file
+        if isinstance(kind, str | bytes) and kind in ("RoiResponseSeries", b"RoiResponseSeries"):
             found.append(item.name)
             return True
         return None

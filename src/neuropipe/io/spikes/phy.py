@@ -220,16 +220,18 @@ def _number(cell: str, path: Path) -> float:
 
 def _labels(path: Path, units: np.ndarray) -> tuple[dict[str, np.ndarray], list[Issue]]:
     """Return quality, shank and depth of the clusters; and which tables are not there."""
-    quality = [""] * len(units)
+    quality, issues = [""] * len(units), []
     for name, column in QUALITY:
         table = _table(path / name, path, column)
         found = [table.get(int(unit), {}).get(column, "").strip() for unit in units]
         quality = [known or new for known, new in zip(quality, found, strict=True)]
+        if not table and (path / name).is_file():
+            text = "lists no cluster"
+            issues.append(Issue("EMPTY", str(path / name), text, "copy it again", "info"))
     info = _table(path / INFO, path)
     rows = [info.get(int(unit), {}) for unit in units]
     depth = [_number(row.get("depth", ""), path / INFO) for row in rows]
     absent = [name for name, _ in QUALITY if not (path / name).is_file()]
-    issues = []
     if absent and not all(quality):
         text = f"no {' and no '.join(absent)}: {quality.count('')} units are unsorted"
         hint = "copy the folder again, if the sorter wrote them"
