@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
 
-.PHONY: demo test setup lint types schema recovery clean
+.PHONY: demo test setup lint types schema recovery fuzz clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,9 @@ test: $(STAMP)
 
 recovery: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m recovery -s
+
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz -m fuzz
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

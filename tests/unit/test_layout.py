@@ -173,3 +173,14 @@ def test_text_names_no_machine_and_no_author():
         text = path.read_text(encoding="utf-8")
         assert "/work/" not in text, path
         assert "/root/" not in text, path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_every_fault_of_a_source_says_what_to_do(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "IngestError":
+            continue
+        given = [*node.args, *(k.value for k in node.keywords if k.arg == "hint")]
+        unpacked = any(isinstance(argument, ast.Starred) for argument in given)
+        empty = isinstance(given[-1], ast.Constant) and not given[-1].value
+        assert unpacked or (len(given) == 4 and not empty), f"{relative(path)}:{node.lineno}"

@@ -30,12 +30,14 @@ __all__ = [
     "open_hdf5",
     "read_text",
     "refuse_pointers",
+    "unusual_step",
 ]
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 HEAD_BYTES = 1024
 MIN_OVERLAP = 0.9
 MAX_OFFSET_S = 86_400.0
+MIN_STEP_S, MAX_STEP_S = 1e-4, 20.0
 EPOCH = "1970-01-01T00:00:00+00:00"
 
 
@@ -98,11 +100,15 @@ def read_text(path: Path) -> str:
         raise IngestError("MISSING_SIDECAR", path, "no such file", "correct its path")
     refuse_pointers(path)
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise IngestError(
             "ENCODING", path, f"not UTF-8 text: {error}", "save the table as UTF-8"
         ) from error
+    if "\x00" in text:
+        what = "holds NUL: UTF-16 text, or a damaged file"
+        raise IngestError("ENCODING", path, what, "save the table as UTF-8, or copy it again")
+    return text
 
 
 def open_hdf5(path: Path) -> Any:
@@ -174,7 +180,11 @@ def decode_texts(values: Any, where: str) -> list[str]:
                 raise IngestError(
                     "ENCODING", where, f"not UTF-8 text: {error}", "save the text as UTF-8"
                 ) from error
-        texts.append("" if value is None else str(value).rstrip("\x00"))
+        text = "" if value is None else str(value).rstrip("\x00")
+        if "\x00" in text:
+            what = f"the text {text[:40]!r} holds NUL"
+            raise IngestError("ENCODING", where, what, "correct the text, or copy the file again")
+        texts.append(text)
     return texts
 
 
@@ -207,6 +217,27 @@ def check_times(time: np.ndarray, where: str) -> None:
             f"({back.size} such steps); expected increasing times",
             "split the recording or correct its timestamps",
         )
+
+
+def unusual_step(time: np.ndarray, path: object) -> list[Issue]:
+    """Return an issue when samples of imaging lie so far apart that their unit is in doubt.
+
+    Parameters
+    ----------
+    time : numpy.ndarray
+        Sample times, s, ``(n_times,)``.
+    path : object
+        File, for the message.
+    """
+    step = float(np.median(np.diff(time))) if time.size > 1 else 1.0
+    if MIN_STEP_S <= step <= MAX_STEP_S:
+        return []
+    probable = "milliseconds" if step > MAX_STEP_S else "minutes or hours"
+    text = (
+        f"samples are {step:.6g} s apart, expected {MIN_STEP_S:g} to {MAX_STEP_S:g} s for imaging; "
+        f"the times are probably {probable}"
+    )
+    return [Issue("UNITS", f"{path}: time", text, "state the unit: `time_unit`, or `rate_hz`")]
 
 
 def common_length(lengths: Mapping[str, int], trim: int, path: object) -> tuple[int, list[Issue]]:

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropipe.errors import Issue
+from neuropipe.errors import IngestError, Issue
 from neuropipe.io.behavior.sidecars import Sidecars, on_session_clock
 from neuropipe.io.checks import (
     check_behavior_clocks,
     check_not_empty,
     check_session_start,
     check_times,
+    unusual_step,
 )
 from neuropipe.io.dataset import dataset_of
+from neuropipe.io.delimited import open_tables
+from neuropipe.io.faults import readable, streamed
 from neuropipe.io.publish import (
     portable,
     publish,
@@ -202,7 +205,8 @@ def _prepare(
     from neuropipe.store.hashing import combine_files
     from neuropipe.store.schema import MODALITIES
 
-    schema = handle.schema()
+    with readable(source):
+        schema, events = handle.schema(), handle.events()
     raw = schema.raw
     time, sampled = _span(raw, schema.clock), "time" in raw or schema.clock is not None
     rows = [dim for dim in raw.sizes if dim != "time"]
@@ -213,11 +217,16 @@ def _prepare(
     # Spikes have no clock of samples: their source states all times on one clock.
     check_behavior_clocks(schema.behavior, time if sampled else None, source)
     issues = list(handle.issues)
+    issues += unusual_step(time, source) if "roi" in raw.dims else []
     raw, label_issues = _label(raw, settings)
     issues += label_issues
     attrs = _attributes(recording, source, schema, issues)
     side = Sidecars(source, override, (schema.clock or time) if sampled else None, others)
-    groups = {"events": handle.events(), "trials": schema.trials, "behavior": schema.behavior}
+    groups = {
+        "events": _whole_events(events, source),
+        "trials": schema.trials,
+        "behavior": schema.behavior,
+    }
     clock = recording_clock(side, schema, groups["events"], attrs, time)
     session = on_session_clock(side, clock, groups, clock.to_session(time))
     issues += [*clock.issues, *session.issues]
@@ -228,6 +237,7 @@ def _prepare(
     steps = [clock.step()] if override.clock is not None else []
     attrs["pipeline"] = _pipeline(settings, used, [*steps, *session.steps])
     files = dict.fromkeys([*schema.source_files, *map(str, side.files)])
+    issues += open_tables(files)
     sources = source_entries(list(files), source)
     attrs["source_sha256"] = combine_files((Path(s["path"]).name, s["sha256"]) for s in sources)
     if "source_files" in MODALITIES[recording.modality].raw_attrs:
@@ -275,6 +285,23 @@ def _label(raw: xr.Dataset, settings: IngestConfig) -> tuple[xr.Dataset, list[Is
     return raw.assign_coords({n: ("roi", v) for n, v in columns.items()}), list(table.issues)
 
 
+def _whole_events(events: xr.Dataset | None, source: Path) -> xr.Dataset | None:
+    """Return events with the columns that every store has; what a reader leaves out is unknown."""
+    from neuropipe.io.arrays import object_array
+
+    if events is None:
+        return None
+    if "onset" not in events:
+        text = f"events without onsets; the reader gives {', '.join(map(str, events)) or 'nothing'}"
+        hint = "correct the reader, or name the column of onsets"
+        raise IngestError("NOT_THIS_FORMAT", f"{source}: events", text, hint)
+    count = events.sizes["event"]
+    unknown: dict[str, Any] = {"duration": np.full(count, np.nan)}
+    unknown |= {"label": object_array([""] * count), "code": np.full(count, -1, np.int64)}
+    unknown |= {"source": object_array([""] * count)}
+    return events.assign({n: ("event", v) for n, v in unknown.items() if n not in events})
+
+
 def _events_outside(events: xr.Dataset | None, time: np.ndarray, source: Path) -> list[Issue]:
     if events is None or "onset" not in events:
         return []
@@ -315,7 +342,9 @@ def _attributes(
     attrs: dict[str, Any] = {k: v for k, v in schema.attrs.items() if k in own}
     attrs["recording"] = recording.name
     attrs |= {key: getattr(recording, column) for key, column in ENTITIES.items()}
-    attrs |= dataset_of(source, schema.attrs, recording.extra)
+    known, found = dataset_of(source, schema.attrs, recording.extra)
+    attrs |= known
+    issues += found
     for key in METADATA:
         stated, given = str(schema.attrs.get(key, "")), getattr(recording, key)
         if key == "session_start":
@@ -353,7 +382,7 @@ def _pipeline(
 def _streamed(handle: RecordingHandle, issues: list[Issue], source: Path) -> Iterator[Block]:
     """Yield the blocks; what the handle found in the samples joins the issues at the end."""
     known = len(handle.issues)
-    yield from handle.blocks(BLOCK_BYTES)
+    yield from streamed(handle.blocks(BLOCK_BYTES), source)
     issues += [portable(issue, source) for issue in handle.issues[known:]]
 
 

@@ -36,7 +36,8 @@ def _read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         }[version]
         shape, fortran, dtype = read(stream)
     except (ValueError, KeyError) as error:
-        raise IngestError("NOT_THIS_FORMAT", path, f"damaged header: {error}", "") from error
+        text, hint = f"damaged header: {error}", "copy or download the file again"
+        raise IngestError("NOT_THIS_FORMAT", path, text, hint) from error
     return shape, fortran, dtype, stream.tell()
 
 
@@ -75,7 +76,8 @@ class NpyArray:
                 "save the array as numbers; pickles of strangers run code",
             )
         if dtype.kind not in "biuf":
-            raise IngestError("NOT_THIS_FORMAT", path, f"dtype {dtype}, numbers expected", "")
+            hint = "save the array as numbers"
+            raise IngestError("NOT_THIS_FORMAT", path, f"dtype {dtype}, numbers expected", hint)
         self._check_size(offset, fortran, allow_truncated)
         self._offset = offset
         self._order: Literal["C", "F"] = "F" if fortran else "C"

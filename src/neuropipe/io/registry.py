@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from neuropipe.config.models import IngestConfig, IngestOverride, StrictModel
 from neuropipe.errors import ConfigError, DataError, IngestError, Issue, MissingInput
+from neuropipe.io.faults import readable
+from neuropipe.store.hdf5_heap import refuse_endless_heaps
 
 if TYPE_CHECKING:
     from neuropipe.store.series import RecordingHandle
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "ReaderMatch", "match", "reader_settings", "readers"]
 
 GROUP = "neuropipe.readers"
+HEAP_WINDOW = 128 << 20
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -92,9 +95,19 @@ class Reader:
     def matches(self, path: Path) -> ReaderMatch | None:
         """Return what the reader makes of a path, or None."""
         suffix = "" if path.is_dir() else path.suffix.lower()
-        if suffix not in self.extensions:
-            return None
-        return _load(self.probe)(path)
+        return self.recognise(path) if suffix in self.extensions else None
+
+    def recognise(self, path: Path) -> ReaderMatch | None:
+        """Return what the reader makes of a path of any name, or None.
+
+        Raises
+        ------
+        IngestError
+            The file is damaged.
+        """
+        with readable(path):
+            refuse_endless_heaps(path)
+            return _load(self.probe)(path)
 
     def open_recording(
         self,
@@ -108,13 +121,16 @@ class Reader:
         `modality` is that of the recordings table; None leaves it to a reader of several.
         """
         told = {"modality": modality} if len(self.modalities) > 1 else {}
-        return _load(self.open)(path, settings, override, **told)
+        with readable(path):
+            refuse_endless_heaps(path, HEAP_WINDOW)
+            return _load(self.open)(path, settings, override, **told)
 
     def refuse(self, path: Path) -> None:
         """Raise when the reader knows why it does not recognise a path."""
         suffix = "" if path.is_dir() else path.suffix.lower()
         if self.explain and suffix in self.extensions:
-            _load(self.explain)(path)
+            with readable(path):
+                _load(self.explain)(path)
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -196,7 +212,15 @@ def match(
         for r in readers().values()
         if (not r.stated_only if modality is None else modality in r.modalities)
     ]
-    found = [(reader, hit) for reader in fitting if (hit := reader.matches(path)) is not None]
+    found: list[tuple[Reader, ReaderMatch]] = []
+    faults: list[IngestError] = []
+    for reader in fitting:
+        try:
+            hit = reader.matches(path)
+        except IngestError as error:  # another reader may still recognise it
+            faults.append(error)
+            continue
+        found += [] if hit is None else [(reader, hit)]
     if any(hit.sure for _, hit in found):
         found = [(reader, hit) for reader, hit in found if hit.sure]
     if len(found) > 1:
@@ -206,7 +230,7 @@ def match(
             "recordings table"
         )
     if not found:
-        raise _no_reader(path, modality, fitting)
+        raise _no_reader(path, modality, fitting, faults)
     return found[0]
 
 
@@ -215,7 +239,7 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
         raise ConfigError(
             f"reader: {reader.name!r} reads {', '.join(reader.modalities)}, not {modality}"
         )
-    hit = _load(reader.probe)(path)
+    hit = reader.recognise(path)
     if hit is None:
         _refuse_damaged(path)
         reader.refuse(path)
@@ -228,8 +252,12 @@ def _match_named(path: Path, modality: str | None, reader: Reader) -> tuple[Read
     return reader, hit
 
 
-def _no_reader(path: Path, modality: str | None, fitting: list[Reader]) -> IngestError:
+def _no_reader(
+    path: Path, modality: str | None, fitting: list[Reader], faults: list[IngestError]
+) -> IngestError:
     _refuse_damaged(path)
+    if faults:
+        return faults[0]
     for reader in fitting:
         reader.refuse(path)
     of = f" of {modality}" if modality else ""

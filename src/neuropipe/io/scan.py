@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,7 +44,11 @@ def _hits(candidate: Candidate, known: Iterable[Reader]) -> list[ReaderMatch]:
     """Return what the readers make of a candidate; its name in a BIDS tree settles the modality."""
     modality = candidate.modality
     fitting = [reader for reader in known if modality is None or modality in reader.modalities]
-    hits = [hit for reader in fitting if (hit := reader.matches(candidate.path)) is not None]
+    found = []
+    for reader in fitting:
+        with suppress(IngestError):  # `_problem` tells what is wrong, if no other recognises it
+            found.append(reader.matches(candidate.path))
+    hits = [hit for hit in found if hit is not None]
     hits = [hit for hit in hits if hit.sure] or hits
     return hits if modality is None else [replace(hit, modality=modality) for hit in hits]
 
@@ -88,6 +93,8 @@ def _problem(candidate: Candidate, known: list[Reader]) -> Issue | None:
         return None
     try:
         refuse_pointers(path)
+        for reader in known:
+            reader.matches(path)
     except IngestError as error:
         return Issue(error.code, str(path), error.message, error.hint)
     if modality is not None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPS", "write_recording"]
 
+READER = "correct the source, or the reader that gave this"
 GROUPS = ("events", "trials", "behavior", "provenance")
 DTYPES = ("float32", "float64", *(f"{k}{n}" for k in ("int", "uint") for n in (8, 16, 32, 64)))
 
@@ -182,7 +183,9 @@ def _check_shapes(
         for dim, length in zip(spec.dims, spec.shape, strict=True):
             where = f"{path}: /raw/{spec.name}"
             if length == 0:
-                raise IngestError("EMPTY", where, f"length 0 along {dim}, expected at least 1")
+                raise IngestError(
+                    "EMPTY", where, f"length 0 along {dim}, expected at least 1", READER
+                )
             if dim in raw.sizes and raw.sizes[dim] != length:
                 text = f"{length} along {dim}, but the coordinates have {raw.sizes[dim]}"
                 raise IngestError("LENGTH_MISMATCH", where, text, "set trim: 1 if one is too many")
@@ -212,10 +215,14 @@ def _checked_clock(raw: xr.Dataset, t0: float, path: Path) -> Clock:
     time = np.asarray(raw["time"].values)
     where = f"{path}: /raw/time"
     if time.dtype != np.float64:
-        raise IngestError("BAD_TIME", where, f"dtype {time.dtype}, expected float64 seconds")
+        raise IngestError(
+            "BAD_TIME", where, f"dtype {time.dtype}, expected float64 seconds", READER
+        )
     if not np.all(np.isfinite(time)):
         bad = int(np.flatnonzero(~np.isfinite(time))[0])
-        raise IngestError("BAD_TIME", where, f"sample {bad} is {time[bad]}, expected a number")
+        raise IngestError(
+            "BAD_TIME", where, f"sample {bad} is {time[bad]}, expected a number", READER
+        )
     steps = np.diff(time)
     if len(steps) and steps.min() <= 0:
         bad = int(np.flatnonzero(steps <= 0)[0])

@@ -81,7 +81,7 @@ def read_electrodes(path: Path, names: Sequence[str], space: str | None) -> Elec
         return None
     systems = {file: _system(path, file) for file in files}
     chosen, issues = _choose(path, {file: found[0] for file, found in systems.items()}, space)
-    table = read_table(chosen, ("name",))
+    table = read_table(chosen, ("name", "x", "y", "z"))
     name, scale, system_file = systems[chosen]
     found = _joined(table, names, scale)
     found.space, found.issues = name, [*issues, *_scale_issues(chosen, name, scale)]

@@ -147,7 +147,11 @@ def _with_electrodes(
 def _with_events(source: ChannelSource) -> ChannelSource:
     path = sidecar(source.path, "events", ".tsv")
     if path is None:
-        return source
+        if "_task-rest" in source.path.name.lower():
+            return source
+        text = "no events.tsv beside it: events are those of the header, if it has any"
+        hint = "is it left out? a recording at rest has none"
+        return _add(source, [], [Issue("MISSING_SIDECAR", str(source.path), text, hint, "info")])
     events, issues = read_events(path)
     n_header = 0 if source.events is None else source.events.sizes["event"]
     if n_header and n_header != events.sizes["event"]:

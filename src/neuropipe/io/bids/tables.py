@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from neuropipe.errors import IngestError
 from neuropipe.io.arrays import object_array
 from neuropipe.io.bids.tree import sidecars
 from neuropipe.io.checks import read_text
+from neuropipe.io.delimited import refuse_same_names, text_rows
 
 __all__ = [
     "Table",
@@ -117,11 +118,13 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
         ``ENCODING``, ``NOT_THIS_FORMAT`` (no such column, rows of unequal length), ``EMPTY`` or
         ``MISSING_SIDECAR``.
     """
-    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    lines = list(text_rows(io.StringIO(read_text(path), newline=""), "\t", path))
+    lines = [line for line in lines if any(cell.strip() for cell in line)]
     if not lines:
         raise IngestError("EMPTY", path, "the table has no header", "write it again, or remove it")
-    header, *rows = csv.reader(lines, delimiter="\t")
+    header, *rows = lines
     header = [name.strip() for name in header]
+    refuse_same_names(header, header, path)
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             text = f"line {number} has {len(row)} cells, the header {len(header)}"

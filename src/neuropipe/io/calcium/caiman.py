@@ -64,6 +64,8 @@ def _series(fields: Fields, issues: list[Issue]) -> list[ArraySource]:
     found = []
     for series, name in SERIES.items():
         if name != "C" and not _has(fields, name):
+            text = f"{name} is not there, so the recording has no series {series!r}"
+            issues.append(Issue("MISSING_SIDECAR", fields.where(name), text, "", "info"))
             continue
         array = fields.traces(name)
         if series == "deconvolved" and array.size and is_all_zero(array):
@@ -120,6 +122,11 @@ def _positions(fields: Fields, n_rois: int, issues: list[Issue]) -> dict[str, An
         np.asarray(fields.numbers(f"A/{part}")[...]).ravel() for part in FOOTPRINT
     )
     common_length({"C": n_rois, "A": len(start) - 1}, 0, f"{fields.path}: roi")
+    parts = {"data": len(weight), "indices": len(pixel), "indptr": int(start[-1])}
+    common_length(parts, 0, f"{fields.path}: A")
+    if not shape.size or (np.diff(start) < 0).any() or start[0] != 0:
+        text = "indptr does not rise from 0, or there is no shape"
+        raise IngestError("NOT_THIS_FORMAT", fields.where("A"), text, "save the object again")
     size = "dims" if _has(fields, "dims") else "/dims"
     if not _has(fields, size):
         message = "no image size, so the rois have no positions"
@@ -127,6 +134,9 @@ def _positions(fields: Fields, n_rois: int, issues: list[Issue]) -> dict[str, An
         return {}
     dims = tuple(int(size) for size in np.asarray(fields.numbers(size)[...]).ravel())
     common_length({"A": int(shape[0]), "dims": int(np.prod(dims))}, 0, f"{fields.path}: pixels")
+    if pixel.size and not 0 <= pixel.min() <= pixel.max() < np.prod(dims):
+        text = f"pixels {pixel.min()} to {pixel.max()} of an image of {np.prod(dims)}"
+        raise IngestError("LENGTH_MISMATCH", fields.where("A/indices"), text, "save it again")
     # Pixels are counted down the columns of the image, as in MATLAB: (y, x[, z]).
     axes = np.unravel_index(pixel.astype(np.int64), dims, order="F")
     owner = np.repeat(np.arange(n_rois), np.subtract(start[1:], start[:-1], dtype=np.int64))

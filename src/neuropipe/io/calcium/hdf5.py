@@ -194,7 +194,9 @@ class _Opening:
         """Return names from the file or from the side table."""
         names = self.settings.datasets
         if names.names is None:
-            return side_names(self.settings, self.path, n_rois, self.files)
+            known = side_names(self.settings, self.path, n_rois, self.files)
+            self.issues += known.issues if known is not None else ()
+            return known
         if self.settings.names_table is not None:
             raise ConfigError("ingest.readers.hdf5: give `names_table` or `names`, not both")
         labels = decode_texts(self.fields.array(names.names)[...], self.fields.where(names.names))
@@ -213,6 +215,13 @@ class _Opening:
         for name, given in sorted(self.settings.datasets.behavior.items()):
             item = Variable(path=given) if isinstance(given, str) else given
             values = np.asarray(self.fields.numbers(item.path)[...])
+            if values.ndim not in (1, 2):
+                raise IngestError(
+                    "LENGTH_MISMATCH",
+                    self.fields.where(item.path),
+                    f"shape {values.shape}, (time,) or (time, column) expected",
+                    "correct the field map",
+                )
             if item.time not in clocks:
                 clocks[item.time] = self._new_stream(item.stream or name, clocks, item.stream)
                 streams[clocks[item.time]] = self.times(item.time)
@@ -266,7 +275,10 @@ class _Opening:
         pairs = np.asarray(self.fields.numbers(item.path)[...])
         if pairs.ndim != 2 or 2 not in pairs.shape:
             raise IngestError(
-                "LENGTH_MISMATCH", where, f"shape {pairs.shape}, (2, n) or (n, 2) expected", ""
+                "LENGTH_MISMATCH",
+                where,
+                f"shape {pairs.shape}, (2, n) or (n, 2) expected",
+                "correct the field map, or the data set",
             )
         pairs = pairs.T if _is_starts_first(pairs, where) else pairs
         hint = "check `index_base` and `time` of the intervals"

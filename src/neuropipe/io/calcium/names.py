@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from neuropipe.config.models import StrictModel
-from neuropipe.errors import IngestError
+from neuropipe.errors import IngestError, Issue
 from neuropipe.io.checks import read_text
+from neuropipe.io.delimited import check_cells, last_line_open, refuse_same_names, text_rows
 
 __all__ = ["NamesColumns", "TraceNames", "read_names"]
 
@@ -39,13 +39,16 @@ class TraceNames:
 
     labels: tuple[str, ...]
     confidence: tuple[float, ...] | None
+    issues: tuple[Issue, ...] = field(default=(), compare=False)
 
 
-def _csv_rows(text: str) -> list[dict[str, str]]:
+def _csv_rows(text: str, path: Path) -> tuple[list[str], list[dict[str, str]]]:
     first = text.split("\n", 1)[0]
     delimiter = max("\t,;", key=first.count)
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    return [{k: (v or "") for k, v in row.items() if k is not None} for row in table]
+    rows = list(text_rows(io.StringIO(text, newline=""), delimiter, path))
+    check_cells(rows, path, cut=bool(last_line_open(text, path)))
+    header = rows[0] if rows else []
+    return header, [dict(zip(header, row, strict=True)) for row in rows[1:]]
 
 
 def _json_rows(text: str, path: Path) -> list[dict[str, Any]]:
@@ -162,12 +165,21 @@ def read_names(
         A missing file or column, a number out of range or given twice, text that is not UTF-8.
     """
     text = read_text(path)
-    rows = _json_rows(text, path) if path.suffix.lower() == ".json" else _csv_rows(text)
-    found = list(dict.fromkeys(key for row in rows for key in row))
-    label = _column(columns.label, LABEL_COLUMNS, found, path, needed=bool(rows))
+    issues: list[Issue] = []
+    if path.suffix.lower() == ".json":
+        rows = _json_rows(text, path)
+        found = list(dict.fromkeys(key for row in rows for key in row))
+    else:
+        found, rows = _csv_rows(text, path)
+    needed = bool(rows) or bool(found)
+    label = _column(columns.label, LABEL_COLUMNS, found, path, needed=needed)
     index = _column(columns.index, INDEX_COLUMNS, found, path, needed=False)
     trust = _column(columns.confidence, CONFIDENCE_COLUMNS, found, path, needed=False)
-    if index is None and len(rows) != n_traces:
+    refuse_same_names(found, (label, index, trust), path)
+    if not rows:
+        text = "lists no trace, so all traces are without names"
+        issues.append(Issue("EMPTY", str(path), text, "is this the right table?"))
+    elif index is None and len(rows) != n_traces:
         raise IngestError(
             "LENGTH_MISMATCH",
             path,
@@ -186,4 +198,5 @@ def read_names(
         labels[at] = _name(row.get(label))
         if trust is not None:
             confidence[at] = _number(row.get(trust), path)
-    return TraceNames(tuple(labels), tuple(confidence) if trust is not None else None)
+    known = tuple(confidence) if trust is not None else None
+    return TraceNames(tuple(labels), known, tuple(issues))

@@ -78,7 +78,8 @@ def _has_roi_responses(file: Any) -> bool:
     found = []
 
     def look(_: str, item: Any) -> bool | None:
-        if item.attrs.get("neurodata_type") == "RoiResponseSeries":
+        kind = item.attrs.get("neurodata_type")  # anything, in a damaged file
+        if isinstance(kind, str | bytes) and kind in ("RoiResponseSeries", b"RoiResponseSeries"):
             found.append(item.name)
             return True
         return None
@@ -182,7 +183,9 @@ def _roi_coordinates(series: Any, wanted: str | None, path: Path) -> dict[str, A
     ids = np.asarray(table.id.data[:], dtype=np.int64)[rows]
     if len(np.unique(ids)) < len(ids):
         twice = int(next(i for i in ids if (ids == i).sum() > 1))
-        raise IngestError("DUPLICATE_ROI", path, f"roi {twice} stands twice in the series", "")
+        raise IngestError(
+            "DUPLICATE_ROI", path, f"roi {twice} stands twice in the series", "correct the file"
+        )
     coords: dict[str, Any] = {"roi": ("roi", ids)}
     coords |= _label_coordinates(table, rows, wanted, path)
     for name in ("x", "y", "z"):
@@ -255,7 +258,10 @@ def _open_foreign(
         if candidate.series.data.ndim != 2:
             shape = candidate.series.data.shape
             raise IngestError(
-                "LENGTH_MISMATCH", path, f"{candidate.name} has shape {shape}, two dims expected"
+                "LENGTH_MISMATCH",
+                path,
+                f"{candidate.name} has shape {shape}, two dims expected",
+                "name another series with `series` in ingest.overrides",
             )
     time, rate = times_of(chosen[0].series, override.rate_hz, path)
     lengths = {c.name: c.series.data.shape[0] for c in chosen}

@@ -117,11 +117,17 @@ def _open_series(
     for name, file in SERIES.items():
         path = folder / file
         if not path.is_file():
+            text = f"there is no {file}, so the recording has no series {name!r}"
+            hint = "copy the folder again, if suite2p wrote it"
+            issues.append(Issue("MISSING_SIDECAR", str(path), text, hint, "info"))
             continue
         array = NpyArray(path, allow_truncated=truncated_ok)
         if len(array.shape) != 2:
             raise IngestError(
-                "LENGTH_MISMATCH", path, f"shape {array.shape}, (roi, time) expected", ""
+                "LENGTH_MISMATCH",
+                path,
+                f"shape {array.shape}, (roi, time) expected",
+                "is this the array that suite2p wrote?",
             )
         issues += array.issues
         if name == "deconvolved" and array.shape[0] and is_all_zero(array):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from neuropipe.io.calcium.laboratory import (
 )
 from neuropipe.io.calcium.names import TraceNames
 from neuropipe.io.checks import head, refuse_pointers
+from neuropipe.io.delimited import refuse_same_names, text_rows
 from neuropipe.io.entities import entities_of
 from neuropipe.io.long_table import header_of, is_spike_table
 from neuropipe.io.registry import Reader, ReaderMatch
@@ -100,6 +100,7 @@ def _sort_columns(names: list[str], settings: TableSettings, path: Path) -> _Col
             raise ConfigError(
                 f"{path}: there is no column {name!r}; it has {', '.join(names[:30])}"
             )
+    refuse_same_names(names, special, path)
     time = names.index(settings.time_column) if settings.time_column is not None else 0
     behavior = tuple(names.index(name) for name in settings.behavior_columns)
     left_out = {time, *behavior, *(names.index(name) for name in settings.ignore_columns)}
@@ -126,6 +127,7 @@ class _CsvTable:
         self.issues: list[Issue] = []
         rows = self._rows()
         self.names = next(rows, [])
+        self.issues += _no_header(self.names, path)
         self.length, last_bad = 0, None
         for number, row in enumerate(rows, start=2):
             if last_bad is not None or len(row) > len(self.names):
@@ -157,9 +159,7 @@ class _CsvTable:
     def _rows(self) -> Iterator[list[str]]:
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as stream:
-                for row in csv.reader(stream, delimiter=self.delimiter):
-                    if row:
-                        yield row
+                yield from text_rows(stream, self.delimiter, self.path)
         except UnicodeDecodeError as error:
             raise IngestError(
                 "ENCODING", self.path, f"not UTF-8 text: {error}", "save the table as UTF-8"
@@ -182,6 +182,18 @@ class _CsvTable:
                 held = []
         if held:
             yield np.array(held, np.float64).reshape(len(held), len(columns))
+
+
+def _no_header(names: list[str], path: Path) -> list[Issue]:
+    """Tell of a first line of numbers: they may be the first samples, and no names."""
+    if not names or not all(_is_number(name) and name.strip() for name in names):
+        return []
+    text = (
+        f"line 1 holds numbers ({', '.join(names[:3])}, ...), where names of columns are expected"
+    )
+    if all(name.strip().lstrip("+-").isdigit() for name in names):
+        return [Issue("NO_HEADER", str(path), f"{text}; taken as names", "add a line of names")]
+    raise IngestError("NOT_THIS_FORMAT", path, text, "add a line of names")
 
 
 class _ParquetTable:
@@ -308,6 +320,7 @@ def open_recording(path: Path, settings: TableSettings, override: IngestOverride
     moved = _read_columns(table, columns.behavior)
     variables = {n: ("behavior", moved[:, k]) for k, n in enumerate(settings.behavior_columns)}
     names = side_names(settings, path, len(columns.traces), files)
+    issues += names.issues if names is not None else ()
     if names is None:
         names = TraceNames(tuple(columns.names[i] for i in columns.traces), None)
     coords: dict[str, Any] = {

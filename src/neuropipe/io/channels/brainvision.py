@@ -185,6 +185,11 @@ def _table(
         known = si_unit(word)
         units.append(known[0] if known else "")
         factors.append(known[1] if known else OTHER_UNITS.get(word, 1.0))
+    unknown = {w for w in header.units if w and si_unit(w) is None and w not in OTHER_UNITS}
+    if unknown:
+        text = f"units {', '.join(sorted(unknown))} are no voltage; these numbers stay as they are"
+        hint = "set `units` in ingest.overrides, if they are voltages"
+        issues.append(Issue("UNITS", str(header.path), text, hint, "info"))
     kinds = list(table.ch_type)
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     listed = ", ".join(f"{n} {kind}" for kind, n in counts.items())

@@ -23,6 +23,9 @@ DEFAULT_UNIT = "\u00b5V"
 MARKER = re.compile(r"^Mk\d+=(.*)", re.MULTILINE)
 
 
+UTF8_MICRO = b"\xc2\xb5"
+
+
 @dataclass(frozen=True)
 class BrainVisionHeader:
     """What the ``.vhdr`` file states.
@@ -73,12 +76,18 @@ def _decoded(path: Path) -> str:
     """Return the text of a header or marker file, in the code page that it names."""
     refuse_pointers(path)
     raw = path.read_bytes()
+    if b"\x00" in raw and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = "holds NUL, which no text of BrainVision has"
+        raise IngestError("ENCODING", path, text, "copy or download the file again")
     named = re.search(rb"Codepage=(\S+)", raw, re.IGNORECASE)
     page = named[1].decode("ascii", "ignore") if named else "utf-8"
     page = "cp1252" if page.upper() == "ANSI" else page
     try:
         return raw.decode(page).removeprefix("\ufeff")
-    except (UnicodeDecodeError, LookupError):
+    except (UnicodeDecodeError, LookupError) as error:
+        if UTF8_MICRO in raw:  # read as Latin-1 its units would be unknown words
+            text = f"says Codepage={page}, and neither all nor nothing of it is UTF-8: {error}"
+            raise IngestError("ENCODING", path, text, "copy the file again") from error
         # What older recorders wrote on Windows.
         return raw.decode("latin-1")
 

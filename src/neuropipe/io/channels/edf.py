@@ -84,7 +84,12 @@ def open_source(path: Path, settings: EdfSettings, override: IngestOverride) -> 
     """Return what the file says."""
     header = read_edf_header(path)
     if not header.signals:
-        raise IngestError("EMPTY", path, "there are annotations but no signals", "")
+        raise IngestError(
+            "EMPTY",
+            path,
+            "there are annotations but no signals",
+            "is this the file of the signals?",
+        )
     n_records, issues = _records(header, override.allow_truncated)
     if not n_records:
         raise IngestError("EMPTY", path, "there are no samples, only a header", "copy it again")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuropipe.errors import ConfigError, IngestError, MissingInput
+from neuropipe.errors import ConfigError, IngestError, Issue, MissingInput
 from neuropipe.io.checks import read_text, refuse_pointers
+from neuropipe.io.delimited import check_cells, last_line_open, refuse_same_names, text_rows
 from neuropipe.store.connectome import KINDS
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class EdgeTable:
         Cells ``(kind, pre, post)`` of matrices that state no value.
     blanks : int
         Empty cells of matrices that were taken as zero.
+    issues : tuple of Issue
+        About the file as text.
     """
 
     path: str
@@ -70,6 +72,7 @@ class EdgeTable:
     names: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
     missing: frozenset[tuple[str, str, str]] = frozenset()
     blanks: int = 0
+    issues: tuple[Issue, ...] = ()
 
 
 def _weight(value: Any, where: str, signed: bool) -> float:
@@ -128,12 +131,11 @@ def _edge_list(
             f"{path}: no column `type` says what the weights are; set `kind: chemical`, "
             "`kind: gap` or `kind: functional` under ingest.connectomes"
         )
+    used = [None if k is None else header[k] for k in (pre, post, kind, weight)]
+    refuse_same_names(header, used, path)
     edges = []
     for number, row in enumerate(rows, start=2):
         where = f"{path}: line {number}"
-        if len(row) != len(header):
-            text = f"{len(row)} cells for {len(header)} columns"
-            raise IngestError("LENGTH_MISMATCH", where, text, "correct the table")
         word = given if kind is None else _kind(row[kind], where)
         edges.append(_edge(row[pre], row[post], str(word), row[weight], where))
     return _from_edges(path, edges)
@@ -187,9 +189,16 @@ def _read_text_table(path: Path, config: ConnectomeConfig) -> EdgeTable:
     text = read_text(path)
     first = text.split("\n", 1)[0]
     delimiter = max("\t,;", key=first.count)
-    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
+    rows = list(text_rows(io.StringIO(text, newline=""), delimiter, path))
     if len(rows) < 2:
         raise IngestError("EMPTY", path, "no rows below the header", "give a table with edges")
+    issues = tuple(last_line_open(text, path))
+    if _find(PRE_COLUMNS, rows[0]) is not None:
+        check_cells(rows, path, cut=bool(issues))
+    return replace(_table_of(path, rows, config), issues=issues)
+
+
+def _table_of(path: Path, rows: list[list[str]], config: ConnectomeConfig) -> EdgeTable:
     header = rows[0]
     if _find(PRE_COLUMNS, header) is not None and _find(POST_COLUMNS, header) is not None:
         return _edge_list(path, header, rows[1:], config.kind)

@@ -161,7 +161,7 @@ def table_weights(table: EdgeTable, atlas: Atlas, gap_conflict: str = "mean") ->
     """
     listed = {name for pair in table.names.values() for side in pair for name in side}
     known = {name: canonical_name(name, atlas) for name in listed}
-    merging = _Merging(table, gap_conflict)
+    merging = _Merging(table, gap_conflict, issues=list(table.issues))
     merged = merging.undirected(merging.directed(known))
     shape = (len(atlas), len(atlas))
     weight = {kind: np.zeros(shape) for kind in KINDS if kind in table.names}

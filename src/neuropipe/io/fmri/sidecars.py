@@ -158,6 +158,9 @@ def find_sidecars(
     found_events = _given(events, path, "events") or (_events(path) if by_name else None)
     table = _given(confounds, path, "confounds") or (_confounds(path) if by_name else None)
     issues = []
+    if by_name and not files and entity(path, "sub"):
+        text = "no JSON beside it; the header alone states the repetition time"
+        issues.append(Issue("MISSING_SIDECAR", f"{path}: JSON", text, "is it left out?", "info"))
     if by_name and found_events is None and not entity(path, "task").lower().startswith("rest"):
         text = "no events table beside it; the store has no events"
         hint = "`events` of the reader names one"

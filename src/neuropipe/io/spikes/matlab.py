@@ -133,7 +133,9 @@ def _by_vector(file: MatlabFile, names: SpikeFields) -> tuple[Any, np.ndarray, n
         found = _vector(value, file.where(names.units))
         if not np.array_equal(found, np.rint(found)):
             text = "numbers of units are not whole"
-            raise IngestError("NOT_THIS_FORMAT", file.where(names.units), text, "")
+            raise IngestError(
+                "NOT_THIS_FORMAT", file.where(names.units), text, "correct the field map"
+            )
         found = found.astype(np.int64)
     units, owner = np.unique(found, return_inverse=True)
     return units, times, _same_length(owner, times, file.where(names.units))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import csv
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from pydantic import Field
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import object_array
+from neuropipe.io.checks import read_text
+from neuropipe.io.delimited import check_cells, last_line_open, refuse_same_names, text_rows
 from neuropipe.io.entities import entities_of
 from neuropipe.io.npy import NpyArray
 from neuropipe.io.registry import Reader, ReaderMatch
@@ -70,10 +72,10 @@ def read_params(path: Path) -> tuple[dict[str, Any], list[Issue]]:
     IngestError
         ``UNSAFE``: `sample_rate` is given by code. ``NOT_THIS_FORMAT``: not Python text.
     """
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         return {}, []
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8-sig"))
+        tree = ast.parse(read_text(path))
     except (SyntaxError, ValueError) as error:
         text = f"cannot be parsed: {error}"
         raise IngestError("NOT_THIS_FORMAT", path, text, "set `sample_rate_hz`") from error
@@ -179,15 +181,19 @@ def _count(clusters: NpyArray) -> tuple[np.ndarray, np.ndarray]:
     return units, np.array([found[unit] for unit in units.tolist()], dtype=np.int64)
 
 
-def _table(path: Path, source: Path) -> dict[int, dict[str, str]]:
-    """Return the rows of a table by cluster."""
-    if not path.is_file():
+def _table(path: Path, source: Path, needed: str = "") -> dict[int, dict[str, str]]:
+    """Return the rows of a table by cluster; a table there must have the column `needed`."""
+    if not path.is_file() and not path.is_symlink():
         return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-    except UnicodeDecodeError as error:
-        raise IngestError("ENCODING", path, f"not UTF-8: {error}", "save it as UTF-8") from error
+    text = read_text(path)
+    lines = list(text_rows(io.StringIO(text, newline=""), "\t", path))
+    check_cells(lines, path, cut=bool(last_line_open(text, path)))
+    header = lines[0] if lines else []
+    refuse_same_names(header, ("cluster_id", "id", needed), path)
+    if needed and needed not in header:
+        text = f"no column {needed}; it has {', '.join(header) or 'none'}"
+        raise IngestError("NOT_THIS_FORMAT", path, text, f"correct the table of {source.name}")
+    rows = [dict(zip(header, line, strict=True)) for line in lines[1:]]
     key = next((k for k in ("cluster_id", "id") if rows and k in rows[0]), None)
     if rows and key is None:
         text = f"no column cluster_id; it has {', '.join(str(name) for name in rows[0])}"
@@ -212,21 +218,30 @@ def _number(cell: str, path: Path) -> float:
         raise IngestError("NOT_THIS_FORMAT", path, text, "correct the table") from error
 
 
-def _labels(path: Path, units: np.ndarray) -> dict[str, np.ndarray]:
-    """Return quality, shank and depth of the clusters."""
-    quality = [""] * len(units)
+def _labels(path: Path, units: np.ndarray) -> tuple[dict[str, np.ndarray], list[Issue]]:
+    """Return quality, shank and depth of the clusters; and which tables are not there."""
+    quality, issues = [""] * len(units), []
     for name, column in QUALITY:
-        table = _table(path / name, path)
+        table = _table(path / name, path, column)
         found = [table.get(int(unit), {}).get(column, "").strip() for unit in units]
         quality = [known or new for known, new in zip(quality, found, strict=True)]
+        if not table and (path / name).is_file():
+            text = "lists no cluster"
+            issues.append(Issue("EMPTY", str(path / name), text, "copy it again", "info"))
     info = _table(path / INFO, path)
     rows = [info.get(int(unit), {}) for unit in units]
     depth = [_number(row.get("depth", ""), path / INFO) for row in rows]
-    return {
+    absent = [name for name, _ in QUALITY if not (path / name).is_file()]
+    if absent and not all(quality):
+        text = f"no {' and no '.join(absent)}: {quality.count('')} units are unsorted"
+        hint = "copy the folder again, if the sorter wrote them"
+        issues.append(Issue("MISSING_SIDECAR", str(path), text, hint, "info"))
+    columns: dict[str, np.ndarray] = {
         "quality": object_array(quality),
         "group": object_array([row.get("sh", "") for row in rows]),
         "depth": np.array(depth) * MICROMETRE,
     }
+    return columns, issues
 
 
 def _duration(path: Path, params: Mapping[str, Any], rate: float) -> float | None:
@@ -268,18 +283,19 @@ def open_recording(path: Path, settings: PhySettings, override: IngestOverride) 
     duration = settings.duration_s or _duration(path, params, rate)
     tables = (INFO, *(name for name, _ in QUALITY))
     used = [PARAMS, "spike_times.npy", owners.name, *tables]
+    columns, absent = _labels(path, units)
     return open_sorting(
         Sorting(
             units=units,
             spikes=_Clusters(samples, clusters, units, counts, rate),
-            columns=_labels(path, units),
+            columns=columns,
             observed=None if duration is None else (0.0, duration),
         ),
         path=path,
         repair=override.repair,
         attrs={"sample_rate": rate},
         source_files=[str(path / name) for name in used if (path / name).is_file()],
-        issues=[*issues, *samples.issues, *clusters.issues],
+        issues=[*issues, *samples.issues, *clusters.issues, *absent],
     )
 
 

@@ -13,6 +13,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from neuropipe.errors import DataError, IngestError, MissingInput
+from neuropipe.store.hdf5_heap import refuse_endless_heaps
 from neuropipe.store.lazy_time import with_indexes
 from neuropipe.store.nwb.clock import expand_clock
 from neuropipe.store.nwb.manifest import MANIFEST_NAME, Manifest
@@ -41,6 +42,7 @@ def open_hdf5(path: Path | str) -> h5py.File:
             start = stream.read(16)
         text = f"begins with {start!r}, expected the signature of HDF5"
         raise IngestError("NOT_THIS_FORMAT", path, text, "give the NWB file itself")
+    refuse_endless_heaps(path)
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -69,7 +71,7 @@ def from_nwb(path: Path | str) -> xr.DataTree:
         manifest = _manifest(file, path)
         try:
             groups = {group: _dataset(file, path, manifest, group) for group in manifest.groups}
-        except (KeyError, OSError, ValueError, RuntimeError, TypeError) as error:
+        except (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             kind = type(error).__name__
             raise DataError(
                 f"{path}: does not hold what its record in /scratch/{MANIFEST_NAME} names "

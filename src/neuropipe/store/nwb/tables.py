@@ -47,7 +47,8 @@ def add_events(builder: NwbBuilder, ds: xr.Dataset) -> None:
     if not ds.sizes.get("event"):
         return
     onset = np.asarray(ds["onset"].values, dtype=np.float64)
-    edges = np.stack([onset, onset + np.asarray(ds["duration"].values)], axis=1)
+    duration = np.asarray(ds["duration"].values) if "duration" in ds.variables else np.nan
+    edges = np.stack([onset, onset + duration], axis=1)
     path = "/intervals/events"
     leave = ("onset",) if ds["onset"].dtype == np.float64 else ()
     columns = builder.columns("/events", ds, _columns_along(ds, "event", leave), path)
