@@ -21,7 +21,7 @@ import ntf_acceptance as acceptance
 pytestmark = pytest.mark.recovery
 
 
-def hold(checks: Iterable[acceptance.Check]) -> None:
+def check_demands(checks: Iterable[acceptance.Check]) -> None:
     found = list(checks)
     print("", *found, sep="\n")
     assert found
@@ -30,20 +30,20 @@ def hold(checks: Iterable[acceptance.Check]) -> None:
 
 @pytest.mark.parametrize("mode", acceptance.DEMANDS)
 def test_planted_motifs_are_found(mode: str) -> None:
-    hold(acceptance.planted(mode))
+    check_demands(acceptance.planted(mode))
 
 
 def test_motifs_are_found_with_twice_the_noise_and_missing_neurons() -> None:
-    hold(acceptance.harder())
+    check_demands(acceptance.harder())
 
 
 @pytest.mark.parametrize("seed", acceptance.SEEDS)
 def test_automatic_rank_is_the_planted_one_or_a_little_more(seed: int) -> None:
-    hold(acceptance.automatic_rank([seed], largest=7))
+    check_demands(acceptance.automatic_rank([seed], largest=7))
 
 
 def test_noise_has_rank_two_at_most() -> None:
-    hold(acceptance.noise_rank(range(2), largest=4))
+    check_demands(acceptance.noise_rank(range(2), largest=4))
 
 
 def test_shifted_traces_call_independent_neurons_independent(monkeypatch) -> None:

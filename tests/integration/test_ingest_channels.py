@@ -59,7 +59,7 @@ def ingest(source, out, modality="eeg", readers=None, strict=False, **override):
     return report, tree
 
 
-def expect(code, fragment, source, out, **arguments):
+def check_refusal(code, fragment, source, out, **arguments):
     """Run, check code and message, and that nothing lies under any name."""
     with pytest.raises(IngestError, match=fragment) as caught:
         ingest(source, out, **arguments)
@@ -184,7 +184,7 @@ def test_a_segment_without_a_date_ends_observed_time(tmp_path):
 
 def test_segments_in_the_wrong_order_are_refused(tmp_path):
     write_brainvision(EEG, tmp_path / "a.vhdr", pauses={1000: -3.0})
-    expect("BAD_TIME", "segment 1 begins at 1.0", tmp_path / "a.vhdr", tmp_path / "o")
+    check_refusal("BAD_TIME", "segment 1 begins at 1.0", tmp_path / "a.vhdr", tmp_path / "o")
 
 
 @pytest.mark.parametrize("points", [True, False], ids=["length stated", "length not stated"])
@@ -192,7 +192,7 @@ def test_truncated_brainvision_is_refused_or_kept_and_flagged(tmp_path, points):
     stored = write_brainvision(EEG, tmp_path / "a.vhdr", points=points)
     data = tmp_path / "a.eeg"
     data.write_bytes(data.read_bytes()[: 1500 * stored.itemsize * stored.shape[1]])
-    expect("TRUNCATED", "1500 samples", tmp_path / "a.vhdr", tmp_path / "o")
+    check_refusal("TRUNCATED", "1500 samples", tmp_path / "a.vhdr", tmp_path / "o")
     report, tree = ingest(tmp_path / "a.vhdr", tmp_path / "p", allow_truncated=True)
     np.testing.assert_array_equal(tree["raw/signal"].values, stored[:1500])
     assert codes(report, "warning") == ["TRUNCATED"]
@@ -204,14 +204,14 @@ def test_a_part_of_a_sample_at_the_end_is_a_truncation(tmp_path):
     write_brainvision(replace(EEG, events=()), tmp_path / "a.vhdr")
     data = tmp_path / "a.eeg"
     data.write_bytes(data.read_bytes()[:-3])
-    expect("TRUNCATED", "and 13 bytes", tmp_path / "a.vhdr", tmp_path / "o")
+    check_refusal("TRUNCATED", "and 13 bytes", tmp_path / "a.vhdr", tmp_path / "o")
 
 
 def test_truncated_vectorised_data_cannot_be_kept(tmp_path):
     write_brainvision(EEG, tmp_path / "a.vhdr", orientation="VECTORIZED", points=True)
     data = tmp_path / "a.eeg"
     data.write_bytes(data.read_bytes()[:-4000])
-    expect(
+    check_refusal(
         "TRUNCATED", "last channels are lost", tmp_path / "a.vhdr", tmp_path / "o",
         allow_truncated=True,
     )  # fmt: skip
@@ -236,7 +236,7 @@ def test_damaged_brainvision_headers_are_named(tmp_path, found, put, fragment):
     text = header.read_text()
     assert found in text
     header.write_text(text.replace(found, put))
-    expect("NOT_THIS_FORMAT", re.escape(fragment), header, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", re.escape(fragment), header, tmp_path / "o")
 
 
 def test_brainvision_without_its_data_or_markers(tmp_path):
@@ -246,7 +246,7 @@ def test_brainvision_without_its_data_or_markers(tmp_path):
     assert "MISSING_SIDECAR" in codes(report, "warning")
     assert "events" not in tree.children
     (tmp_path / "a.eeg").rename(tmp_path / "b.eeg")
-    expect("MISSING_SIDECAR", r"DataFile=a\.eeg", tmp_path / "a.vhdr", tmp_path / "o")
+    check_refusal("MISSING_SIDECAR", r"DataFile=a\.eeg", tmp_path / "a.vhdr", tmp_path / "o")
 
 
 def test_headers_must_not_lead_out_of_their_folder(tmp_path):
@@ -254,20 +254,22 @@ def test_headers_must_not_lead_out_of_their_folder(tmp_path):
     (tmp_path / "in/a.eeg").rename(tmp_path / "a.eeg")
     header = tmp_path / "in/a.vhdr"
     header.write_text(header.read_text().replace("DataFile=a.eeg", "DataFile=../a.eeg"))
-    expect("UNSAFE", "leads out", header, tmp_path / "o")
+    check_refusal("UNSAFE", "leads out", header, tmp_path / "o")
     write_eeglab(EEG, tmp_path / "in/b.set")
     content = scipy.io.loadmat(tmp_path / "in/b.set", simplify_cells=True)
     content["EEG"]["data"] = "../b.fdt"
     scipy.io.savemat(tmp_path / "in/b.set", {"EEG": content["EEG"]}, appendmat=False)
     (tmp_path / "in/b.fdt").rename(tmp_path / "b.fdt")
-    expect("UNSAFE", "out of the folder", tmp_path / "in/b.set", tmp_path / "o")
+    check_refusal("UNSAFE", "out of the folder", tmp_path / "in/b.set", tmp_path / "o")
 
 
 def test_a_damaged_marker_is_named(tmp_path):
     write_brainvision(EEG, tmp_path / "a.vhdr")
     markers = tmp_path / "a.vmrk"
     markers.write_text(markers.read_text().replace("Stimulus,S  1,126", "Stimulus,S  1,x", 1))
-    expect("NOT_THIS_FORMAT", "marker 'Stimulus,S  1,x,1,0'", tmp_path / "a.vhdr", tmp_path / "o")
+    check_refusal(
+        "NOT_THIS_FORMAT", "marker 'Stimulus,S  1,x,1,0'", tmp_path / "a.vhdr", tmp_path / "o"
+    )
 
 
 # EDF and BDF
@@ -331,14 +333,14 @@ def test_gaps_in_a_file_that_claims_to_have_none_are_found(tmp_path):
 
 def test_records_in_the_wrong_order_are_refused(tmp_path):
     write_edf(EEG, tmp_path / "a.edf", pauses={4: -2.0})
-    expect("BAD_TIME", "begins at 2.0", tmp_path / "a.edf", tmp_path / "o")
+    check_refusal("BAD_TIME", "begins at 2.0", tmp_path / "a.edf", tmp_path / "o")
 
 
 def test_a_record_of_a_file_with_gaps_must_have_a_time(tmp_path):
     write_edf(EEG, tmp_path / "a.edf", pauses={4: 2.0})
     raw = (tmp_path / "a.edf").read_bytes()
     (tmp_path / "a.edf").write_bytes(raw.replace(b"+3\x14\x14\x00", b"\x00" * 5))
-    expect("BAD_TIME", "record 3", tmp_path / "a.edf", tmp_path / "o")
+    check_refusal("BAD_TIME", "record 3", tmp_path / "a.edf", tmp_path / "o")
 
 
 @pytest.mark.parametrize("bdf", [False, True], ids=["edf", "bdf"])
@@ -347,7 +349,7 @@ def test_truncated_edf_is_refused_or_kept_and_flagged(tmp_path, bdf):
     numbers = write_edf(EEG, path, bdf=bdf)
     raw = path.read_bytes()
     path.write_bytes(raw[: len(raw) // 2])
-    expect("TRUNCATED", "states 10 records .* the file holds", path, tmp_path / "o")
+    check_refusal("TRUNCATED", "states 10 records .* the file holds", path, tmp_path / "o")
     report, tree = ingest(path, tmp_path / "p", allow_truncated=True)
     kept = tree["raw/signal"].values
     assert len(kept) in (1000, 1250)
@@ -384,7 +386,7 @@ def test_damaged_edf_headers_are_named(tmp_path, at, put, fragment):
     raw[at : at + len(put)] = put
     (tmp_path / "a.edf").write_bytes(raw)
     fragment = "no reader" if at == 0 else fragment
-    expect("NOT_THIS_FORMAT", fragment, tmp_path / "a.edf", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", fragment, tmp_path / "a.edf", tmp_path / "o")
 
 
 @pytest.mark.parametrize("size", [0, 100, 300, 2600])
@@ -393,19 +395,21 @@ def test_an_edf_file_that_ends_in_its_header(tmp_path, size):
     raw = (tmp_path / "a.edf").read_bytes()
     (tmp_path / "a.edf").write_bytes(raw[:size])
     code = {0: "EMPTY"}.get(size, "TRUNCATED")
-    expect(code, r"a\.edf", tmp_path / "a.edf", tmp_path / "o")
+    check_refusal(code, r"a\.edf", tmp_path / "a.edf", tmp_path / "o")
 
 
 def test_mixed_rates_are_refused_unless_chosen(tmp_path):
     numbers = write_edf(EEG, tmp_path / "a.edf", slower={"Fp1": 5, "P4": 5})
-    error = expect("MIXED_RATES", "50 Hz: Fp1, P4; 250 Hz: Fp2", tmp_path / "a.edf", tmp_path / "o")
+    error = check_refusal(
+        "MIXED_RATES", "50 Hz: Fp1, P4; 250 Hz: Fp2", tmp_path / "a.edf", tmp_path / "o"
+    )
     assert 'series: "250 Hz"' in error.hint
     report, tree = ingest(tmp_path / "a.edf", tmp_path / "p", series="50 Hz")
     assert list(tree["raw/channel"].values) == ["Fp1", "P4"]
     assert tree.attrs["rate"] == 50
     np.testing.assert_array_equal(tree["raw/signal"].values[:, 0], numbers["Fp1"])
     assert codes(report).count("MIXED_RATES") == 1
-    expect("MIXED_RATES", "names none", tmp_path / "a.edf", tmp_path / "o", series="60 Hz")
+    check_refusal("MIXED_RATES", "names none", tmp_path / "a.edf", tmp_path / "o", series="60 Hz")
 
 
 def test_mixed_rates_brought_to_the_highest_by_mne(tmp_path):
@@ -438,7 +442,7 @@ def test_duplicate_names_are_numbered_and_kept(tmp_path):
 
 def test_another_unit_than_declared_is_refused_and_can_be_stated(tmp_path):
     write_brainvision(EEG, tmp_path / "a.vhdr", unit="V")
-    error = expect("UNITS", "median SD", tmp_path / "a.vhdr", tmp_path / "o")
+    error = check_refusal("UNITS", "median SD", tmp_path / "a.vhdr", tmp_path / "o")
     assert "units: uV" in error.hint
     report, tree = ingest(tmp_path / "a.vhdr", tmp_path / "p", units="uV")
     write_brainvision(EEG, tmp_path / "b.vhdr")
@@ -451,7 +455,7 @@ def test_another_unit_than_declared_is_refused_and_can_be_stated(tmp_path):
 def test_floats_are_multiplied_by_a_stated_unit(tmp_path):
     options = {"binary": "IEEE_FLOAT_32", "resolution": 1.0}
     write_brainvision(EEG, tmp_path / "a.vhdr", unit="V", **options)
-    expect("UNITS", "header declares V", tmp_path / "a.vhdr", tmp_path / "o")
+    check_refusal("UNITS", "header declares V", tmp_path / "a.vhdr", tmp_path / "o")
     _, tree = ingest(tmp_path / "a.vhdr", tmp_path / "p", units="uV")
     np.testing.assert_allclose(tree["raw/signal"].values, EEG.values, rtol=1e-6, atol=1e-11)
 
@@ -461,13 +465,13 @@ def test_a_unit_that_is_stated_wrongly_is_kept_and_told(tmp_path):
     report, _ = ingest(tmp_path / "a.edf", tmp_path / "o", units="V")
     assert "the unit was stated, so kept" in message(report, "UNITS")
     for word, fragment in (("parsec", "is no unit"), ("fT", "no channel is in T")):
-        expect("UNITS", fragment, tmp_path / "a.edf", tmp_path / "p", units=word)
+        check_refusal("UNITS", fragment, tmp_path / "a.edf", tmp_path / "p", units=word)
 
 
 def test_meg_in_femtotesla_is_refused(tmp_path):
     wrong = replace(MEG, values=MEG.values * 1e15)
     write_fif(wrong, tmp_path / "a_meg.fif")
-    error = expect("UNITS", "T", tmp_path / "a_meg.fif", tmp_path / "o", modality="meg")
+    error = check_refusal("UNITS", "T", tmp_path / "a_meg.fif", tmp_path / "o", modality="meg")
     assert "units: fT" in error.hint
 
 
@@ -499,7 +503,9 @@ def test_intracranial_recordings_need_channel_types(tmp_path):
     write_brainvision(EEG, tmp_path / "a.vhdr")
     write_eeglab(EEG, tmp_path / "a.set")
     for name in ("a.edf", "a.vhdr", "a.set"):
-        expect("MISSING_SIDECAR", "channel types", tmp_path / name, tmp_path / "o", modality="ieeg")
+        check_refusal(
+            "MISSING_SIDECAR", "channel types", tmp_path / name, tmp_path / "o", modality="ieeg"
+        )
 
 
 # FIF
@@ -564,9 +570,9 @@ def test_truncated_fif_is_refused(tmp_path, share):
     write_fif(MEG, path)
     raw = path.read_bytes()
     path.write_bytes(raw[: int(share * len(raw))])
-    expect("TRUNCATED", "chain of tags breaks off", path, tmp_path / "o", modality="meg")
+    check_refusal("TRUNCATED", "chain of tags breaks off", path, tmp_path / "o", modality="meg")
     # mne reads no piece that is cut off, whatever is allowed.
-    expect(
+    check_refusal(
         "TRUNCATED", "mne cannot read it", path, tmp_path / "o",
         modality="meg", allow_truncated=True,
     )  # fmt: skip
@@ -581,7 +587,7 @@ def test_a_fif_file_that_lost_only_its_end_mark_is_whole(tmp_path):
     assert set(codes(report)) == {"HEADER"}
     # Without the end of its last block it is not.
     path.write_bytes(path.read_bytes()[:-20])
-    expect("TRUNCATED", "chain of tags", path, tmp_path / "o", modality="meg")
+    check_refusal("TRUNCATED", "chain of tags", path, tmp_path / "o", modality="meg")
     report, _ = ingest(path, tmp_path / "q", "meg", allow_truncated=True)
     assert "TRUNCATED" in codes(report, "warning")
 
@@ -591,13 +597,13 @@ def test_recordings_without_samples_or_channels_are_refused(tmp_path):
     raw = bytearray((tmp_path / "a.edf").read_bytes())
     raw[236:244] = b"0".ljust(8)
     (tmp_path / "a.edf").write_bytes(raw[: 256 * 10])
-    expect("EMPTY", "no samples", tmp_path / "a.edf", tmp_path / "o")
+    check_refusal("EMPTY", "no samples", tmp_path / "a.edf", tmp_path / "o")
     raw[256:400] = b"EDF Annotations ".ljust(16) * 9
     (tmp_path / "a.edf").write_bytes(raw)
-    expect("EMPTY", "annotations but no signals", tmp_path / "a.edf", tmp_path / "o")
+    check_refusal("EMPTY", "annotations but no signals", tmp_path / "a.edf", tmp_path / "o")
     write_brainvision(EEG, tmp_path / "a.vhdr")
     (tmp_path / "a.eeg").write_bytes(b"")
-    expect("EMPTY", "no bytes", tmp_path / "a.vhdr", tmp_path / "o")
+    check_refusal("EMPTY", "no bytes", tmp_path / "a.vhdr", tmp_path / "o")
 
 
 def test_split_fif_files_are_one_recording(tmp_path):
@@ -610,13 +616,13 @@ def test_split_fif_files_are_one_recording(tmp_path):
     assert_equals_mne(tree, raw)
     assert len(report["source"]) == len(list(tmp_path.glob("a_eeg*.fif")))
     (tmp_path / "a_eeg-1.fif").rename(tmp_path / "b.fif")
-    expect("NOT_THIS_FORMAT", "does not exist", tmp_path / "a_eeg.fif", tmp_path / "p")
+    check_refusal("NOT_THIS_FORMAT", "does not exist", tmp_path / "a_eeg.fif", tmp_path / "p")
 
 
 def test_a_fif_file_without_recording_is_refused(tmp_path):
     info = mne.create_info(["a"], 10.0, "eeg")
     mne.EvokedArray(np.zeros((1, 5)), info, verbose="error").save(tmp_path / "a-ave.fif")
-    expect("NOT_THIS_FORMAT", "No raw data", tmp_path / "a-ave.fif", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "No raw data", tmp_path / "a-ave.fif", tmp_path / "o")
 
 
 def test_a_trigger_channel_can_be_named(tmp_path):
@@ -638,7 +644,7 @@ def test_missing_samples_are_masked_and_all_missing_refused(tmp_path):
     write_edf(EEG, tmp_path / "a.edf")
     write_brainvision(EEG, tmp_path / "n.vhdr", binary="IEEE_FLOAT_32")
     (tmp_path / "n.eeg").write_bytes(np.full(EEG.values.shape, np.nan, "<f4").tobytes())
-    expect("NAN_IN_DATA", "every row", tmp_path / "n.vhdr", tmp_path / "p")
+    check_refusal("NAN_IN_DATA", "every row", tmp_path / "n.vhdr", tmp_path / "p")
 
 
 # EEGLAB
@@ -678,12 +684,12 @@ def test_truncated_eeglab_is_refused_or_kept_and_flagged(tmp_path):
     write_eeglab(EEG, tmp_path / "a.set")
     data = tmp_path / "a.fdt"
     data.write_bytes(data.read_bytes()[:30_000])
-    expect("TRUNCATED", "30000 bytes", tmp_path / "a.set", tmp_path / "o")
+    check_refusal("TRUNCATED", "30000 bytes", tmp_path / "a.set", tmp_path / "o")
     report, tree = ingest(tmp_path / "a.set", tmp_path / "p", allow_truncated=True)
     assert tree["raw"].sizes["time"] == 30_000 // 32
     assert "TRUNCATED" in codes(report, "warning")
     data.unlink()
-    expect("MISSING_SIDECAR", "fdt", tmp_path / "a.set", tmp_path / "o")
+    check_refusal("MISSING_SIDECAR", "fdt", tmp_path / "a.set", tmp_path / "o")
 
 
 def test_eeglab_files_that_end_early_or_are_damaged(tmp_path):
@@ -691,20 +697,20 @@ def test_eeglab_files_that_end_early_or_are_damaged(tmp_path):
     raw = (tmp_path / "a.set").read_bytes()
     for size in (60, 128, 1000, len(raw) // 2, len(raw) - 1):
         (tmp_path / "a.set").write_bytes(raw[:size])
-        expect("TRUNCATED", "its elements need", tmp_path / "a.set", tmp_path / "o")
+        check_refusal("TRUNCATED", "its elements need", tmp_path / "a.set", tmp_path / "o")
     (tmp_path / "a.set").write_bytes(raw[:128] + b"\x63" + raw[129:])
-    expect("NOT_THIS_FORMAT", "kind 99", tmp_path / "a.set", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "kind 99", tmp_path / "a.set", tmp_path / "o")
 
 
 def test_a_matlab_file_that_is_no_data_set_keeps_the_words_of_mne(tmp_path):
     savemat = scipy.io.savemat
     savemat(tmp_path / "a.set", {"x": np.zeros(3)}, appendmat=False)
-    expect("NOT_THIS_FORMAT", "mne cannot read it", tmp_path / "a.set", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "mne cannot read it", tmp_path / "a.set", tmp_path / "o")
     write_eeglab(EEG, tmp_path / "b.set")
     content = scipy.io.loadmat(tmp_path / "b.set", simplify_cells=True)
     content["EEG"]["trials"] = 2
     savemat(tmp_path / "b.set", {"EEG": content["EEG"]}, appendmat=False)
-    expect("NOT_THIS_FORMAT", "number of trials is 2", tmp_path / "b.set", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "number of trials is 2", tmp_path / "b.set", tmp_path / "o")
 
 
 # All formats
@@ -732,10 +738,10 @@ def test_each_format_has_one_reader(tmp_path):
 @pytest.mark.parametrize("name", ["a.edf", "a.vhdr", "a.set", "a.fif", "a.sqd"])
 def test_web_pages_and_noise_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"<!DOCTYPE html><html>not found</html>" + b" " * 400)
-    expect("NOT_THIS_FORMAT", "HTML page", tmp_path / name, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "HTML page", tmp_path / name, tmp_path / "o")
     noise = np.random.default_rng(0).integers(1, 255, 5000, dtype=np.uint8).tobytes()
     (tmp_path / name).write_bytes(noise)
-    expect("NOT_THIS_FORMAT", name, tmp_path / name, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", name, tmp_path / name, tmp_path / "o")
 
 
 def test_ingest_twice_gives_the_same_content(tmp_path):

@@ -46,7 +46,7 @@ def ingest(source, out, readers=None, reader="", **override):
     return report, open_store(out / f"{NAME}.zarr")
 
 
-def expect(code, fragment, source, out, **arguments):
+def check_refusal(code, fragment, source, out, **arguments):
     """Run, check code and message, and that nothing lies under any name."""
     with pytest.raises(IngestError, match=fragment) as caught:
         ingest(source, out, **arguments)
@@ -247,19 +247,21 @@ def test_a_table_without_header_takes_names_from_the_settings(tmp_path):
     np.savetxt(tmp_path / "bold_moest.txt", RUN.motion)
     (tmp_path / "bold_events.tsv").write_text("onset\tduration\ttrial_type\n4\t2\tface\n")
     settings = {"events": "bold_events.tsv", "confounds": "bold_moest.txt", "mask": "all"}
-    expect("MISSING_SIDECAR", "6 columns without names", path, tmp_path / "o",
+    check_refusal("MISSING_SIDECAR", "6 columns without names", path, tmp_path / "o",
            readers={"nifti": settings})  # fmt: skip
     named = {**settings, "confound_columns": list(MOTION)}
     report, tree = ingest(path, tmp_path / "o", {"nifti": named})
     assert codes(report) == []
     np.testing.assert_array_equal(tree["raw/confounds"].values, RUN.motion)
     short = {**settings, "confound_columns": ["trans_x"]}
-    expect("LENGTH_MISMATCH", "names 1", path, tmp_path / "p", readers={"nifti": short})
+    check_refusal("LENGTH_MISMATCH", "names 1", path, tmp_path / "p", readers={"nifti": short})
     absent = {**settings, "events": "events.tsv"}
     with pytest.raises(ConfigError, match=r"events: 'events.tsv' does not exist"):
         ingest(path, tmp_path / "p", {"nifti": absent})
     outside = {**settings, "events": "../events.tsv"}
-    expect("UNSAFE", "leads out of the folder", path, tmp_path / "p", readers={"nifti": outside})
+    check_refusal(
+        "UNSAFE", "leads out of the folder", path, tmp_path / "p", readers={"nifti": outside}
+    )
 
 
 def test_sidecars_of_higher_folders_apply_and_the_nearest_wins(bids, tmp_path):
@@ -341,19 +343,19 @@ def test_functional_gifti(tmp_path):
     assert tree["raw/time"].values[1] == 2.0
     assert set(tree["raw/structure"].values) == {"CIFTI_STRUCTURE_CORTEX_LEFT"}
     write_functional_gifti(RUN, tmp_path / "b.func.gii", stated=False)
-    expect("MISSING_SIDECAR", "repetition time", tmp_path / "b.func.gii", tmp_path / "p")
+    check_refusal("MISSING_SIDECAR", "repetition time", tmp_path / "b.func.gii", tmp_path / "p")
     _, tree = ingest(tmp_path / "b.func.gii", tmp_path / "p", tr_s=1.0)
     assert tree["raw/time"].values[1] == 1.0
     text = (tmp_path / "a.func.gii").read_bytes()
     (tmp_path / "c.func.gii").write_bytes(text[: len(text) // 2])
-    expect("TRUNCATED", "XML", tmp_path / "c.func.gii", tmp_path / "q")
+    check_refusal("TRUNCATED", "XML", tmp_path / "c.func.gii", tmp_path / "q")
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv"])
 def test_parcel_table(tmp_path, suffix):
     path = tmp_path / f"rois{suffix}"
     write_parcel_table(RUN, path)
-    expect("MISSING_SIDECAR", "repetition time", path, tmp_path / "o", reader="roi_table")
+    check_refusal("MISSING_SIDECAR", "repetition time", path, tmp_path / "o", reader="roi_table")
     _, tree = ingest(path, tmp_path / "o", tr_s=2.0)
     check_stores(tree, tmp_path / "o")
     means = [RUN.values[RUN.labels == k + 1].mean(axis=0) for k in range(4)]
@@ -369,13 +371,13 @@ def test_faults_of_a_parcel_table(tmp_path):
     report, _ = ingest(path, out, tr_s=1.0)
     assert "NAN_IN_DATA" in codes(report)
     path.write_text("a,b\n1,x\n")
-    expect("NOT_THIS_FORMAT", "column b", path, tmp_path / "p", tr_s=1.0)
+    check_refusal("NOT_THIS_FORMAT", "column b", path, tmp_path / "p", tr_s=1.0)
     path.write_text("a,a\n1,2\n")
-    expect("DUPLICATE_COLUMN", "'a'", path, tmp_path / "p", tr_s=1.0)
+    check_refusal("DUPLICATE_COLUMN", "'a'", path, tmp_path / "p", tr_s=1.0)
     path.write_text("1,2\n3,4\n")
-    expect("MISSING_SIDECAR", "names of parcels", path, tmp_path / "p", tr_s=1.0)
+    check_refusal("MISSING_SIDECAR", "names of parcels", path, tmp_path / "p", tr_s=1.0)
     path.write_text("a,b\n")
-    expect("EMPTY", "time", path, tmp_path / "p", tr_s=1.0)
+    check_refusal("EMPTY", "time", path, tmp_path / "p", tr_s=1.0)
 
 
 # --- faults of section 10 --------------------------------------------------------------------
@@ -384,11 +386,11 @@ def test_faults_of_a_parcel_table(tmp_path):
 def test_a_repetition_time_out_of_range_is_refused_and_can_be_overridden(tmp_path):
     path = save(RUN.values[..., :3], tmp_path / "a.nii.gz", tr=2000.0)
     keep = {"nifti": {"mask": "all"}}
-    expect("UNITS", r"2000 s.*tr_s: 2", path, tmp_path / "o", readers=keep)
+    check_refusal("UNITS", r"2000 s.*tr_s: 2", path, tmp_path / "o", readers=keep)
     report, tree = ingest(path, tmp_path / "o", keep, tr_s=2.0)
     assert tree["raw/time"].values[1] == 2.0
     assert "TR_OVERRIDDEN" in codes(report)
-    expect("UNITS", "tr_s of the settings", path, tmp_path / "p", readers=keep, tr_s=25.0)
+    check_refusal("UNITS", "tr_s of the settings", path, tmp_path / "p", readers=keep, tr_s=25.0)
 
 
 def test_header_and_sidecar_must_agree_within_a_millisecond(bids, tmp_path):
@@ -398,14 +400,14 @@ def test_header_and_sidecar_must_agree_within_a_millisecond(bids, tmp_path):
     _, tree = ingest(image, tmp_path / "o")
     assert tree["raw/time"].values[1] == 2.0009
     sidecar.write_text(json.dumps({"RepetitionTime": 2.5}))
-    expect("TR_MISMATCH", "header 2 s, JSON sidecar 2.5 s", image, tmp_path / "p")
+    check_refusal("TR_MISMATCH", "header 2 s, JSON sidecar 2.5 s", image, tmp_path / "p")
     _, tree = ingest(image, tmp_path / "p", tr_s=2.5)
     assert tree["raw/time"].values[1] == 2.5
 
 
 def test_no_repetition_time_at_all(tmp_path):
     path = save(RUN.values[..., :3], tmp_path / "a.nii.gz", tr=0.0)
-    expect("MISSING_SIDECAR", "neither header nor JSON", path, tmp_path / "o",
+    check_refusal("MISSING_SIDECAR", "neither header nor JSON", path, tmp_path / "o",
            readers={"nifti": {"mask": "all"}})  # fmt: skip
 
 
@@ -417,9 +419,9 @@ def test_a_sidecar_that_states_no_number(bids, tmp_path, value):
     if value is None:
         ingest(image, tmp_path / "o")
     else:
-        expect("NOT_THIS_FORMAT", "RepetitionTime", image, tmp_path / "o")
+        check_refusal("NOT_THIS_FORMAT", "RepetitionTime", image, tmp_path / "o")
     sidecar.write_text("{")
-    expect("NOT_THIS_FORMAT", "is not JSON", image, tmp_path / "p")
+    check_refusal("NOT_THIS_FORMAT", "is not JSON", image, tmp_path / "p")
 
 
 def test_confounds_of_another_length(bids, tmp_path):
@@ -427,13 +429,13 @@ def test_confounds_of_another_length(bids, tmp_path):
     table = func / "sub-01_task-objects_run-1_desc-confounds_timeseries.tsv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join(lines[:-1]) + "\n")
-    expect("LENGTH_MISMATCH", "volumes 50, .*49", image, tmp_path / "o")
+    check_refusal("LENGTH_MISMATCH", "volumes 50, .*49", image, tmp_path / "o")
     report, tree = ingest(image, tmp_path / "o", trim=1)
     assert codes(report) == ["TRIMMED"]
     assert tree["raw"].sizes["time"] == 49
     np.testing.assert_array_equal(tree["raw/bold"].values, RUN.values[BRAIN].T[:49])
     table.write_text("\n".join(lines[:-3]) + "\n")
-    expect("LENGTH_MISMATCH", "belong to one recording", image, tmp_path / "p", trim=1)
+    check_refusal("LENGTH_MISMATCH", "belong to one recording", image, tmp_path / "p", trim=1)
 
 
 def test_truncated_files(tmp_path):
@@ -441,14 +443,14 @@ def test_truncated_files(tmp_path):
     plain = save(RUN.values, tmp_path / "a.nii")
     whole = plain.read_bytes()
     plain.write_bytes(whole[:-1000])
-    expect("TRUNCATED", "48 whole volumes, the header states 50", plain, tmp_path / "o",
+    check_refusal("TRUNCATED", "48 whole volumes, the header states 50", plain, tmp_path / "o",
            readers=keep)  # fmt: skip
     report, tree = ingest(plain, tmp_path / "o", keep, allow_truncated=True)
     assert "TRUNCATED" in codes(report)
     np.testing.assert_array_equal(tree["raw/bold"].values.T, RUN.values.reshape(-1, 50)[:, :48])
     packed = tmp_path / "b.nii.gz"
     packed.write_bytes(gzip.compress(whole, mtime=0)[:-400])
-    expect("TRUNCATED", "ends within volumes", packed, tmp_path / "p", readers=keep)
+    check_refusal("TRUNCATED", "ends within volumes", packed, tmp_path / "p", readers=keep)
     report, tree = ingest(packed, tmp_path / "p", keep, allow_truncated=True)
     n_times = tree["raw"].sizes["time"]
     assert 40 < n_times < 50
@@ -456,32 +458,32 @@ def test_truncated_files(tmp_path):
         tree["raw/bold"].values.T, RUN.values.reshape(-1, 50)[:, :n_times]
     )
     packed.write_bytes(gzip.compress(whole, mtime=0)[:60])
-    expect("TRUNCATED", "header", packed, tmp_path / "q", readers=keep)
+    check_refusal("TRUNCATED", "header", packed, tmp_path / "q", readers=keep)
     series = tmp_path / "c.dtseries.nii"
     write_dense_cifti(RUN, series)
     series.write_bytes(series.read_bytes()[:-100])
-    expect("TRUNCATED", "bytes of samples", series, tmp_path / "q")
+    check_refusal("TRUNCATED", "bytes of samples", series, tmp_path / "q")
 
 
 def test_what_is_no_image(tmp_path):
     page = tmp_path / "a.nii.gz"
     page.write_text("<!DOCTYPE html><html></html>")
-    expect("NOT_THIS_FORMAT", "an HTML page", page, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "an HTML page", page, tmp_path / "o")
     page.write_bytes(b"\x1f\x8b" + bytes(100))
-    expect("NOT_THIS_FORMAT", "header", page, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "header", page, tmp_path / "o")
     page.write_bytes(b"plain text" * 200)
-    expect("NOT_THIS_FORMAT", "not a gzip file", page, tmp_path / "o", reader="nifti")
+    check_refusal("NOT_THIS_FORMAT", "not a gzip file", page, tmp_path / "o", reader="nifti")
     page.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
-    expect("NOT_THIS_FORMAT", "git-lfs", page, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "git-lfs", page, tmp_path / "o")
 
 
 def test_a_single_volume_and_other_images_are_refused(tmp_path):
     path = save(RUN.values[..., 0], tmp_path / "a.nii.gz")
-    expect("EMPTY", "4-D with a time axis", path, tmp_path / "o")
+    check_refusal("EMPTY", "4-D with a time axis", path, tmp_path / "o")
     path = save(RUN.values, tmp_path / "sub-01_dwi.nii.gz")
-    expect("NOT_THIS_FORMAT", "ends in _dwi", path, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "ends in _dwi", path, tmp_path / "o")
     path = save(RUN.values[:, :, :, None], tmp_path / "b.nii.gz")
-    expect("NOT_THIS_FORMAT", "4-D expected", path, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "4-D expected", path, tmp_path / "o")
 
 
 def test_a_label_file_is_an_atlas_and_no_recording(tmp_path):
@@ -492,43 +494,45 @@ def test_a_label_file_is_an_atlas_and_no_recording(tmp_path):
     image = nib.Cifti2Image(np.ones((1, BRAIN.sum()), np.float32), header)
     image.nifti_header.set_intent("ConnDenseLabel")
     nib.save(image, path)
-    expect("NOT_THIS_FORMAT", "an atlas, not a recording", path, tmp_path / "o")
-    expect("NOT_THIS_FORMAT", "an atlas", path, tmp_path / "o", reader="cifti")
+    check_refusal("NOT_THIS_FORMAT", "an atlas, not a recording", path, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "an atlas", path, tmp_path / "o", reader="cifti")
 
 
 def test_masks_that_do_not_fit(bids, tmp_path):
     func, image = bids
     mask = func / "sub-01_task-objects_run-1_desc-brain_mask.nii.gz"
     save(np.ones((8, 9, 4), np.uint8), mask)
-    expect("MASK_MISMATCH", r"shape \(8, 9, 4\)", image, tmp_path / "o")
+    check_refusal("MASK_MISMATCH", r"shape \(8, 9, 4\)", image, tmp_path / "o")
     moved = RUN.affine.copy()
     moved[0, 3] += 2.0
     save(np.ones((8, 9, 5), np.uint8), mask, affine=moved)
-    expect("MASK_MISMATCH", "by up to 2 mm", image, tmp_path / "o")
+    check_refusal("MASK_MISMATCH", "by up to 2 mm", image, tmp_path / "o")
     save(np.zeros((8, 9, 5), np.uint8), mask)
-    expect("EMPTY", "holds no voxel", image, tmp_path / "o")
+    check_refusal("EMPTY", "holds no voxel", image, tmp_path / "o")
     ingest(image, tmp_path / "o", {"nifti": {"mask": "all"}})
 
 
 def test_nothing_but_nan_is_refused(tmp_path):
     path = save(np.full((2, 2, 2, 9), np.nan, np.float32), tmp_path / "a.nii.gz")
-    expect("NAN_IN_DATA", "every row", path, tmp_path / "o", readers={"nifti": {"mask": "all"}})
+    check_refusal(
+        "NAN_IN_DATA", "every row", path, tmp_path / "o", readers={"nifti": {"mask": "all"}}
+    )
 
 
 def test_sidecars_that_fit_equally_well_are_named(bids, tmp_path):
     func, image = bids
     other = func / "sub-01_task-objects_run-1_desc-confounds_regressors.tsv"
     other.write_text("trans_x\n0\n")
-    expect("AMBIGUOUS_SIDECAR", "_regressors.tsv, .*_timeseries.tsv", image, tmp_path / "o")
+    check_refusal("AMBIGUOUS_SIDECAR", "_regressors.tsv, .*_timeseries.tsv", image, tmp_path / "o")
 
 
 def test_events_without_onsets(bids, tmp_path):
     func, image = bids
     events = func / "sub-01_task-objects_run-1_events.tsv"
     events.write_text("start\tduration\n1\t2\n")
-    expect("NOT_THIS_FORMAT", "no column onset", image, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "no column onset", image, tmp_path / "o")
     events.write_text("onset\tduration\n1\t2\nx\t1\n")
-    expect("NOT_A_NUMBER", "column onset, line 3", image, tmp_path / "o")
+    check_refusal("NOT_A_NUMBER", "column onset, line 3", image, tmp_path / "o")
     events.write_text("onset\tduration\tvalue\tnote\n9\tn/a\t3\tlate\n1\t2\t4\t\n")
     _, tree = ingest(image, tmp_path / "o")
     found = tree["events"].to_dataset()

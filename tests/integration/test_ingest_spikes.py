@@ -41,7 +41,7 @@ def ingest(source, out, readers=None, reader="", **override):
     return report, open_store(out / f"{NAME}.zarr")
 
 
-def expect(code, fragment, source, out, **arguments):
+def check_refusal(code, fragment, source, out, **arguments):
     """Run, check code and message, and that nothing lies under any name."""
     with pytest.raises(IngestError, match=fragment) as caught:
         ingest(source, out, **arguments)
@@ -123,7 +123,7 @@ def test_phy_depth_and_shank_come_from_cluster_info(tmp_path):
     assert list(raw["group"].values) == ["1", "2", ""]
     assert raw["quality"].values[0] == "noise"
     info.write_text("cluster_id\tdepth\n0\tdeep\n")
-    expect("NOT_THIS_FORMAT", "deep", tmp_path / "phy", tmp_path / "p")
+    check_refusal("NOT_THIS_FORMAT", "deep", tmp_path / "phy", tmp_path / "p")
 
 
 def test_phy_duration_comes_from_the_raw_file(tmp_path):
@@ -185,7 +185,7 @@ def test_own_nwb_of_another_modality_is_refused(tmp_path, calcium_case):
     from neuropipe.store.nwb import to_nwb
 
     to_nwb(calcium_case().store(tmp_path), tmp_path / "a.nwb")
-    expect("NOT_THIS_FORMAT", "no reader", tmp_path / "a.nwb", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "no reader", tmp_path / "a.nwb", tmp_path / "o")
 
 
 def test_wide_tables_stay_with_calcium(tmp_path):
@@ -195,9 +195,9 @@ def test_wide_tables_stay_with_calcium(tmp_path):
 
 def test_times_far_beyond_the_duration_are_another_unit(tmp_path):
     write_spike_table(SPIKES, tmp_path / "a.csv", unit="ms")
-    expect("UNITS", "milliseconds", tmp_path / "a.csv", tmp_path / "o", readers=TABLE)
+    check_refusal("UNITS", "milliseconds", tmp_path / "a.csv", tmp_path / "o", readers=TABLE)
     write_spike_table(SPIKES, tmp_path / "b.csv", unit="samples")
-    expect("UNITS", "samples", tmp_path / "b.csv", tmp_path / "o", readers=TABLE)
+    check_refusal("UNITS", "samples", tmp_path / "b.csv", tmp_path / "o", readers=TABLE)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_times_far_beyond_the_duration_are_another_unit(tmp_path):
 )
 def test_bad_times(tmp_path, times, fragment):
     source = one_unit(times, tmp_path / "a.csv")
-    expect("BAD_TIME", fragment, source, tmp_path / "o", readers=TABLE)
+    check_refusal("BAD_TIME", fragment, source, tmp_path / "o", readers=TABLE)
 
 
 def test_order_alone_can_be_repaired(tmp_path):
@@ -225,7 +225,7 @@ def test_order_alone_can_be_repaired(tmp_path):
 def test_a_reset_is_never_sorted(tmp_path):
     times = [*np.arange(1, 20) / 2, *np.arange(1, 20) / 2.1]
     source = one_unit(times, tmp_path / "a.csv")
-    expect("BAD_TIME", "reset", source, tmp_path / "o", readers=TABLE, repair="sort")
+    check_refusal("BAD_TIME", "reset", source, tmp_path / "o", readers=TABLE, repair="sort")
 
 
 def test_repeated_spikes_are_kept_and_told(tmp_path):
@@ -238,20 +238,20 @@ def test_repeated_spikes_are_kept_and_told(tmp_path):
 def test_no_spikes_at_all(tmp_path):
     silent = simulate_spikes((0.0, 0.0))
     write_spike_nwb(silent, tmp_path / "a.nwb")
-    expect("EMPTY", "no spikes", tmp_path / "a.nwb", tmp_path / "o", reader="nwb_units")
+    check_refusal("EMPTY", "no spikes", tmp_path / "a.nwb", tmp_path / "o", reader="nwb_units")
 
 
 def test_unit_of_times_must_be_stated(tmp_path):
     write_spike_table(SPIKES, tmp_path / "a.csv")
-    expect("MISSING_SIDECAR", "time_unit", tmp_path / "a.csv", tmp_path / "o")
+    check_refusal("MISSING_SIDECAR", "time_unit", tmp_path / "a.csv", tmp_path / "o")
     settings = {"spike_table": {"time_unit": "samples"}}
-    expect("MISSING_SIDECAR", "sample", tmp_path / "a.csv", tmp_path / "o", readers=settings)
+    check_refusal("MISSING_SIDECAR", "sample", tmp_path / "a.csv", tmp_path / "o", readers=settings)
 
 
 def test_phy_without_a_rate(tmp_path):
     write_phy_folder(SPIKES, tmp_path / "phy")
     (tmp_path / "phy/params.py").unlink()
-    expect("MISSING_SIDECAR", "sample_rate", tmp_path / "phy", tmp_path / "o")
+    check_refusal("MISSING_SIDECAR", "sample_rate", tmp_path / "phy", tmp_path / "o")
     settings = {"phy": {"sample_rate_hz": 30_000}}
     _, tree = ingest(tmp_path / "phy", tmp_path / "p", settings)
     np.testing.assert_array_equal(spikes_of(tree, 0), SPIKES.times[0])
@@ -265,44 +265,44 @@ def test_params_are_never_executed(tmp_path):
     report, _ = ingest(tmp_path / "phy", tmp_path / "o", {"phy": {"duration_s": 60}})
     assert codes(report) == ["UNSAFE"]
     params.write_text(trap + "sample_rate = float('30000')\n")
-    expect("UNSAFE", "computed by code", tmp_path / "phy", tmp_path / "p")
+    check_refusal("UNSAFE", "computed by code", tmp_path / "phy", tmp_path / "p")
     params.write_text("sample_rate = \n")
-    expect("NOT_THIS_FORMAT", "parsed", tmp_path / "phy", tmp_path / "p")
+    check_refusal("NOT_THIS_FORMAT", "parsed", tmp_path / "phy", tmp_path / "p")
     assert not (tmp_path / "trap").exists()
 
 
 def test_phy_arrays_of_objects_are_refused(tmp_path):
     write_phy_folder(SPIKES, tmp_path / "phy")
     np.save(tmp_path / "phy/spike_clusters.npy", np.array([1, "a"], dtype=object))
-    expect("UNSAFE", "pickle", tmp_path / "phy", tmp_path / "o")
+    check_refusal("UNSAFE", "pickle", tmp_path / "phy", tmp_path / "o")
 
 
 def test_phy_arrays_of_other_lengths(tmp_path):
     write_phy_folder(SPIKES, tmp_path / "phy")
     np.save(tmp_path / "phy/spike_clusters.npy", np.zeros(3, dtype=np.int32))
-    expect("LENGTH_MISMATCH", "spike_clusters 3", tmp_path / "phy", tmp_path / "o")
+    check_refusal("LENGTH_MISMATCH", "spike_clusters 3", tmp_path / "phy", tmp_path / "o")
     np.save(tmp_path / "phy/spike_clusters.npy", np.zeros((3, 2), dtype=np.int32))
-    expect("LENGTH_MISMATCH", "shape", tmp_path / "phy", tmp_path / "o")
+    check_refusal("LENGTH_MISMATCH", "shape", tmp_path / "phy", tmp_path / "o")
 
 
 def test_phy_times_in_seconds(tmp_path):
     write_phy_folder(SPIKES, tmp_path / "phy")
     np.save(tmp_path / "phy/spike_times.npy", np.concatenate(SPIKES.times))
-    expect("UNITS", "whole samples", tmp_path / "phy", tmp_path / "o")
+    check_refusal("UNITS", "whole samples", tmp_path / "phy", tmp_path / "o")
 
 
 def test_truncated_files(tmp_path):
     write_spike_nwb(SPIKES, tmp_path / "a.nwb")
     whole = (tmp_path / "a.nwb").read_bytes()
     (tmp_path / "a.nwb").write_bytes(whole[:-5000])
-    expect("TRUNCATED", "truncated", tmp_path / "a.nwb", tmp_path / "o")
-    expect("TRUNCATED", "truncated", tmp_path / "a.nwb", tmp_path / "o", reader="nwb_units")
+    check_refusal("TRUNCATED", "truncated", tmp_path / "a.nwb", tmp_path / "o")
+    check_refusal("TRUNCATED", "truncated", tmp_path / "a.nwb", tmp_path / "o", reader="nwb_units")
     write_phy_folder(SPIKES, tmp_path / "phy")
     times = tmp_path / "phy/spike_times.npy"
     times.write_bytes(times.read_bytes()[:-100])
-    expect("TRUNCATED", "bytes of samples", tmp_path / "phy", tmp_path / "o")
+    check_refusal("TRUNCATED", "bytes of samples", tmp_path / "phy", tmp_path / "o")
     source = write_csv(tmp_path / "a.csv", [(1, 0.5), (2, "")])
-    expect("TRUNCATED", "the last", source, tmp_path / "o", readers=TABLE)
+    check_refusal("TRUNCATED", "the last", source, tmp_path / "o", readers=TABLE)
 
 
 def test_byte_order_mark_and_tabs(tmp_path):
@@ -354,7 +354,7 @@ def test_the_order_is_repaired_block_by_block(tmp_path, monkeypatch):
 def test_whole_numbers_of_seconds_are_another_unit(tmp_path):
     write_spike_table(SPIKES, tmp_path / "a.csv", unit="samples")
     settings = {"spike_table": {"time_unit": "s"}}
-    expect("UNITS", "whole numbers", tmp_path / "a.csv", tmp_path / "o", readers=settings)
+    check_refusal("UNITS", "whole numbers", tmp_path / "a.csv", tmp_path / "o", readers=settings)
     few = one_unit([1.0, 2.0, 5.0], tmp_path / "b.csv")
     report, _ = ingest(few, tmp_path / "o", settings)
     assert codes(report) == ["OBSERVED_INFERRED"]

@@ -62,7 +62,7 @@ def ingest(source, out, *, others=(), start="2024-01-01T09:00:00+00:00", **overr
     return report, tree
 
 
-def expect(code, fragment, source, out, **override):
+def check_refusal(code, fragment, source, out, **override):
     with pytest.raises(IngestError, match=fragment) as caught:
         ingest(source, out, **override)
     assert caught.value.code == code, caught.value
@@ -193,11 +193,13 @@ def test_pulses_that_do_not_fit_are_refused(tmp_path):
     columns(tmp_path / "mine.csv", time_s=pulses(1))
     columns(tmp_path / "theirs.csv", time_s=pulses(2))
     clock = {"pulses": {"path": "mine.csv"}, "reference": {"path": "theirs.csv"}}
-    expect("CLOCK_MISMATCH", "clock", source, tmp_path / "o", clock=clock)
+    check_refusal("CLOCK_MISMATCH", "clock", source, tmp_path / "o", clock=clock)
     columns(tmp_path / "theirs.csv", time_s=pulses(1)[:2])
-    expect("CLOCK_MISMATCH", "2 pulses of the reference", source, tmp_path / "o", clock=clock)
+    check_refusal(
+        "CLOCK_MISMATCH", "2 pulses of the reference", source, tmp_path / "o", clock=clock
+    )
     clock["pulses"] = {"label": "ttl"}
-    expect("MISSING_SIDECAR", "label 'ttl'", source, tmp_path / "o", clock=clock)
+    check_refusal("MISSING_SIDECAR", "label 'ttl'", source, tmp_path / "o", clock=clock)
 
 
 def test_residuals_beyond_2_ms_warn_and_beyond_a_sample_are_refused(tmp_path):
@@ -211,7 +213,7 @@ def test_residuals_beyond_2_ms_warn_and_beyond_a_sample_are_refused(tmp_path):
     report, _ = ingest(source, tmp_path / "o", clock=clock)
     assert "CLOCK_RESIDUAL" in codes(report)
     source, _ = calcium_beside(tmp_path, start=0.0, step=0.002, n=2000)
-    expect("CLOCK_MISMATCH", "more than one sample", source, tmp_path / "p", clock=clock)
+    check_refusal("CLOCK_MISMATCH", "more than one sample", source, tmp_path / "p", clock=clock)
 
 
 def test_moments_give_an_offset(tmp_path):
@@ -224,9 +226,11 @@ def test_moments_give_an_offset(tmp_path):
     _, tree = ingest(spikes_beside(tmp_path), tmp_path / "p", clock=clock)
     assert tree.attrs["clock_offset"] == 10.5
     clock = {"session_start": "2023-12-30T08:58:30+00:00"}
-    expect("CLOCK_MISMATCH", "a day", spikes_beside(tmp_path), tmp_path / "q", clock=clock)
+    check_refusal("CLOCK_MISMATCH", "a day", spikes_beside(tmp_path), tmp_path / "q", clock=clock)
     clock = {"session_start": "2023-12-30T08:58:30"}
-    expect("NAIVE_SESSION_START", "offset", spikes_beside(tmp_path), tmp_path / "q", clock=clock)
+    check_refusal(
+        "NAIVE_SESSION_START", "offset", spikes_beside(tmp_path), tmp_path / "q", clock=clock
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,20 +315,24 @@ def test_behaviour_that_runs_at_another_time_is_refused(tmp_path):
     source = spikes_beside(tmp_path)
     gaze(tmp_path, GAZE[:100])
     stream = {"path": "gaze.csv"}
-    expect("CLOCK_MISMATCH", "41%", source, tmp_path / "o", behavior={"gaze": stream})
+    check_refusal("CLOCK_MISMATCH", "41%", source, tmp_path / "o", behavior={"gaze": stream})
     _, tree = ingest(source, tmp_path / "o", behavior={"gaze": {**stream, "min_overlap": 0.3}})
     assert tree["behavior"].sizes["time_gaze"] == 100
     gaze(tmp_path, GAZE + 90_000)
-    expect("CLOCK_MISMATCH", "start offset", source, tmp_path / "p", behavior={"gaze": stream})
+    check_refusal(
+        "CLOCK_MISMATCH", "start offset", source, tmp_path / "p", behavior={"gaze": stream}
+    )
 
 
 def test_names_collide_nowhere(tmp_path):
     source = spikes_beside(tmp_path)
     gaze(tmp_path)
     two = {"gaze": {"path": "gaze.csv"}, "pupil": {"path": "gaze.csv"}}
-    expect("DUPLICATE_VARIABLE", "'side'", source, tmp_path / "o", behavior=two)
+    check_refusal("DUPLICATE_VARIABLE", "'side'", source, tmp_path / "o", behavior=two)
     columns(tmp_path / "trials.csv", start_s=[0.0], stop_s=[1.0])
-    expect("DUPLICATE_VARIABLE", "trials", source, tmp_path / "o", trials={"path": "trials.csv"})
+    check_refusal(
+        "DUPLICATE_VARIABLE", "trials", source, tmp_path / "o", trials={"path": "trials.csv"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -347,7 +355,7 @@ def test_faults_of_a_stream(tmp_path, text, settings, code, fragment):
     if text is not None:
         write(tmp_path / "b.csv", text)
     stream = {"path": "b.csv", **settings}
-    expect(code, fragment, source, tmp_path / "o", behavior={"b": stream})
+    check_refusal(code, fragment, source, tmp_path / "o", behavior={"b": stream})
 
 
 def test_settings_of_a_stream_name_columns_that_exist(tmp_path):
@@ -356,7 +364,9 @@ def test_settings_of_a_stream_name_columns_that_exist(tmp_path):
     for key in ({"columns": ["y"]}, {"units": {"y": "m"}}, {"time": "y"}):
         with pytest.raises(ConfigError, match="no column 'y'"):
             ingest(source, tmp_path / "o", behavior={"gaze": {"path": "gaze.csv", **key}})
-    expect("UNSAFE", "leads out", source, tmp_path / "o", behavior={"g": {"path": "../g.csv"}})
+    check_refusal(
+        "UNSAFE", "leads out", source, tmp_path / "o", behavior={"g": {"path": "../g.csv"}}
+    )
 
 
 def test_parquet_with_missing_values_and_text(tmp_path):
@@ -423,7 +433,7 @@ def test_intervals_of_sample_numbers_become_seconds(tmp_path, base):
     np.testing.assert_array_equal(tree["events/onset"].values, session[[0, 10]])
     np.testing.assert_allclose(tree["events/duration"].values, [0.4, 1.5], atol=1e-9)
     columns(tmp_path / "rev.csv", first=[399 + base], last=[400 + base])
-    expect("LENGTH_MISMATCH", "400 samples", source, tmp_path / "p", events=events)
+    check_refusal("LENGTH_MISMATCH", "400 samples", source, tmp_path / "p", events=events)
 
 
 def test_intervals_may_count_the_samples_of_a_stream(tmp_path):
@@ -459,7 +469,7 @@ def test_trials_with_moments_among_their_columns(tmp_path):
     assert "SOURCE_CLOCK" not in codes(report)
     columns(tmp_path / "trials.csv", start=[2.0], stop=[1.0])
     trials = {"path": "trials.csv", "time_unit": "s"}
-    expect("BAD_TIME", "before it starts", source, tmp_path / "p", trials=trials)
+    check_refusal("BAD_TIME", "before it starts", source, tmp_path / "p", trials=trials)
 
 
 @pytest.mark.parametrize(
@@ -475,7 +485,7 @@ def test_trials_with_moments_among_their_columns(tmp_path):
 def test_faults_of_events(tmp_path, text, settings, code, fragment):
     write(tmp_path / "e.csv", text)
     events = {"path": "e.csv", **settings}
-    expect(code, fragment, spikes_beside(tmp_path), tmp_path / "o", events=events)
+    check_refusal(code, fragment, spikes_beside(tmp_path), tmp_path / "o", events=events)
 
 
 def test_a_spike_table_takes_the_same_settings(tmp_path):

@@ -33,7 +33,7 @@ def ingest(source, out, reader="", settings=None, **override):
     return report, open_store(out / f"{NAME}.zarr")
 
 
-def expect(code, fragment, source, out, **arguments):
+def check_refusal(code, fragment, source, out, **arguments):
     with pytest.raises(IngestError, match=fragment) as caught:
         ingest(source, out, **arguments)
     assert caught.value.code == code, caught.value
@@ -112,19 +112,19 @@ def test_faults_of_matlab_spikes(tmp_path):
     path, out = cells(tmp_path / "a.mat", "5"), tmp_path / "o"
     fields = {"times": "sorted.times"}
     stated = {"datasets": fields, "time_unit": "s"}
-    expect("MISSING_SIDECAR", "time_unit", path, out, settings={"datasets": fields})
+    check_refusal("MISSING_SIDECAR", "time_unit", path, out, settings={"datasets": fields})
     samples = {**stated, "time_unit": "samples"}
-    expect("MISSING_SIDECAR", "sample rate", path, out, settings=samples)
+    check_refusal("MISSING_SIDECAR", "sample rate", path, out, settings=samples)
     wrong = {**stated, "datasets": {"times": "sorted.tims"}}
-    expect("MISSING_SIDECAR", "did you mean 'sorted.times'", path, out, settings=wrong)
+    check_refusal("MISSING_SIDECAR", "did you mean 'sorted.times'", path, out, settings=wrong)
     short = {**stated, "datasets": {**fields, "quality": "sorted.fs"}}
-    expect("LENGTH_MISMATCH", "1 values for 4 units", path, out, settings=short)
+    check_refusal("LENGTH_MISMATCH", "1 values for 4 units", path, out, settings=short)
     far = {**stated, "duration_s": 0.06}
-    expect("UNITS", "milliseconds", path, out, settings=far)
+    check_refusal("UNITS", "milliseconds", path, out, settings=far)
     with pytest.raises(ConfigError, match=r"Fields: sorted\.fs, sorted\.times"):
         ingest(path, out, settings={"time_unit": "s"})
     path.write_bytes(path.read_bytes()[:-400])
-    expect("TRUNCATED", "cannot be read", path, out, settings=stated)
+    check_refusal("TRUNCATED", "cannot be read", path, out, settings=stated)
 
 
 def test_a_matlab_file_is_calcium_unless_the_table_says_spikes(tmp_path):
@@ -163,9 +163,9 @@ def test_a_cut_plexon_file_is_refused(tmp_path):
     write_plexon(SPIKES, tmp_path / "a.plx")
     whole = (tmp_path / "a.plx").read_bytes()
     (tmp_path / "a.plx").write_bytes(whole[:-5])
-    expect("TRUNCATED", "PlexonIO cannot read it", tmp_path / "a.plx", tmp_path / "o")
+    check_refusal("TRUNCATED", "PlexonIO cannot read it", tmp_path / "a.plx", tmp_path / "o")
     (tmp_path / "a.plx").write_bytes(b"XELP" + whole[4:])
-    expect("NOT_THIS_FORMAT", "no reader", tmp_path / "a.plx", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "no reader", tmp_path / "a.plx", tmp_path / "o")
 
 
 def neo_block(n_segments=1, unit=pq.ms):
@@ -212,12 +212,12 @@ def test_one_of_several_segments_is_named(tmp_path):
     path = written(neo_block(2), tmp_path / "a.mat")
     settings = {"format": "NeoMatlabIO"}
     arguments = {"reader": "neo", "settings": settings}
-    expect("SEVERAL_SERIES", r"2 segments.*0/0 \(part 0\), 0/1 \(part 1\)", path, tmp_path / "o",
-           **arguments)  # fmt: skip
+    listed = r"2 segments.*0/0 \(part 0\), 0/1 \(part 1\)"
+    check_refusal("SEVERAL_SERIES", listed, path, tmp_path / "o", **arguments)
     for number, name in enumerate(("0/1", "part 1")):
         _, tree = ingest(path, tmp_path / f"o{number}", series=name, **arguments)
         np.testing.assert_array_equal(tree["raw/observed"].values, [[0.0, 61.0]])
-    expect("EMPTY", "named '0/7'", path, tmp_path / "o", series="0/7", **arguments)
+    check_refusal("EMPTY", "named '0/7'", path, tmp_path / "o", series="0/7", **arguments)
 
 
 def test_events_and_epochs_of_neo():
@@ -231,7 +231,7 @@ def test_events_and_epochs_of_neo():
 
 def test_classes_of_neo_are_checked(tmp_path):
     path = written(neo_block(), tmp_path / "a.mat")
-    expect("UNSAFE", "unpickles", path, tmp_path / "o", reader="neo",
+    check_refusal("UNSAFE", "unpickles", path, tmp_path / "o", reader="neo",
            settings={"format": "PickleIO"})  # fmt: skip
     with pytest.raises(ConfigError, match="no class of neo.io"):
         ingest(path, tmp_path / "o", "neo", {"format": "PlexonIo"})

@@ -255,8 +255,10 @@ def test_metadata_are_strict_json(calcium_case, tmp_path):
     def refuse(token):
         raise AssertionError(token)
 
-    for path in tmp_path.rglob("zarr.json"):
+    found = list(tmp_path.rglob("zarr.json"))
+    for path in found:
         json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    assert len(found) > 5
 
 
 def test_a_store_opens_without_consolidated_metadata(calcium_case, tmp_path):

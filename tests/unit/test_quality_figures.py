@@ -195,16 +195,20 @@ def test_missing_share_counts_what_is_missing() -> None:
 def test_tiny_recordings_are_drawn(n_times: int, n_rows: int) -> None:
     with np.errstate(invalid="ignore"):
         pair = stores(n_times=n_times, n_rows=n_rows, gap=False)
-    for figure in figures(*pair).values():
+    drawn = figures(*pair)
+    for figure in drawn.values():
         figure.draw_without_rendering()
+    assert "traces" in drawn
 
 
 def test_all_missing_is_drawn() -> None:
     raw, processed = stores(n_times=50, gap=False)
     empty = processed.to_dataset()
     empty["activity"] = empty["activity"] * np.nan
-    for figure in figures(raw, xr.DataTree(empty)).values():
+    drawn = figures(raw, xr.DataTree(empty))
+    for figure in drawn.values():
         figure.draw_without_rendering()
+    assert "traces" in drawn
 
 
 def test_a_modality_without_entry_has_no_figures() -> None:

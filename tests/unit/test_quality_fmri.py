@@ -155,8 +155,10 @@ def test_odd_recordings_are_drawn(case):
     tree.attrs["schema"] = "neuropipe.fmri"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for figure in figures(tree, None).values():
+        drawn = figures(tree, None)
+        for figure in drawn.values():
             figure.canvas.draw()
+    assert "carpet" in drawn
 
 
 def test_a_store_without_its_series_is_refused(stores):
