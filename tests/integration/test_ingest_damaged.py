@@ -58,7 +58,7 @@ def ingest(source, out, settings, reader="hdf5", modality="calcium"):
     return [issue["code"] for issue in report["issues"]], open_store(out / f"{name}.zarr")
 
 
-def refused(code, fragment, source, out, settings, **row):
+def check_refused(code, fragment, source, out, settings, **row):
     with pytest.raises(IngestError, match=fragment) as caught:
         ingest(source, out, settings, **row)
     assert caught.value.code == code
@@ -77,7 +77,7 @@ def broken_heap(path):
 
 def test_damage_that_only_the_library_sees_is_a_fault_of_the_file(tmp_path):
     path = broken_heap(hdf5(tmp_path / "a.h5"))
-    refused("NOT_THIS_FORMAT", "cannot be read.*local heap", path, tmp_path / "o", HDF5)
+    check_refused("NOT_THIS_FORMAT", "cannot be read.*local heap", path, tmp_path / "o", HDF5)
     with pytest.raises(IngestError, match="NOT_THIS_FORMAT"):
         match(path, "calcium")
     (issue,) = scan([tmp_path]).issues
@@ -100,22 +100,22 @@ def test_samples_that_cannot_be_decoded_leave_nothing(tmp_path):
     start = pq.ParquetFile(path).metadata.row_group(0).column(1).dictionary_page_offset
     data[start : start + 40] = b"\xff" * 40
     path.write_bytes(bytes(data))
-    refused("NOT_THIS_FORMAT", "cannot be read", path, tmp_path / "o", {"kind": "dff"},
+    check_refused("NOT_THIS_FORMAT", "cannot be read", path, tmp_path / "o", {"kind": "dff"},
             reader="table")  # fmt: skip
 
 
 def test_behaviour_of_one_value_is_refused(tmp_path):
     path = hdf5(tmp_path / "a.h5", v=1.0)
-    refused("LENGTH_MISMATCH", r"shape \(\)", path, tmp_path / "o", HDF5)
+    check_refused("LENGTH_MISMATCH", r"shape \(\)", path, tmp_path / "o", HDF5)
 
 
 def test_nul_in_text_is_refused(tmp_path):
     path = hdf5(tmp_path / "a.h5")
     for text in ("index,label\n1,A\x00L\n", "index,label\n1,AVAL\n2,\x00\n"):
         (tmp_path / "n.csv").write_text(text)
-        refused("ENCODING", "NUL", path, tmp_path / "o", NAMED)
+        check_refused("ENCODING", "NUL", path, tmp_path / "o", NAMED)
     hdf5(path, n=np.array([b"AV\x00L", b"AVAR", b"VB2"], dtype="S4"))
-    refused("ENCODING", "NUL", path, tmp_path / "o", HDF5)
+    check_refused("ENCODING", "NUL", path, tmp_path / "o", HDF5)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_nul_in_text_is_refused(tmp_path):
 )
 def test_a_damaged_names_table_is_refused(tmp_path, text, code, fragment):
     (tmp_path / "n.csv").write_text(text)
-    refused(code, fragment, hdf5(tmp_path / "a.h5"), tmp_path / "o", NAMED)
+    check_refused(code, fragment, hdf5(tmp_path / "a.h5"), tmp_path / "o", NAMED)
 
 
 def test_a_names_table_without_rows_or_without_an_end_is_told(tmp_path):
@@ -154,7 +154,7 @@ def test_a_wide_table_that_may_be_cut_is_told(tmp_path):
 def test_a_wide_table_without_names_of_columns(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("0.0,1.25\n0.5,2.75\n1.0,3.0\n")
-    refused("NOT_THIS_FORMAT", "line 1 holds numbers", path, tmp_path / "o", {"kind": "dff"},
+    check_refused("NOT_THIS_FORMAT", "line 1 holds numbers", path, tmp_path / "o", {"kind": "dff"},
             reader="table")  # fmt: skip
     path.write_text("0,1\n0.5,2.75\n1.0,3.0\n")
     codes, _ = ingest(path, tmp_path / "o", {"kind": "dff"}, reader="table")
@@ -164,7 +164,7 @@ def test_a_wide_table_without_names_of_columns(tmp_path):
 def test_an_open_quote_does_not_swallow_the_rest(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('time,AVAL\n0,1.25\n0.5,"2.75\n1.0,3.0\n')
-    refused("NOT_THIS_FORMAT", "quote", path, tmp_path / "o", {"kind": "dff"}, reader="table")
+    check_refused("NOT_THIS_FORMAT", "quote", path, tmp_path / "o", {"kind": "dff"}, reader="table")
 
 
 @pytest.mark.parametrize(("factor", "count"), [(1000, 1), (1, 0), (1e-5, 1)])
@@ -224,7 +224,7 @@ def test_texts_in_a_heap_without_end_do_not_hang(tmp_path):
     assert ingest(path, tmp_path / "sound", HDF5)[0] == []
     data[at + 40 : at + 4096] = bytes(4056)  # what an interrupted copy leaves: zeros
     path.write_bytes(bytes(data))
-    refused("NOT_THIS_FORMAT", "no end", path, tmp_path / "o", HDF5)
+    check_refused("NOT_THIS_FORMAT", "no end", path, tmp_path / "o", HDF5)
     with pytest.raises(IngestError, match="no end"):
         match(path, "calcium")
 
@@ -236,7 +236,7 @@ def test_phy_tables_without_their_column_or_not_there(tmp_path):
     (path / "cluster_KSLabel.tsv").unlink()
     assert ingest(path, tmp_path / "o", {"duration_s": 5}, **row)[0] == ["MISSING_SIDECAR"]
     (path / "cluster_group.tsv").write_text("cluster_id\tgrup\n0\tgood\n")
-    refused("NOT_THIS_FORMAT", "no column group", path, tmp_path / "p", {}, **row)
+    check_refused("NOT_THIS_FORMAT", "no column group", path, tmp_path / "p", {}, **row)
 
 
 def test_a_type_that_is_no_text_does_not_stop_the_search(tmp_path):
@@ -248,7 +248,7 @@ def test_a_type_that_is_no_text_does_not_stop_the_search(tmp_path):
     write_calcium_nwb(activity, "01", path)
     with h5py.File(path, "r+") as file:
         file["processing/ophys"].attrs["neurodata_type"] = [1, 2, 3]
-    refused("NOT_THIS_FORMAT", "pynwb", path, tmp_path / "o", {}, reader="nwb")
+    check_refused("NOT_THIS_FORMAT", "pynwb", path, tmp_path / "o", {}, reader="nwb")
 
 
 def test_tables_beside_a_data_set_are_told_when_they_may_be_cut(tmp_path):
@@ -271,4 +271,4 @@ def test_a_broken_code_page_of_brainvision_is_named(tmp_path):
     write_brainvision(simulate_channels(3, 2.0, rate_hz=100.0, bad=()), path)
     path.write_bytes(path.read_bytes().replace(b"MarkerFile", b"\xcdarkerFile"))
     row = {"reader": "brainvision", "modality": "eeg"}
-    refused("ENCODING", "Codepage", path, tmp_path / "o", {}, **row)
+    check_refused("ENCODING", "Codepage", path, tmp_path / "o", {}, **row)
