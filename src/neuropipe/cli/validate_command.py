@@ -60,20 +60,22 @@ def _source_issues(study: Study, recording: Recording) -> list[Issue]:
         hint = "correct the column path of the recordings table"
         return [Issue("MISSING_FILE", where, "the file does not exist", hint, "error")]
     try:
-        reader, found = match(source, modality=recording.modality, name=recording.reader or None)
+        reader, _ = match(source, modality=recording.modality, name=recording.reader or None)
         settings, override = reader_settings(reader, study.config.ingest, recording.name)
         handle = reader.open_recording(source, settings, override)
         getattr(handle, "close", lambda: None)()
     except IngestError as error:
         return [Issue(error.code, error.path, error.message, error.hint, "error")]
     except NeuropipeError as error:
-        return [Issue("SETTINGS", where, str(error), severity="error")]
+        text = str(error).removeprefix(f"{source}: ")
+        return [Issue("SETTINGS", where, text, severity="error")]
     table = getattr(settings, "names_table", None)
     if table and not (source.parent / table).is_file():
         text = f"names_table: {table} does not exist in {source.parent}"
         hint = "correct names_table under ingest"
-        return [*found.issues, Issue("MISSING_FILE", where, text, hint, "error")]
-    return list(found.issues)
+        return [Issue("MISSING_FILE", where, text, hint, "error")]
+    # What the reader missed before it knew the settings is settled: it opens.
+    return []
 
 
 def study_issues(study: Study) -> list[Issue]:

@@ -91,10 +91,7 @@ class Reader:
 
     def matches(self, path: Path) -> ReaderMatch | None:
         """Return what the reader makes of a path, or None."""
-        suffix = "" if path.is_dir() else path.suffix.lower()
-        if suffix not in self.extensions:
-            return None
-        return _load(self.probe)(path)
+        return _load(self.probe)(path) if self._looks_at(path) else None
 
     def open_recording(
         self,
@@ -112,9 +109,14 @@ class Reader:
 
     def refuse(self, path: Path) -> None:
         """Raise when the reader knows why it does not recognise a path."""
-        suffix = "" if path.is_dir() else path.suffix.lower()
-        if self.explain and suffix in self.extensions:
+        if self.explain and self._looks_at(path):
             _load(self.explain)(path)
+
+    def _looks_at(self, path: Path) -> bool:
+        """Tell whether the extension is one of the reader's; "" means folders, no bare names."""
+        is_folder = path.is_dir()
+        suffix = "" if is_folder else path.suffix.lower()
+        return suffix in self.extensions and (is_folder or bool(suffix))
 
 
 def _refuse_damaged(path: Path) -> None:

@@ -10,7 +10,14 @@ from neuropipe.errors import IngestError, Issue
 from neuropipe.io.bids.tree import DESCRIPTION, BidsName, bids_name, sidecar, sidecars
 from neuropipe.io.checks import refuse_pointers
 
-__all__ = ["SUFFIXES", "Candidate", "bids_candidates", "candidate_issues", "is_bids_root"]
+__all__ = [
+    "SUFFIXES",
+    "Candidate",
+    "bids_candidates",
+    "candidate_issues",
+    "is_bids_root",
+    "is_side_table",
+]
 
 SUFFIXES = {"eeg": "eeg", "meg": "meg", "ieeg": "ieeg", "bold": "fmri"}
 # What lies beside a recording, and what is a part of one.
@@ -18,6 +25,9 @@ SIDECARS = (".tsv", ".json", ".tsv.gz", ".txt", ".md", ".bval", ".bvec", ".html"
 PARTS = (".eeg", ".vmrk", ".fdt", ".dat")
 NO_RECORDINGS = ("anat", "dwi", "fmap", "perf", "pet", "beh", "micr", "nirs", "mrs", "motion")
 ASIDE = ("derivatives", "sourcedata", "code", "stimuli", "phenotype", "logs")
+# Tables beside a recording that are called so outside of BIDS trees, too.
+TABLES = ("events", "channels", "electrodes", "scans", "sessions", "regressors", "participants")
+TABLE_EXTENSIONS = (".tsv", ".csv")
 FOLDER_FORMATS = ("_meg.ds", "_meg")
 
 
@@ -35,6 +45,13 @@ class Candidate:
 
     path: Path
     modality: str | None
+
+
+def is_side_table(path: Path) -> bool:
+    """Tell whether a name is that of a table of events, channels, confounds, ..., not of data."""
+    stem = path.stem.lower()
+    is_side = stem.rsplit("_", 1)[-1] in TABLES or "desc-confounds" in stem
+    return is_side and path.suffix.lower() in TABLE_EXTENSIONS
 
 
 def is_bids_root(folder: Path) -> bool:
