@@ -166,6 +166,34 @@ def test_validate_opens_the_source_with_the_settings_that_will_read_it(study, ca
     assert "imaging/dfff" in capsys.readouterr().out
 
 
+def test_what_the_settings_settle_is_no_issue_of_validate(study, capsys):
+    from neuropipe.simulate.calcium_files import write_suite2p_folder
+    from neuropipe.simulate.demo import simulate_worms
+
+    write_suite2p_folder(simulate_worms()[0], "w01", study / "s2p")
+    for ops in (study / "s2p").rglob("ops.npy"):
+        ops.unlink()
+    (study / "config" / "recordings.tsv").write_text("subject\tmodality\tpath\nw\tcalcium\ts2p\n")
+    file = study / "config" / "config.yaml"
+    file.write_text(file.read_text() + "\ningest: {readers: {suite2p: {rate_hz: 30}}}\n")
+    assert main(["validate", "--directory", str(study)]) == 0
+    assert "MISSING_SIDECAR" not in capsys.readouterr().out
+
+
+def test_validate_says_once_where_and_under_which_key_a_setting_is_missing(study, capsys):
+    from neuropipe.simulate.calcium_files import write_calcium_hdf5
+    from neuropipe.simulate.demo import simulate_worms
+
+    write_calcium_hdf5(simulate_worms()[0], "w01", study / "w.h5")
+    table = study / "config" / "recordings.tsv"
+    table.write_text("subject\tmodality\tpath\nw\tcalcium\tw.h5\n")
+    assert main(["validate", "--directory", str(study)]) == 2
+    line = next(x for x in capsys.readouterr().out.splitlines() if "SETTINGS" in x)
+    assert line.count("w.h5") == 1
+    assert "ingest.readers" in line
+    assert "ingest.overrides" in line
+
+
 def test_settings_of_a_step_must_be_json_or_a_file(tmp_path, capsys):
     words = ["step", "ntf", "fit", "--input", "x.nc", "--output", str(tmp_path / "r.nc")]
     assert main([*words, "--settings", "{broken"]) == 2

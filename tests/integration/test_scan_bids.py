@@ -185,5 +185,5 @@ def test_the_command_counts_rows_without_subject_and_tells_errors_first(tmp_path
     lines = capsys.readouterr().err.splitlines()
     assert sum("subject" in line for line in lines) == 1
     assert lines[-1].startswith("2 of 3 rows have no subject")
-    ranks = ["error warning info".split().index(line.split(":")[0]) for line in lines[:-1]]
+    ranks = [["error", "warning", "info"].index(line.split(":")[0]) for line in lines[:-1]]
     assert ranks == sorted(ranks)
