@@ -166,6 +166,15 @@ def test_validate_opens_the_source_with_the_settings_that_will_read_it(study, ca
     assert "imaging/dfff" in capsys.readouterr().out
 
 
+def test_validate_asks_about_a_column_that_is_nearly_known(study, capsys):
+    table = study / "config" / "recordings.tsv"
+    table.write_text("subject\tmodality\tpath\tsesion\tdose\nw\tcalcium\tw.h5\t1\t2\n")
+    assert main(["validate", "--directory", str(study)]) == 2
+    out = capsys.readouterr().out
+    assert "'sesion' is taken for one of your own (did you mean 'session'?)" in out
+    assert "dose" not in out
+
+
 def test_what_the_settings_settle_is_no_issue_of_validate(study, capsys):
     from neuropipe.simulate.calcium_files import write_suite2p_folder
     from neuropipe.simulate.demo import simulate_worms

@@ -187,3 +187,10 @@ def test_the_command_counts_rows_without_subject_and_tells_errors_first(tmp_path
     assert lines[-1].startswith("2 of 3 rows have no subject")
     ranks = [["error", "warning", "info"].index(line.split(":")[0]) for line in lines[:-1]]
     assert ranks == sorted(ranks)
+
+
+def test_a_folder_of_a_data_set_is_scanned_by_itself(mixed):
+    for folder in ("sub-01", "sub-01/ses-implant", "sub-01/ses-implant/ieeg"):
+        found = scan([mixed / folder])
+        assert [Path(row["path"]).suffix for row in found.rows] == [".vhdr"]
+        assert all(issue.path.endswith("_bold.nii.gz") for issue in found.issues)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,12 +79,31 @@ def _source_issues(study: Study, recording: Recording) -> list[Issue]:
     return []
 
 
+def _column_issues(study: Study) -> list[Issue]:
+    """Return columns of the user's own whose names are all but that of a known one."""
+    from neuropipe.config.recordings import COLUMNS
+
+    own = sorted({column for recording in study.recordings for column in recording.extra})
+    close = {column: difflib.get_close_matches(column.lower(), COLUMNS, 1, 0.8) for column in own}
+    return [
+        Issue(
+            "COLUMN",
+            study.config.recordings,
+            f"column {column!r} is taken for one of your own",
+            f"did you mean {known[0]!r}?",
+        )
+        for column, known in close.items()
+        if known
+    ]
+
+
 def study_issues(study: Study) -> list[Issue]:
     """Return what is wrong with the files of a study: missing sources, no reader, empty inputs.
 
     These concern single recordings or analyses; the others still run.
     """
-    issues = [issue for recording in study.recordings for issue in _source_issues(study, recording)]
+    issues = _column_issues(study)
+    issues += [i for recording in study.recordings for i in _source_issues(study, recording)]
     for name, connectome in study.config.ingest.connectomes.items():
         for path in connectome.tables:
             if not (study.root / path).is_file():

@@ -13,6 +13,7 @@ from neuropipe.io.bids.recordings import (
     bids_candidates,
     candidate_issues,
     is_bids_root,
+    is_inside_bids,
     is_side_table,
 )
 from neuropipe.io.bids.tree import bids_name, bids_root
@@ -59,7 +60,7 @@ def _visit(path: Path, known: list[Reader]) -> Iterator[tuple[Candidate, list[Re
         candidate = Candidate(path, _stated_modality(path))
         yield candidate, _hits(candidate, known)
         return
-    if is_bids_root(path):
+    if is_bids_root(path) or is_inside_bids(path):
         for candidate in bids_candidates(path):
             yield candidate, _hits(candidate, known)
         return

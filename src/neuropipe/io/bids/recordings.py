@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "bids_candidates",
     "candidate_issues",
     "is_bids_root",
+    "is_inside_bids",
     "is_side_table",
 ]
 
@@ -59,8 +61,19 @@ def is_bids_root(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file()
 
 
+def is_inside_bids(folder: Path) -> bool:
+    """Tell whether a folder is that of a subject, session or datatype in a BIDS data set."""
+    above = folder.absolute()
+    depth = next((k for k, f in enumerate([above, *above.parents[:3]]) if _is_subject(f)), None)
+    return depth is not None and is_bids_root(above.parents[depth])
+
+
+def _is_subject(folder: Path) -> bool:
+    return re.fullmatch(r"sub-[A-Za-z0-9+]+", folder.name) is not None
+
+
 def bids_candidates(root: Path) -> Iterator[Candidate]:
-    """Yield what may be recordings below the root of a BIDS tree, in sorted order.
+    """Yield what may be recordings below the root of a BIDS tree or a folder in it, in order.
 
     Sidecars, images of anatomy, parts of a recording and later parts of a split one are passed
     over, and so are derivatives, which are data sets of their own.
