@@ -66,6 +66,17 @@ def check_stores(tree, out):
     assert from_nwb(out / f"{NAME}.nwb").identical(tree)
 
 
+def test_events_of_one_recording_are_named_or_described(tmp_path):
+    write_bids_fmri(RUN, tmp_path / "set")
+    source = next((tmp_path / "set").rglob("*_bold.nii.gz"))
+    next(source.parent.glob("*_events.tsv")).unlink()
+    (source.parent / "e.tsv").write_text("onset\tduration\ttrial_type\n3.0\t1.0\tgo\n")
+    for number, events in enumerate(("e.tsv", {"path": "e.tsv", "time_unit": "s"})):
+        _, tree = ingest(source, tmp_path / str(number), events=events)
+        assert list(tree["events/label"].values) == ["go"]
+        np.testing.assert_array_equal(tree["events/onset"].values, [3.0])
+
+
 def test_headers_without_zooms_draw_no_line(tmp_path, caplog, capfd):
     path = tmp_path / "c.dtseries.nii"
     write_dense_cifti(RUN, path)

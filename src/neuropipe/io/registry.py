@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "ReaderMatch", "match", "reader_settings", "readers"]
 
 GROUP = "neuropipe.readers"
+TABLE_KEYS = ("events", "trials")
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -314,10 +315,16 @@ def reader_settings(
     _check_keys(common, setting_keys, f"ingest.readers.{reader.name}")
     where = f"ingest.overrides.{recording}"
     _check_keys(own, sorted({*setting_keys, *override_keys}), where)
-    merged = _merge(common, {key: value for key, value in own.items() if key in setting_keys})
+    # Of keys that are both, `events: {path: ...}` describes a table, `events: x.tsv` names the one
+    # that the reader knows how to read.
+    both = {key for key in setting_keys if key in override_keys and key in TABLE_KEYS}
+    tables = {key for key in both if isinstance(own.get(key), Mapping)}
+    merged = _merge(
+        common, {k: value for k, value in own.items() if k in setting_keys and k not in tables}
+    )
     override = {
         **config.bids.model_dump(exclude_defaults=True),
-        **{key: value for key, value in own.items() if key in override_keys},
+        **{k: v for k, v in own.items() if k in override_keys and (k not in both or k in tables)},
     }
     settings = _validated(reader.settings, merged, f"ingest.readers.{reader.name}")
     return settings, _validated(IngestOverride, override, where)
