@@ -294,3 +294,23 @@ def test_bad_input_is_one_message_exit_code_2_and_no_store(tmp_path, capsys, dam
     assert all(word in message[0] for word in words), message
     assert "Traceback" not in err
     assert not output.parent.exists() or list(output.parent.iterdir()) == []
+
+
+def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, capsys):
+    from neuropipe.plan import make_plan
+    from neuropipe.simulate.bids_files import write_eeg_dataset
+    from neuropipe.study import load_study
+
+    write_eeg_dataset(study / "set")
+    path = "set/sub-01/eeg/sub-01_task-flash_run-1_eeg.vhdr"
+    (study / "config" / "recordings.tsv").write_text(f"subject\tmodality\tpath\n01\teeg\t{path}\n")
+    file = study / "config" / "config.yaml"
+    file.write_text(file.read_text() + "\npreprocess: {eeg: {line_hz: null, bandpass_hz: null}}\n")
+    assert main(["run", "--directory", str(study), "--only", "sub-01_eeg", "--here"]) == 0
+    beside = study / path.replace("_eeg.vhdr", "_channels.tsv")
+    named = str(beside.relative_to(study))
+    assert named in make_plan(load_study(study))["ingest_recording/sub-01/eeg/sub-01_eeg"].inputs
+    beside.unlink()
+    capsys.readouterr()
+    main(["status", "--directory", str(study)])
+    assert "source sub-01_task-flash_run-1_channels.tsv is gone" in capsys.readouterr().out
