@@ -8,6 +8,7 @@ from typing import Any
 
 from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError
+from neuropipe.io.companions import companions
 from neuropipe.study import Study
 
 __all__ = ["references", "source_files"]
@@ -16,7 +17,9 @@ _MAX_FOLDER_FILES = 2000
 
 
 def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
-    """Return the source files of a recording that exist; a folder stands for its files.
+    """Return the source files of a recording that exist, parts and sidecars among them.
+
+    A folder stands for its files.
 
     A missing source is not an input: its own job then fails with a clear message, and the jobs of
     the other recordings run.
@@ -29,11 +32,13 @@ def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
         found = found[:_MAX_FOLDER_FILES]
     else:
         found = [recording.path] if source.exists() else []
+    beside = companions(study.root, recording.path) if source.exists() else []
+    found += [path for path in beside if not set(path) & set("<>{}")]
     for value in _texts(_reader_settings(study, recording)):
         if "." in value:
-            beside = Path(recording.path).parent / value
-            if (study.root / beside).is_file() and str(beside) not in found:
-                found.append(str(beside))
+            named = Path(recording.path).parent / value
+            if (study.root / named).is_file() and str(named) not in found:
+                found.append(str(named))
     return tuple(found)
 
 
@@ -83,7 +88,8 @@ def _named_references(overrides: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def _reader_settings(study: Study, recording: Recording) -> dict[str, Any]:
-    ingest, merged = study.config.ingest, {}
+    ingest = study.config.ingest
+    merged: dict[str, Any] = {}
     for name, settings in ingest.readers.items():
         if recording.reader in ("", name):
             merged |= settings

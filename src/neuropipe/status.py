@@ -200,6 +200,9 @@ class _Inspector:
         for entry in record.get("source", []):
             path = folder / entry["path"]
             if not path.is_file():
+                # A study without its raw data keeps its stores; a sidecar that is gone is a change.
+                gone = (self.root / recording["path"]).exists()
+                texts += [f"source {entry['path']} is gone"] if gone and recording["path"] else []
                 continue
             facts = path.stat()
             same = facts.st_size == entry["bytes"] and (

@@ -166,6 +166,43 @@ def test_validate_opens_the_source_with_the_settings_that_will_read_it(study, ca
     assert "imaging/dfff" in capsys.readouterr().out
 
 
+def test_validate_asks_about_a_column_that_is_nearly_known(study, capsys):
+    table = study / "config" / "recordings.tsv"
+    table.write_text("subject\tmodality\tpath\tsesion\tdose\nw\tcalcium\tw.h5\t1\t2\n")
+    assert main(["validate", "--directory", str(study)]) == 2
+    out = capsys.readouterr().out
+    assert "'sesion' is taken for one of your own (did you mean 'session'?)" in out
+    assert "dose" not in out
+
+
+def test_what_the_settings_settle_is_no_issue_of_validate(study, capsys):
+    from neuropipe.simulate.calcium_files import write_suite2p_folder
+    from neuropipe.simulate.demo import simulate_worms
+
+    write_suite2p_folder(simulate_worms()[0], "w01", study / "s2p")
+    for ops in (study / "s2p").rglob("ops.npy"):
+        ops.unlink()
+    (study / "config" / "recordings.tsv").write_text("subject\tmodality\tpath\nw\tcalcium\ts2p\n")
+    file = study / "config" / "config.yaml"
+    file.write_text(file.read_text() + "\ningest: {readers: {suite2p: {rate_hz: 30}}}\n")
+    assert main(["validate", "--directory", str(study)]) == 0
+    assert "MISSING_SIDECAR" not in capsys.readouterr().out
+
+
+def test_validate_says_once_where_and_under_which_key_a_setting_is_missing(study, capsys):
+    from neuropipe.simulate.calcium_files import write_calcium_hdf5
+    from neuropipe.simulate.demo import simulate_worms
+
+    write_calcium_hdf5(simulate_worms()[0], "w01", study / "w.h5")
+    table = study / "config" / "recordings.tsv"
+    table.write_text("subject\tmodality\tpath\nw\tcalcium\tw.h5\n")
+    assert main(["validate", "--directory", str(study)]) == 2
+    line = next(x for x in capsys.readouterr().out.splitlines() if "SETTINGS" in x)
+    assert line.count("w.h5") == 1
+    assert "ingest.readers" in line
+    assert "ingest.overrides" in line
+
+
 def test_settings_of_a_step_must_be_json_or_a_file(tmp_path, capsys):
     words = ["step", "ntf", "fit", "--input", "x.nc", "--output", str(tmp_path / "r.nc")]
     assert main([*words, "--settings", "{broken"]) == 2
@@ -257,3 +294,23 @@ def test_bad_input_is_one_message_exit_code_2_and_no_store(tmp_path, capsys, dam
     assert all(word in message[0] for word in words), message
     assert "Traceback" not in err
     assert not output.parent.exists() or list(output.parent.iterdir()) == []
+
+
+def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, capsys):
+    from neuropipe.plan import make_plan
+    from neuropipe.simulate.bids_files import write_eeg_dataset
+    from neuropipe.study import load_study
+
+    write_eeg_dataset(study / "set")
+    path = "set/sub-01/eeg/sub-01_task-flash_run-1_eeg.vhdr"
+    (study / "config" / "recordings.tsv").write_text(f"subject\tmodality\tpath\n01\teeg\t{path}\n")
+    file = study / "config" / "config.yaml"
+    file.write_text(file.read_text() + "\npreprocess: {eeg: {line_hz: null, bandpass_hz: null}}\n")
+    assert main(["run", "--directory", str(study), "--only", "sub-01_eeg", "--here"]) == 0
+    beside = study / path.replace("_eeg.vhdr", "_channels.tsv")
+    named = str(beside.relative_to(study))
+    assert named in make_plan(load_study(study))["ingest_recording/sub-01/eeg/sub-01_eeg"].inputs
+    beside.unlink()
+    capsys.readouterr()
+    main(["status", "--directory", str(study)])
+    assert "source sub-01_task-flash_run-1_channels.tsv is gone" in capsys.readouterr().out

@@ -182,6 +182,14 @@ def test_a_segment_without_a_date_ends_observed_time(tmp_path):
     assert "1 new segments without a date" in message(report, "UNKNOWN_GAP")
 
 
+def test_events_that_all_lie_outside_are_a_warning(tmp_path):
+    stored = write_brainvision(EEG, tmp_path / "a.vhdr")
+    data = tmp_path / "a.eeg"
+    data.write_bytes(data.read_bytes()[: 10 * stored.itemsize * stored.shape[1]])
+    report, _ = ingest(tmp_path / "a.vhdr", tmp_path / "p", allow_truncated=True)
+    assert "EVENTS_OUTSIDE" in codes(report, "warning")
+
+
 def test_segments_in_the_wrong_order_are_refused(tmp_path):
     write_brainvision(EEG, tmp_path / "a.vhdr", pauses={1000: -3.0})
     check_refusal("BAD_TIME", "segment 1 begins at 1.0", tmp_path / "a.vhdr", tmp_path / "o")

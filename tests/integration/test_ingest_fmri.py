@@ -13,6 +13,7 @@ import pytest
 from neuropipe.config.models import IngestConfig
 from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError, IngestError
+from neuropipe.io.fmri.volumes import load_image
 from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
@@ -63,6 +64,27 @@ def check_stores(tree, out):
     """Check schema and hash of both stores, and that NWB gives the same back."""
     assert check_tree(tree) == []
     assert from_nwb(out / f"{NAME}.nwb").identical(tree)
+
+
+def test_events_of_one_recording_are_named_or_described(tmp_path):
+    write_bids_fmri(RUN, tmp_path / "set")
+    source = next((tmp_path / "set").rglob("*_bold.nii.gz"))
+    next(source.parent.glob("*_events.tsv")).unlink()
+    (source.parent / "e.tsv").write_text("onset\tduration\ttrial_type\n3.0\t1.0\tgo\n")
+    for number, events in enumerate(("e.tsv", {"path": "e.tsv", "time_unit": "s"})):
+        _, tree = ingest(source, tmp_path / str(number), events=events)
+        assert list(tree["events/label"].values) == ["go"]
+        np.testing.assert_array_equal(tree["events/onset"].values, [3.0])
+
+
+def test_headers_without_zooms_draw_no_line(tmp_path, caplog, capfd):
+    path = tmp_path / "c.dtseries.nii"
+    write_dense_cifti(RUN, path)
+    capfd.readouterr()
+    caplog.clear()
+    load_image(path)
+    assert caplog.records == []
+    assert capfd.readouterr().err == ""
 
 
 def test_both_stores_are_valid(bids, tmp_path):

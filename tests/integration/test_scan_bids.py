@@ -159,3 +159,38 @@ def test_a_damaged_description_does_not_stop_a_scan(mixed):
     (mixed / "dataset_description.json").write_text("{")
     assert len(scan([mixed]).rows) == 2
     assert json.loads(beside(mixed, "sub-01*_ieeg.json").read_text())["TaskName"] == "gonogo"
+
+
+def test_texts_without_extension_and_tables_beside_are_no_recordings(tmp_path):
+    write_bids_recording(tmp_path / "x", simulate_eeg(0.1), {"sub": "1"})
+    (tmp_path / "README").write_text("text")
+    (tmp_path / "bold_events.tsv").write_text("onset\tduration\n1.0\t2.0\n3.0\t2.0\n")
+    for name in ("run_desc-confounds_timeseries.tsv", "run_regressors.tsv"):
+        (tmp_path / name).write_text("csf\ttrans_x\n1.0\t2.0\n3.0\t2.0\n")
+    (tmp_path / "traces.csv").write_text("time,a,b\n0.0,1.0,2.0\n0.1,1.0,2.0\n0.2,1.0,2.0\n")
+    found = scan([tmp_path])
+    assert sorted(Path(row["path"]).suffix for row in found.rows) == [".csv", ".vhdr"]
+    # One that is named is looked at.
+    assert len(scan([tmp_path / "run_regressors.tsv"]).rows) == 1
+
+
+def test_the_command_counts_rows_without_subject_and_tells_errors_first(tmp_path, capsys):
+    for name in ("a", "b"):
+        write_spike_table(simulate_spikes(duration_s=5.0), tmp_path / f"{name}.csv")
+    write_bids_recording(tmp_path / "set", simulate_eeg(0.1), {"sub": "1"})
+    write_bids_root(tmp_path / "set", {})
+    beside(tmp_path / "set", "*.eeg").unlink()
+    (tmp_path / "0.edf").write_bytes(b"")
+    assert main(["scan", str(tmp_path)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("subject" in line for line in lines) == 1
+    assert lines[-1].startswith("2 of 3 rows have no subject")
+    ranks = [["error", "warning", "info"].index(line.split(":")[0]) for line in lines[:-1]]
+    assert ranks == sorted(ranks)
+
+
+def test_a_folder_of_a_data_set_is_scanned_by_itself(mixed):
+    for folder in ("sub-01", "sub-01/ses-implant", "sub-01/ses-implant/ieeg"):
+        found = scan([mixed / folder])
+        assert [Path(row["path"]).suffix for row in found.rows] == [".vhdr"]
+        assert all(issue.path.endswith("_bold.nii.gz") for issue in found.issues)

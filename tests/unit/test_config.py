@@ -12,6 +12,8 @@ from neuropipe.config.load import (
     validate_study,
     with_preset,
 )
+from neuropipe.config.models import IngestOverride
+from neuropipe.config.sidecars import EventTable
 from neuropipe.errors import ConfigError, MissingInput
 
 
@@ -111,3 +113,9 @@ def test_set_keeps_types_and_refuses_nonsense():
     }
     with pytest.raises(ConfigError, match="KEY=VALUE"):
         set_key(raw, "analyses.ntf.rank")
+
+
+def test_a_bare_path_is_a_table_with_usual_columns():
+    assert EventTable.model_validate("e.tsv") == EventTable(path="e.tsv")
+    assert IngestOverride.model_validate({"trials": "t.csv"}).trials.path == "t.csv"
+    assert IngestOverride.model_validate({"behavior": {"a": "b.csv"}}).behavior["a"].path == "b.csv"

@@ -33,7 +33,7 @@ ALLOWED = {
     "analyses": {"config", "store", "stats", "plotting", "simulate", "analyses.registry"},
     "study": {"config", "store", "analyses.registry", "io", "assemble"},
     "code_sets": {"config", "analyses.registry", "io"},
-    "sources": {"config", "study"},
+    "sources": {"config", "study", "io"},
     "plan": {"code_sets", "config", "store", "analyses.registry", "io", "sources", "study"},
     "status": {"store", "plan", "study"},
     "workflow": {"store", "plan", "study"},

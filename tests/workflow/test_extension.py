@@ -52,6 +52,13 @@ def test_the_toy_appears_everywhere(fresh):
     assert fresh.would_run() == set()
 
 
+def test_a_dry_run_of_one_collection_with_another_setting_says_what_would_run(fresh):
+    words = ["run", "-n", "--only", "sub-w01_calcium", "--set", "report.title=x"]
+    answer = fresh.neuropipe(*words)
+    assert answer.code == 0, answer.out
+    assert "sub-w01_calcium ingest" in answer.out
+
+
 def test_only_here_runs_the_steps_of_one_collection_and_prints_them(fresh):
     toy_study(fresh)
     answer = fresh.neuropipe("run", "--only", "sub-t01_calcium", "--here")

@@ -124,9 +124,10 @@ def _command(
     if arguments.cores:
         command += ["--cores", str(arguments.cores)]
     if override is not None:
-        command += ["--configfile", str(override.resolve())]
+        command += [f"--configfile={override.resolve()}"]
     if arguments.dry_run:
-        command += ["--dry-run", "--quiet", "rules"]
+        # With "=", or the targets that follow would be values of the option, too.
+        command += ["--dry-run", "--quiet=rules"]
     if target:
         command.append(target)
     if wanted:

@@ -31,12 +31,16 @@ def run(arguments: argparse.Namespace) -> int:
     if missing:
         raise MissingInput(f"{', '.join(missing)}: no such file or folder")
     found = scan(arguments.paths)
-    for issue in found.issues:
+    rank = {"error": 0, "warning": 1, "info": 2}
+    # Rows without a subject are counted below and seen in the table.
+    told = [issue for issue in found.issues if issue.code != "NO_SUBJECT"]
+    for issue in sorted(told, key=lambda issue: rank[issue.severity]):
         hint = f" ({issue.hint})" if issue.hint else ""
         print(f"{issue.severity}: {issue.path}: {issue.message}{hint}", file=sys.stderr)
     unnamed = sum(not row.get("subject") for row in found.rows)
     if unnamed:
-        print(f"{unnamed} rows have no subject: fill in the column before you run", file=sys.stderr)
+        text = f"{unnamed} of {len(found.rows)} rows have no subject, since neither name nor header"
+        print(f"{text} states one: fill in the column before you run", file=sys.stderr)
     if arguments.output is not None:
         if arguments.output.exists() and len(arguments.output.read_text().splitlines()) > 1:
             raise ConfigError(f"{arguments.output}: holds rows already; choose another --output")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,20 +61,40 @@ def _source_issues(study: Study, recording: Recording) -> list[Issue]:
         hint = "correct the column path of the recordings table"
         return [Issue("MISSING_FILE", where, "the file does not exist", hint, "error")]
     try:
-        reader, found = match(source, modality=recording.modality, name=recording.reader or None)
+        reader, _ = match(source, modality=recording.modality, name=recording.reader or None)
         settings, override = reader_settings(reader, study.config.ingest, recording.name)
         handle = reader.open_recording(source, settings, override)
         getattr(handle, "close", lambda: None)()
     except IngestError as error:
         return [Issue(error.code, error.path, error.message, error.hint, "error")]
     except NeuropipeError as error:
-        return [Issue("SETTINGS", where, str(error), severity="error")]
+        text = str(error).removeprefix(f"{source}: ")
+        return [Issue("SETTINGS", where, text, severity="error")]
     table = getattr(settings, "names_table", None)
     if table and not (source.parent / table).is_file():
         text = f"names_table: {table} does not exist in {source.parent}"
         hint = "correct names_table under ingest"
-        return [*found.issues, Issue("MISSING_FILE", where, text, hint, "error")]
-    return list(found.issues)
+        return [Issue("MISSING_FILE", where, text, hint, "error")]
+    # What the reader missed before it knew the settings is settled: it opens.
+    return []
+
+
+def _column_issues(study: Study) -> list[Issue]:
+    """Return columns of the user's own whose names are all but that of a known one."""
+    from neuropipe.config.recordings import COLUMNS
+
+    own = sorted({column for recording in study.recordings for column in recording.extra})
+    close = {column: difflib.get_close_matches(column.lower(), COLUMNS, 1, 0.8) for column in own}
+    return [
+        Issue(
+            "COLUMN",
+            study.config.recordings,
+            f"column {column!r} is taken for one of your own",
+            f"did you mean {known[0]!r}?",
+        )
+        for column, known in close.items()
+        if known
+    ]
 
 
 def study_issues(study: Study) -> list[Issue]:
@@ -81,7 +102,8 @@ def study_issues(study: Study) -> list[Issue]:
 
     These concern single recordings or analyses; the others still run.
     """
-    issues = [issue for recording in study.recordings for issue in _source_issues(study, recording)]
+    issues = _column_issues(study)
+    issues += [i for recording in study.recordings for i in _source_issues(study, recording)]
     for name, connectome in study.config.ingest.connectomes.items():
         for path in connectome.tables:
             if not (study.root / path).is_file():

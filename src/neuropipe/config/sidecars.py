@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -89,6 +89,12 @@ class TimedTable(StrictModel):
     clock: ClockConfig | None = Field(
         None, description="Clock of the table; null: the clock of the recording's source."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_path(cls, given: Any) -> Any:
+        """Take a bare path for a table whose columns have the usual names."""
+        return {"path": given} if isinstance(given, str) else given
 
 
 class IndexedTable(TimedTable):

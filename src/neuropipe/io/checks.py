@@ -213,7 +213,7 @@ def check_times(time: np.ndarray, where: str) -> None:
         raise IngestError(
             "BAD_TIME",
             where,
-            f"time {kind} at sample {i + 1}: {time[i]!r} s, then {time[i + 1]!r} s "
+            f"time {kind} at sample {i + 1}: {float(time[i])} s, then {float(time[i + 1])} s "
             f"({back.size} such steps); expected increasing times",
             "split the recording or correct its timestamps",
         )

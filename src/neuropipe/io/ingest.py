@@ -310,7 +310,11 @@ def _events_outside(events: xr.Dataset | None, time: np.ndarray, source: Path) -
     if not outside:
         return []
     message = f"{outside} of {onset.size} events lie outside the recording; kept"
-    return [Issue("EVENTS_OUTSIDE", f"{source}: events", message, "", "info")]
+    where = f"{source}: events"
+    if outside < onset.size:
+        return [Issue("EVENTS_OUTSIDE", where, message, "", "info")]
+    hint = "are they of another recording, on another clock, or is the recording cut short?"
+    return [Issue("EVENTS_OUTSIDE", where, message, hint)]
 
 
 def _unmoved(trials: xr.Dataset | None, clock: SessionClock, source: Path) -> list[Issue]:

@@ -25,6 +25,7 @@ __all__ = ["Reader", "ReaderMatch", "match", "reader_settings", "readers"]
 
 GROUP = "neuropipe.readers"
 HEAP_WINDOW = 128 << 20
+TABLE_KEYS = ("events", "trials")
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -94,8 +95,7 @@ class Reader:
 
     def matches(self, path: Path) -> ReaderMatch | None:
         """Return what the reader makes of a path, or None."""
-        suffix = "" if path.is_dir() else path.suffix.lower()
-        return self.recognise(path) if suffix in self.extensions else None
+        return self.recognise(path) if self._looks_at(path) else None
 
     def recognise(self, path: Path) -> ReaderMatch | None:
         """Return what the reader makes of a path of any name, or None.
@@ -127,10 +127,15 @@ class Reader:
 
     def refuse(self, path: Path) -> None:
         """Raise when the reader knows why it does not recognise a path."""
-        suffix = "" if path.is_dir() else path.suffix.lower()
-        if self.explain and suffix in self.extensions:
+        if self.explain and self._looks_at(path):
             with readable(path):
                 _load(self.explain)(path)
+
+    def _looks_at(self, path: Path) -> bool:
+        """Tell whether the extension is one of the reader's; "" means folders, no bare names."""
+        is_folder = path.is_dir()
+        suffix = "" if is_folder else path.suffix.lower()
+        return suffix in self.extensions and (is_folder or bool(suffix))
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -340,10 +345,16 @@ def reader_settings(
     _check_keys(common, setting_keys, f"ingest.readers.{reader.name}")
     where = f"ingest.overrides.{recording}"
     _check_keys(own, sorted({*setting_keys, *override_keys}), where)
-    merged = _merge(common, {key: value for key, value in own.items() if key in setting_keys})
+    # Of keys that are both, `events: {path: ...}` describes a table, `events: x.tsv` names the one
+    # that the reader knows how to read.
+    both = {key for key in setting_keys if key in override_keys and key in TABLE_KEYS}
+    tables = {key for key in both if isinstance(own.get(key), Mapping)}
+    merged = _merge(
+        common, {k: value for k, value in own.items() if k in setting_keys and k not in tables}
+    )
     override = {
         **config.bids.model_dump(exclude_defaults=True),
-        **{key: value for key, value in own.items() if key in override_keys},
+        **{k: v for k, v in own.items() if k in override_keys and (k not in both or k in tables)},
     }
     settings = _validated(reader.settings, merged, f"ingest.readers.{reader.name}")
     return settings, _validated(IngestOverride, override, where)

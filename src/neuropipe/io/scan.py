@@ -14,6 +14,8 @@ from neuropipe.io.bids.recordings import (
     bids_candidates,
     candidate_issues,
     is_bids_root,
+    is_inside_bids,
+    is_side_table,
 )
 from neuropipe.io.bids.tree import bids_name, bids_root
 from neuropipe.io.checks import refuse_pointers
@@ -57,13 +59,13 @@ def _visit(path: Path, known: list[Reader]) -> Iterator[tuple[Candidate, list[Re
     """Yield every file and every folder that is a recording by itself, in sorted order.
 
     A folder that a reader recognises is not entered; of a BIDS data set only those files are
-    looked at that are recordings by their names.
+    looked at that are recordings by their names, of other folders not the tables beside them.
     """
     if not path.is_dir():
         candidate = Candidate(path, _stated_modality(path))
         yield candidate, _hits(candidate, known)
         return
-    if is_bids_root(path):
+    if is_bids_root(path) or is_inside_bids(path):
         for candidate in bids_candidates(path):
             yield candidate, _hits(candidate, known)
         return
@@ -73,7 +75,8 @@ def _visit(path: Path, known: list[Reader]) -> Iterator[tuple[Candidate, list[Re
         yield candidate, hits
         return
     for child in sorted(path.iterdir()):
-        if not child.name.startswith(".") and child.suffix not in SKIPPED_SUFFIXES:
+        hidden = child.name.startswith(".") or child.suffix in SKIPPED_SUFFIXES
+        if not hidden and not is_side_table(child):
             yield from _visit(child, known)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,15 @@ from neuropipe.errors import IngestError, Issue
 from neuropipe.io.bids.tree import DESCRIPTION, BidsName, bids_name, sidecar, sidecars
 from neuropipe.io.checks import refuse_pointers
 
-__all__ = ["SUFFIXES", "Candidate", "bids_candidates", "candidate_issues", "is_bids_root"]
+__all__ = [
+    "SUFFIXES",
+    "Candidate",
+    "bids_candidates",
+    "candidate_issues",
+    "is_bids_root",
+    "is_inside_bids",
+    "is_side_table",
+]
 
 SUFFIXES = {"eeg": "eeg", "meg": "meg", "ieeg": "ieeg", "bold": "fmri"}
 # What lies beside a recording, and what is a part of one.
@@ -18,6 +27,9 @@ SIDECARS = (".tsv", ".json", ".tsv.gz", ".txt", ".md", ".bval", ".bvec", ".html"
 PARTS = (".eeg", ".vmrk", ".fdt", ".dat")
 NO_RECORDINGS = ("anat", "dwi", "fmap", "perf", "pet", "beh", "micr", "nirs", "mrs", "motion")
 ASIDE = ("derivatives", "sourcedata", "code", "stimuli", "phenotype", "logs")
+# Tables beside a recording that are called so outside of BIDS trees, too.
+TABLES = ("events", "channels", "electrodes", "scans", "sessions", "regressors", "participants")
+TABLE_EXTENSIONS = (".tsv", ".csv")
 FOLDER_FORMATS = ("_meg.ds", "_meg")
 
 
@@ -37,13 +49,31 @@ class Candidate:
     modality: str | None
 
 
+def is_side_table(path: Path) -> bool:
+    """Tell whether a name is that of a table of events, channels, confounds, ..., not of data."""
+    stem = path.stem.lower()
+    is_side = stem.rsplit("_", 1)[-1] in TABLES or "desc-confounds" in stem
+    return is_side and path.suffix.lower() in TABLE_EXTENSIONS
+
+
 def is_bids_root(folder: Path) -> bool:
     """Tell whether a folder is the root of a BIDS data set."""
     return (folder / DESCRIPTION).is_file()
 
 
+def is_inside_bids(folder: Path) -> bool:
+    """Tell whether a folder is that of a subject, session or datatype in a BIDS data set."""
+    above = folder.absolute()
+    depth = next((k for k, f in enumerate([above, *above.parents[:3]]) if _is_subject(f)), None)
+    return depth is not None and is_bids_root(above.parents[depth])
+
+
+def _is_subject(folder: Path) -> bool:
+    return re.fullmatch(r"sub-[A-Za-z0-9+]+", folder.name) is not None
+
+
 def bids_candidates(root: Path) -> Iterator[Candidate]:
-    """Yield what may be recordings below the root of a BIDS tree, in sorted order.
+    """Yield what may be recordings below the root of a BIDS tree or a folder in it, in order.
 
     Sidecars, images of anatomy, parts of a recording and later parts of a split one are passed
     over, and so are derivatives, which are data sets of their own.

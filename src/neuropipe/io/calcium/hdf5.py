@@ -360,7 +360,8 @@ def open_fields(
         if settings.datasets.traces is None:
             raise ConfigError(
                 f"{path}: the settings do not say where the traces lie; set `datasets: {{traces: "
-                f"...}}`. Two-dimensional data sets: {', '.join(fields.matrices()) or 'none'}"
+                f"...}}` in ingest.readers.<reader> or ingest.overrides.<recording>. "
+                f"Two-dimensional data sets: {', '.join(fields.matrices()) or 'none'}"
             )
         time = opening.times(settings.datasets.time)
         sources, (n_times, n_rois) = opening.sources(time)

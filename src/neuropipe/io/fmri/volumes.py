@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,30 @@ def load_image(path: Path) -> Any:
 
     refuse_pointers(path)
     try:
-        # Headers with zero zooms (all CIFTI files) draw a line of log each.
-        with nib.imageglobals.LoggingOutputSuppressor():
+        with _quiet_headers():
             return nib.load(path)
     except (*DAMAGED, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as e:
         code = "TRUNCATED" if _ends_in_header(path) else "NOT_THIS_FORMAT"
         text = f"the header cannot be read: {e}"
         raise IngestError(code, path, text, "copy or download the file again") from e
+
+
+@contextmanager
+def _quiet_headers() -> Iterator[None]:
+    """Drop nibabel's remarks on headers: those with zero zooms (all CIFTI files) draw a line each.
+
+    A logger without a handler writes to the terminal, so taking its handlers away is not enough.
+    """
+    from nibabel.imageglobals import logger
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)
 
 
 def _ends_in_header(path: Path) -> bool:

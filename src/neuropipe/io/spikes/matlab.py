@@ -165,7 +165,8 @@ def open_recording(
     if names.times is None:
         raise ConfigError(
             f"{path}: the settings do not say where the spike times lie; set `datasets: {{times: "
-            f"...}}`. Fields: {', '.join(file.names()[:20]) or 'none'}"
+            f"...}}` in ingest.readers.matlab_spikes or ingest.overrides.<recording>. "
+            f"Fields: {', '.join(file.names()[:20]) or 'none'}"
         )
     cells = _is_cells(file.value(names.times))
     units, times, owner = (_by_cell if cells else _by_vector)(file, names)

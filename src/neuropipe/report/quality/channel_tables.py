@@ -9,7 +9,7 @@ import numpy as np
 
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.palette import CATEGORICAL, INK, MARKERS, SEQUENTIAL
-from neuropipe.plotting.panels import note, shade_intervals
+from neuropipe.plotting.panels import shade_intervals
 from neuropipe.report.quality.channel_data import Channels
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-__all__ = ["event_figure", "place_figure", "variance_figure"]
+__all__ = ["event_figure", "has_places", "place_figure", "variance_figure"]
 
 GOOD, OTHER = CATEGORICAL[0], "0.75"
 RULES = {"source": ("D", "bad in the source"), "noisy": ("^", "noisy"), "flat": ("v", "flat")}
@@ -100,6 +100,14 @@ def _name_points(axes: Axes, which: np.ndarray, place: np.ndarray, names: Sequen
         last = (float(i), float(place[i]))
 
 
+def has_places(data: Channels) -> bool:
+    """Tell whether contacts stand on shanks, or any sensor has a position."""
+    if "electrode_group" in data.columns and "contact" in data.columns:
+        return True
+    x, y = (np.asarray(data.columns.get(axis, []), dtype=float) for axis in "xy")
+    return bool(x.size and (np.isfinite(x) & np.isfinite(y)).any())
+
+
 def place_figure(data: Channels) -> ReportFigure:
     """Return shanks of intracranial contacts, or sensors seen from above."""
     if "electrode_group" in data.columns and "contact" in data.columns:
@@ -124,9 +132,6 @@ def _sensors(data: Channels) -> ReportFigure:
         height_mm=84,
     )
     axes = figure.subplots()
-    if not known.any():
-        note(axes, "the recording has no positions")
-        return figure
     x, y = _apart(x, y)
     z = np.array([data.spread[name][1] for name in data.before.names])
     bad = np.array([bool(data.reason[name]) for name in data.before.names])

@@ -20,7 +20,12 @@ from neuropipe.report.quality.channel_data import (
     read_channels,
     spread_over_time,
 )
-from neuropipe.report.quality.channel_tables import event_figure, place_figure, variance_figure
+from neuropipe.report.quality.channel_tables import (
+    event_figure,
+    has_places,
+    place_figure,
+    variance_figure,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -378,7 +383,7 @@ def channels_figures(raw: xr.DataTree, processed: xr.DataTree) -> dict[str, Repo
         "overview": _overview(data),
         "spectrum": _spectrum(data),
         "variance": variance_figure(data),
-        "places": place_figure(data),
+        **({"places": place_figure(data)} if has_places(data) else {}),
     }
     events = raw.children["events"].to_dataset(inherit=False) if "events" in raw.children else None
     if events is not None and events.sizes.get("event", 0):
