@@ -625,8 +625,8 @@ def test_named_reader_that_does_not_fit(tmp_path, activity):
         match(path, "calcium", "suite2")
     with pytest.raises(ConfigError, match="not fmri"):
         match(path, "fmri", "table")
-    with pytest.raises(IngestError, match="no reader of ieeg"):
-        match(path, "ieeg")
+    with pytest.raises(IngestError, match="no reader of meg"):
+        match(path, "meg")
     with pytest.raises(MissingInput):
         match(tmp_path / "absent.csv")
 

@@ -18,6 +18,7 @@ from neuropipe.errors import DataError, Issue, issues_to_json
 from neuropipe.preprocess.binning import bin_edges, bin_on, bin_width
 from neuropipe.preprocess.resample import resample_values
 from neuropipe.preprocess.sampling import median_step
+from neuropipe.store.scaling import physical
 from neuropipe.store.schema import MODALITIES, modality_of
 
 if TYPE_CHECKING:
@@ -255,15 +256,10 @@ def _held(values: np.ndarray, time: np.ndarray, grid: np.ndarray) -> tuple[np.nd
 
 def _physical(ds: xr.Dataset, name: str, row: str, rows: slice) -> np.ndarray:
     """Return samples ``(time, row)`` in their unit as float64, NaN where not valid."""
-    part = ds.isel({row: rows})
-    values = np.asarray(part[name].transpose("time", row).values, dtype=np.float64)
-    if "scale_factor" in part.coords:
-        values = values * part["scale_factor"].values + part["add_offset"].values
-    elif "scale_factor" in part[name].attrs:
-        attrs = part[name].attrs
-        values = values * float(attrs["scale_factor"]) + float(attrs.get("add_offset", 0.0))
+    part = ds.isel({row: rows}).transpose("time", row, ...)
+    values = physical(part, series=name)
     if "valid" in part:
-        values = np.where(part["valid"].transpose("time", row).values, values, np.nan)
+        values = np.where(part["valid"].values, values, np.nan)
     return values
 
 

@@ -11,6 +11,7 @@ from neuropipe.preprocess.fmri_clean import clean
 from neuropipe.preprocess.fmri_motion import censor
 from neuropipe.preprocess.fmri_parcels import parcellate
 from neuropipe.preprocess.steps import recorded_step
+from neuropipe.store.scaling import physical_blocks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,19 +50,7 @@ def bold_blocks(raw: xr.Dataset) -> Iterator[tuple[slice, np.ndarray]]:
     raw : xarray.Dataset
         ``bold(time, <row>)``, ``valid`` where samples are missing.
     """
-    from neuropipe.store.hashing import iter_blocks
-
-    bold = raw[SERIES].variable
-    scale = float(bold.attrs.get("scale_factor", 1.0))
-    offset = float(bold.attrs.get("add_offset", 0.0))
-    valid = raw["valid"].variable if "valid" in raw else None
-    for start, stored in iter_blocks(bold, BLOCK_BYTES):
-        here = slice(start, start + len(stored))
-        values = stored * scale + offset
-        usable = np.isfinite(values)
-        if valid is not None:
-            usable &= np.asarray(valid[here].values)
-        yield here, np.where(usable, values, np.nan)
+    yield from physical_blocks(raw, SERIES, BLOCK_BYTES)
 
 
 @recorded_step("source")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuropipe.errors import DataError
+from neuropipe.store.scaling import physical_blocks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -100,22 +100,6 @@ class Run:
         return float(self.time[0]) - self.step / 2, float(self.time[-1]) + self.step / 2
 
 
-def _blocks(ds: xr.Dataset, name: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield values of a series, float64, NaN where not valid."""
-    from neuropipe.store.hashing import iter_blocks
-
-    variable = ds[name].transpose("time", ...).variable
-    scale = float(variable.attrs.get("scale_factor", 1.0))
-    offset = float(variable.attrs.get("add_offset", 0.0))
-    valid = ds["valid"].variable if "valid" in ds else None
-    for start, stored in iter_blocks(variable, BLOCK_BYTES):
-        values = stored.astype(np.float64) * scale + offset
-        if valid is not None:
-            values[~np.asarray(valid[start : start + len(stored)].values)] = np.nan
-        values[~np.isfinite(values)] = np.nan
-        yield start, values
-
-
 def _row_mean(values: np.ndarray) -> np.ndarray:
     """Return the mean over rows, NaN where none is finite."""
     finite = np.isfinite(values)
@@ -200,8 +184,7 @@ def read_series(ds: xr.Dataset, name: str, kept: np.ndarray) -> Series:
     moments, carpet = _Moments(n_rows), np.full((len(shown), n_times), np.nan)
     dvars, course = np.full(n_times, np.nan), np.full(n_times, np.nan)
     last: np.ndarray | None = None
-    for start, values in _blocks(ds, name):
-        here = slice(start, start + len(values))
+    for here, values in physical_blocks(ds.transpose("time", ...), name, BLOCK_BYTES):
         moments.add(values[kept[here]], clock[here][kept[here]])
         carpet[:, here] = values[:, shown].T
         course[here] = _row_mean(values)
