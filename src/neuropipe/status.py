@@ -343,7 +343,10 @@ def _combine(cells: Sequence[Cell], stage: str, collection: str, label: str) -> 
     worst = min(cells, key=lambda cell: _ORDER.index(cell.state))
     own = [r for c in cells if c.state == worst.state for r in c.reasons]
     plain = [reason for reason in own if not reason.startswith("follows from")]
-    reasons = tuple(dict.fromkeys(plain or own))[:_REASONS]
+    # That one of these jobs follows from another of them tells nothing.
+    inner = tuple(f"follows from {cell.stage}/" for cell in cells)
+    outer = [reason for reason in own if not reason.startswith(inner)]
+    reasons = tuple(dict.fromkeys(plain or outer or own))[:_REASONS]
     return Cell(stage, collection, label, worst.state, reasons, worst.error, worst.log)
 
 

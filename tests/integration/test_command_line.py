@@ -313,4 +313,7 @@ def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, cap
     beside.unlink()
     capsys.readouterr()
     main(["status", "--directory", str(study)])
-    assert "source sub-01_task-flash_run-1_channels.tsv is gone" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "source sub-01_task-flash_run-1_channels.tsv is gone" in out
+    assert "preprocess: follows from ingest_recording/sub-01/eeg/sub-01_eeg" in out
+    assert "preprocess: follows from preprocess_recording" not in out

@@ -194,3 +194,17 @@ def test_a_folder_of_a_data_set_is_scanned_by_itself(mixed):
         found = scan([mixed / folder])
         assert [Path(row["path"]).suffix for row in found.rows] == [".vhdr"]
         assert all(issue.path.endswith("_bold.nii.gz") for issue in found.issues)
+
+
+def test_paths_are_written_as_the_study_sees_them(tmp_path, monkeypatch):
+    write_bids_recording(tmp_path / "raw", simulate_eeg(0.1), {"sub": "1"})
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "study"]) == 0
+    table = tmp_path / "study/config/recordings.tsv"
+    assert main(["scan", "raw", "--output", "study/config/recordings.tsv"]) == 0
+    path = read_recordings(table)[0].path
+    assert path == "../raw/sub-1/eeg/sub-1_eeg.vhdr"
+    assert (tmp_path / "study" / path).is_file()
+    table.unlink()
+    assert main(["scan", str(tmp_path / "raw"), "--output", str(table)]) == 0
+    assert Path(read_recordings(table)[0].path).is_absolute()

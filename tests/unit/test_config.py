@@ -84,6 +84,18 @@ def test_shipped_presets_are_valid(name):
     assert validate_study(merged, "c")[1] == []
 
 
+def test_presets_of_the_architecture():
+    assert set(presets()) >= {"worm", "ieeg", "fmri"}
+    settings = validate_study(with_preset({"study": "x", "preset": "ieeg"}, "c"), "c")[0].preprocess
+    assert settings.ieeg.reference == "bipolar"
+    assert settings.ieeg.high_gamma.resample_hz == 100
+    atlas = {"preprocess": {"fmri": {"parcellation": {"atlas": "a.nii.gz"}}}}
+    raw = with_preset({"study": "x", "preset": "fmri"} | atlas, "c")
+    settings = validate_study(raw, "c")[0].preprocess
+    assert settings.fmri.confounds == "24p"
+    assert settings.fmri.parcellation.atlas == "a.nii.gz"
+
+
 def test_yaml_faults(tmp_path):
     path = tmp_path / "c.yaml"
     with pytest.raises(MissingInput, match="neuropipe init"):

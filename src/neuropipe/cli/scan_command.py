@@ -6,6 +6,7 @@ Reads headers only, never signals. Rows go to standard output, or into --output 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         if arguments.output.exists() and len(arguments.output.read_text().splitlines()) > 1:
             raise ConfigError(f"{arguments.output}: holds rows already; choose another --output")
-        write_recordings(arguments.output, found.rows)
+        write_recordings(arguments.output, _seen_from(arguments.output, found.rows))
         print(f"{len(found.rows)} rows written to {arguments.output}")
         return 0
     used = [c for c in COLUMNS if any(row.get(c) for row in found.rows)] or list(COLUMNS)
@@ -52,3 +53,21 @@ def run(arguments: argparse.Namespace) -> int:
     for row in found.rows:
         print("\t".join(str(row.get(column, "")) for column in used))
     return 0
+
+
+def _seen_from(output: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return rows whose relative paths start at the study that the table lies in, if it does."""
+    study = output.absolute().parent.parent
+    is_study = (study / "config" / "config.yaml").is_file()
+    if not is_study or study.resolve() == Path.cwd().resolve():
+        return rows
+    return [
+        row if Path(row["path"]).is_absolute() else row | {"path": _relative(row["path"], study)}
+        for row in rows
+    ]
+
+
+def _relative(path: str, study: Path) -> str:
+    # Real folders: a `..` behind a link would lead elsewhere.
+    parent = Path(path).absolute().parent.resolve()
+    return str(Path(os.path.relpath(parent, study.resolve())) / Path(path).name)
