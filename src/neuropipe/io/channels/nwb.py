@@ -93,7 +93,8 @@ def _series_names(file: Any) -> list[str]:
         group = file[place]
         for name in sorted(group):
             here = f"{place}/{name}"
-            kind = group.get(name, getlink=False).attrs.get("neurodata_type", "")
+            member = group.get(name)
+            kind = "" if member is None else member.attrs.get("neurodata_type", "")
             if kind == "ElectricalSeries":
                 found.append(here)
             elif kind in ("LFP", "FilteredEphys", "ProcessingModule"):
