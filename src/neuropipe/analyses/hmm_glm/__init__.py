@@ -1,0 +1,1 @@
+"""Discrete brain states, each with a directed coupling network of its own."""
