@@ -137,6 +137,28 @@ def fit(data: xr.Dataset, settings: Settings | None = None, seed: int = 0) -> xr
         If the input cannot be used; the message says what was found.
     """
     settings = Settings() if settings is None else settings
+    order, back = _orders(data)
+    return _fit(data.isel(order), settings, seed).isel(back)
+
+
+def _orders(data: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the plain order of units and trials by name, and the way back.
+
+    The order of the input then changes no number: random starts and the rounding of sums belong
+    to the names.
+    """
+    order = {
+        dim: np.argsort(data[dim].values.astype(str) if dim == "unit" else data[dim].values,
+                        kind="stable")
+        for dim in ("unit", "trial") if dim in data.dims and dim in data.coords
+    }  # fmt: skip
+    back = {dim: np.argsort(index) for dim, index in order.items()}
+    if "unit" in back:
+        back["receiver"] = back["sender"] = back["unit"]
+    return order, back
+
+
+def _fit(data: xr.Dataset, settings: Settings, seed: int) -> xr.Dataset:
     prepared = prepare(data, settings)
     fitted = fit_states(prepared, settings, seed)
     states = decoded(prepared, fitted.fit.parameters)

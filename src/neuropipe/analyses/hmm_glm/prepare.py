@@ -63,6 +63,8 @@ def _variable(data: xr.Dataset) -> str:
     if name is None or set(data[name].dims) != {"trial", "time", "unit"}:
         found = tuple(data[name].dims) if name else tuple(data.data_vars)
         raise DataError(f"input: need counts or activity (trial, time, unit); found {found}")
+    if "unit" not in data.coords:
+        raise DataError("input: coordinate 'unit' is missing; it names the rows")
     return name
 
 
@@ -86,8 +88,9 @@ def _check_values(
     if wrong.any():
         trial, time, unit = (int(i[0]) for i in np.nonzero(wrong))
         wanted = {"poisson": "counts 0, 1, 2, ...", "bernoulli": "0 or 1"}.get(family, "numbers")
+        name = data["trial"].values[trial] if "trial" in data.coords else trial
         raise DataError(
-            f"input: {values[trial, time, unit]:g} in trial {data['trial'].values[trial]}, unit "
+            f"input: {values[trial, time, unit]:g} in trial {name}, unit "
             f"{data['unit'].values[unit]}; the {family} family needs {wanted}. Mask gaps with "
             "`valid`, or choose another `family`"
         )
