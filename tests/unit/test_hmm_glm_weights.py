@@ -16,7 +16,12 @@ from neuropipe.analyses.hmm_glm.kernels.glm import (
     unit_variance,
 )
 from neuropipe.analyses.hmm_glm.kernels.history import history_basis, history_features
-from neuropipe.analyses.hmm_glm.kernels.priors import FixedPrior, SharedMean, infer_connections
+from neuropipe.analyses.hmm_glm.kernels.priors import (
+    FixedPrior,
+    SharedMean,
+    connection_prior,
+    infer_connections,
+)
 
 EVERY = sorted(FAMILIES)
 N_UNITS, N_BINS = 3, 90
@@ -175,8 +180,10 @@ def test_history_is_a_sum_over_the_past_of_the_same_trial():
     np.testing.assert_allclose(history_features(observed, basis, offsets), expected.reshape(11, 4))
 
 
-def rules(least_weight=0.0, tol=1e-12):
-    return Rules(1.0, 0.5, least_weight, tol, np.zeros(N_UNITS, bool), np.full(N_UNITS, 1e-3))
+def rules(n_features=4):
+    nothing = np.zeros(N_UNITS, bool)
+    unused = np.zeros(n_features, bool)
+    return Rules(1.0, 0.5, 0.0, 1e-12, nothing, np.full(N_UNITS, 1e-3), unused)
 
 
 def start_of(data, theta, variance):
@@ -261,3 +268,31 @@ def test_connections_of_pure_noise_are_absent():
     estimate = 0.1 * rng.normal(size=(3, 12, 12, 1))
     model = infer_connections(estimate, np.full(estimate.shape, 0.01))
     assert (model.probability.argmax(axis=-1) != 1).mean() < 0.02
+
+
+def test_penalty_of_connections_gives_the_mean_of_the_mixture():
+    """Estimate and penalty combined are the mean of numerical integration over the mixture."""
+    rng = np.random.default_rng(5)
+    sign = rng.choice([-1, 0, 1], (2, 6, 6), p=[0.2, 0.6, 0.2])
+    error = rng.uniform(0.01, 0.05, (*sign.shape, 1))
+    estimate = sign[..., None] * 0.5 + np.sqrt(error) * rng.normal(size=error.shape)
+    model = infer_connections(estimate, error)
+    shared = np.arange(7) > 0
+    prior = connection_prior(model, estimate, error, ridge=np.full(7, 0.3), shared=shared)
+    assert (prior.precision[:, :, 0] == 0.3).all()
+    assert (prior.centre[:, :, 0] == 0.0).all()
+    precision, centre = (v[:, :, 1:] for v in (prior.precision, prior.centre))
+    found = (estimate[..., 0] / error[..., 0] + precision * centre) / (
+        1 / error[..., 0] + precision
+    )
+    grid = np.linspace(-3, 3, 20_001)
+    m, v = model.strength[0], model.spread[0]
+    for index in np.ndindex(sign.shape):
+        a, u, x = model.overall[index[1:]], error[index][0], estimate[index][0]
+        slab = a[0] * stats.norm.pdf(grid, -m, v**0.5) + a[2] * stats.norm.pdf(grid, m, v**0.5)
+        slab = slab * stats.norm.pdf(x, grid, u**0.5)
+        null = a[1] * stats.norm.pdf(x, 0, u**0.5)
+        step = grid[1] - grid[0]
+        expected = (slab * grid).sum() * step / (slab.sum() * step + null)
+        # The classes' probabilities are those of the iteration before the last.
+        assert found[index] == pytest.approx(expected, abs=2e-3)

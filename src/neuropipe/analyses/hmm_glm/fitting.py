@@ -98,6 +98,7 @@ def _rules(prepared: Prepared, settings: Settings) -> Rules:
         alpha=settings.sticky.alpha, kappa=settings.sticky.kappa, least_weight=LEAST_WEIGHT,
         tol=settings.tol, silent=prepared.silent,
         variance_floor=1e-6 * np.maximum(data.observed[data.valid].var(axis=0), 1e-300),
+        unused=~data.design[data.valid].any(axis=0),
     )  # fmt: skip
 
 

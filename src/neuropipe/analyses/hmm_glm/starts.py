@@ -145,5 +145,6 @@ def perturbed_start(
     scale = np.sqrt(one.variance)[None, :, None]
     noise = NOISE * scale * rng.normal(size=theta.shape)
     noise[:, rules.silent] = 0.0
+    noise[:, :, rules.unused] = 0.0
     variance = np.repeat(one.variance[None], n_states, axis=0)
     return Parameters(theta + noise, variance, *starting_chain(n_states))

@@ -83,6 +83,8 @@ class Rules:
     silent : ndarray of bool, shape (n_units,)
         Units that are fixed at a very low rate.
     variance_floor : ndarray, shape (n_units,)
+    unused : ndarray of bool, shape (n_features,)
+        Features that are 0 in every bin, such as the history of silent units: weight 0.
     """
 
     alpha: float
@@ -91,6 +93,7 @@ class Rules:
     tol: float
     silent: NDArray[np.bool_]
     variance_floor: Floats
+    unused: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def _maximise(
             data, weight, theta[s], variance[s],
             precision=precision[s], centre=centre[s], least_weight=rules.least_weight,
         )  # fmt: skip
+        stepped[:, rules.unused] = 0.0
         theta[s, ~rules.silent] = stepped[~rules.silent]
         variance[s] = unit_variance(data, weight, theta[s], floor=rules.variance_floor)
     chain = update_chain(posterior, data.offsets, alpha=rules.alpha, kappa=rules.kappa)
@@ -255,9 +259,8 @@ def connect(
     shape = (*fit.parameters.theta.shape[:2], -1, n_basis)
     for _ in range(rounds):
         estimate, variance = information_inverse(data, fit, rules, ridge=ridge)
-        model = infer_connections(
-            estimate[:, :, shared].reshape(shape), variance[:, :, shared].reshape(shape)
-        )
-        prior: FixedPrior = connection_prior(model, ridge, shared)
+        weights = [v[:, :, shared].reshape(shape) for v in (estimate, variance)]
+        model = infer_connections(weights[0], weights[1])
+        prior: FixedPrior = connection_prior(model, *weights, ridge=ridge, shared=shared)
         fit = run(data, fit.parameters, prior, rules, max_iter=max_iter)
     return fit, model

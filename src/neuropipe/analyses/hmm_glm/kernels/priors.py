@@ -233,24 +233,52 @@ def infer_connections(
     return model if _is_supported(estimate, error, model) else _nothing_connected(model)
 
 
-def connection_prior(model: Connections, ridge: Floats, shared: NDArray[np.bool_]) -> FixedPrior:
-    """Return the penalty that holds absent weights at 0 and others near their class.
+def connection_prior(
+    model: Connections,
+    estimate: Floats,
+    error: Floats,
+    *,
+    ridge: Floats,
+    shared: NDArray[np.bool_],
+) -> FixedPrior:
+    """Return the quadratic penalty that stands for the classes.
 
     Parameters
     ----------
     model : Connections
+    estimate, error : ndarray, shape (n_states, n_units, n_senders, n_basis)
+        What the classes were inferred from.
     ridge : ndarray, shape (n_features,)
         Precision of the parameters that are not weights.
     shared : ndarray of bool, shape (n_features,)
         The history features.
+
+    Notes
+    -----
+    Estimate and penalty together have the mean and variance that the weight has under the mixture
+    of its classes (moment matching, as in expectation propagation [1]_). A penalty that averages
+    the precisions of the classes instead holds a weight at 0 that is absent with a probability
+    of a tenth, because the precision of absence is so large.
+
+    References
+    ----------
+    .. [1] Minka (2001), Expectation propagation for approximate Bayesian inference. UAI.
     """
-    n_states, n_units = model.probability.shape[:2]
-    absent = model.probability[..., 1, None]
-    sign = (model.probability[..., 2] - model.probability[..., 0])[..., None]
-    precision = absent * ABSENT_PRECISION + (1.0 - absent) / model.spread
-    pull = (1.0 - absent) / model.spread * sign * model.strength
+    mean = np.zeros_like(estimate)
+    square = model.probability[..., 1, None] / ABSENT_PRECISION * np.ones_like(estimate)
+    kept = model.spread / (model.spread + error)
+    for column, sign in ((0, -1.0), (2, 1.0)):
+        share = model.probability[..., column, None]
+        middle = sign * model.strength + kept * (estimate - sign * model.strength)
+        mean += share * middle
+        square += share * (kept * error + middle**2)
+    # Two classes that both remain possible can be wider than the estimate: a weak penalty then.
+    least = 1.0 / (model.spread + model.strength**2)
+    precision = np.clip(1.0 / (square - mean**2) - 1.0 / error, least, ABSENT_PRECISION)
+    centre = ((1.0 / error + precision) * mean - estimate / error) / precision
+    n_states, n_units = estimate.shape[:2]
     full = np.broadcast_to(ridge, (n_states, n_units, ridge.size)).copy()
-    centre = np.zeros_like(full)
+    middle = np.zeros_like(full)
     full[:, :, shared] = precision.reshape(n_states, n_units, -1)
-    centre[:, :, shared] = (pull / precision).reshape(n_states, n_units, -1)
-    return FixedPrior(full, centre)
+    middle[:, :, shared] = centre.reshape(n_states, n_units, -1)
+    return FixedPrior(full, middle)
