@@ -38,6 +38,10 @@ def _reversed(values: np.ndarray, rng: Generator) -> np.ndarray:
     return np.flip(values, int(rng.integers(values.ndim))).copy()
 
 
+def _thousandfold(values: np.ndarray, rng: Generator) -> np.ndarray:
+    return values * 1000 if values.dtype.kind == "f" else values.astype(np.int64) * 1000
+
+
 def _one_value(values: np.ndarray, rng: Generator) -> np.ndarray:
     return values.reshape(-1)[0].reshape(())
 
@@ -59,7 +63,7 @@ ARRAYS: tuple[tuple[str, Change, int], ...] = (
     ("one value", _one_value, 2),
     ("one dim more", lambda v, rng: v[None].copy(), 2),
     ("flat", lambda v, rng: v.reshape(-1).copy(), 1),
-    ("a thousand times", lambda v, rng: v * 1000, 2),
+    ("a thousand times", _thousandfold, 2),
 )
 
 

@@ -72,6 +72,8 @@ class Format:
         File, relative to the folder -> kind.
     optional : frozenset of str
         Files without which the recording can still be read.
+    bare : frozenset of str
+        Files of samples without header or sum: that they are others cannot be known.
     own : sequence of (file, Damage)
         Damages of this format only, such as wrong units.
     share : float
@@ -85,6 +87,7 @@ class Format:
     read: Callable[[Path, Source], dict[str, np.ndarray]]
     files: Mapping[str, str]
     optional: frozenset[str] = frozenset()
+    bare: frozenset[str] = frozenset()
     own: tuple[tuple[str, Damage], ...] = ()
     share: float = 1.0
 

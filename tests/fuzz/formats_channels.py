@@ -35,6 +35,8 @@ def _by_mne(path: Path, **keys: Any) -> dict[str, np.ndarray]:
     """Return samples in SI units, names and annotations as mne reads them."""
     import mne
 
+    if path.suffix in (".edf", ".bdf"):  # annotations of any bytes: they are not compared
+        keys = {"encoding": "latin1", **keys}
     raw = {
         ".vhdr": mne.io.read_raw_brainvision, ".edf": mne.io.read_raw_edf,
         ".bdf": mne.io.read_raw_bdf, ".set": mne.io.read_raw_eeglab, ".fif": mne.io.read_raw_fif,
@@ -83,6 +85,7 @@ def _edf_unit(path: Path, rng: np.random.Generator) -> None:
 
 STEM = "sub-01/ieeg/sub-01_task-go"
 PLACE = "sub-01/ieeg/sub-01_space-ACPC"
+BARE = f"{STEM}_ieeg.eeg"
 BIDS = {
     f"{STEM}_ieeg.vhdr": "text", f"{STEM}_ieeg.eeg": "binary", f"{STEM}_ieeg.vmrk": "text",
     f"{STEM}_ieeg.json": "text", f"{STEM}_channels.tsv": "table", f"{STEM}_events.tsv": "table",
@@ -168,7 +171,7 @@ FORMATS = (
     Format(
         "BrainVision", "eeg", "brainvision", _write_brainvision, _read,
         {"a.vhdr": "text", "a.eeg": "binary", "a.vmrk": "text"},
-        optional=frozenset({"a.vmrk"}),
+        optional=frozenset({"a.vmrk"}), bare=frozenset({"a.eeg"}),
         own=(("a.vhdr", Damage("mV in place of µV",
                                text_of(lambda t, rng: t.replace("µV", "mV")), "refused")),),
     ),
@@ -176,9 +179,10 @@ FORMATS = (
            own=(("a.edf", Damage("mV in place of µV", _edf_unit, "refused")),)),
     Format("BDF", "eeg", "edf", _write_bdf, _read, {"a.bdf": "binary"}, share=0.5),
     Format("EEGLAB", "eeg", "eeglab", _write_eeglab, _read,
-           {"a.set": "binary", "a.fdt": "binary"}),
+           {"a.set": "binary", "a.fdt": "binary"}, bare=frozenset({"a.fdt"})),
     Format("FIF", "meg", "fif", _write_fif, _read, {"a_meg.fif": "binary"}),
     Format("BIDS iEEG", "ieeg", "brainvision", _write_bids, _read_bids, BIDS,
-           optional=frozenset(f for f in BIDS if not f.endswith(NEEDED)), share=0.4),
+           optional=frozenset(f for f in BIDS if not f.endswith(NEEDED)),
+           bare=frozenset({BARE}), share=0.4),
     Format("NWB electrical", "eeg", "nwb_electrical", _write_nwb, _read_nwb, {"a.nwb": "hdf5"}),
 )  # fmt: skip

@@ -119,12 +119,16 @@ def _leftovers(out: Path) -> list[str]:
     return sorted(str(p.relative_to(out)) for p in out.rglob("*")) if out.exists() else []
 
 
-def _refused(error: Exception, case: Case, rule: str, source: Source, out: Path) -> Outcome:
+def _refused(
+    error: Exception, entry: Format, case: Case, rule: str, source: Source, out: Path
+) -> Outcome:
     from neuropipe.errors import ConfigError, IngestError
 
     text, code = str(error), getattr(error, "code", type(error).__name__)
     outcome = Outcome("refused", code, text)
     names = {Path(case.file).name, Path(source.path).name, Path(case.file).parts[0]}
+    if rule == "swap":  # two files that do not fit: either may be named
+        names |= {Path(file).name for file in entry.files}
     if rule == "same":
         outcome.fault = "refused, though nothing is wrong"
     elif left := _leftovers(out):
@@ -182,7 +186,7 @@ def judge(
     try:
         report = _ingest(entry, work, source, out)
     except UserError as error:
-        return _refused(error, case, rule, source, out), Counter()
+        return _refused(error, entry, case, rule, source, out), Counter()
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)
         ours = [f for f in last if "neuropipe" in f.filename]
@@ -210,6 +214,8 @@ def _faults(
     errors = [i for path in stores for i in validate_store(path) if i.severity == "error"]
     if errors:
         return f"not valid: {errors[0].code} {errors[0].path} {errors[0].message}"
+    if case.file in entry.bare and rule in ("refused", "swap"):
+        rule = "content"
     if rule == "refused":
         return "accepted, though it is no data"
     whole = entry.read(pristine, source)

@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import xarray as xr
+from scipy.io import savemat
 
 from neuropipe.config.models import ConnectomeConfig, IngestConfig
 from neuropipe.config.recordings import Recording
-from neuropipe.errors import IngestError
+from neuropipe.errors import DataError, IngestError
 from neuropipe.io.arrays import object_array
 from neuropipe.io.connectome.ingest import read_connectome
 from neuropipe.io.faults import readable
@@ -22,9 +23,13 @@ from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
 from neuropipe.simulate.bids_files import simulate_seeg, write_bids_recording, write_bids_root
-from neuropipe.simulate.calcium_files import write_calcium_nwb
+from neuropipe.simulate.calcium_files import (
+    write_caiman_hdf5,
+    write_calcium_nwb,
+    write_suite2p_folder,
+)
 from neuropipe.simulate.channel_files import simulate_channels, write_brainvision
-from neuropipe.simulate.spike_files import simulate_spikes, write_phy_folder
+from neuropipe.simulate.spike_files import simulate_spikes, write_phy_folder, write_spike_nwb
 from neuropipe.store.nwb import from_nwb, to_nwb
 from neuropipe.store.zarr import open_store
 
@@ -272,3 +277,74 @@ def test_a_broken_code_page_of_brainvision_is_named(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"MarkerFile", b"\xcdarkerFile"))
     row = {"reader": "brainvision", "modality": "eeg"}
     check_refused("ENCODING", "Codepage", path, tmp_path / "o", {}, **row)
+
+
+@pytest.fixture
+def worm():
+    values = np.random.default_rng(1).standard_normal((1, 4, N_TIMES))
+    coords = {"subject": ["01"], "neuron": ["AVAL", "AVAR", "RID", "x"], "time": TIME}
+    return xr.Dataset({"activity": (("subject", "neuron", "time"), values)}, coords)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.5])
+def test_components_of_caiman_are_whole_numbers(worm, tmp_path, value):
+    path = tmp_path / "a.hdf5"
+    settings = write_caiman_hdf5(worm, "01", path)
+    with h5py.File(path, "r+") as file:
+        del file["estimates/idx_components"]
+        file["estimates/idx_components"] = np.array([0.0, value])
+    check_refused("NOT_THIS_FORMAT", "expected whole numbers", path, tmp_path / "o", settings,
+            reader="caiman")  # fmt: skip
+
+
+CODES = np.array([82, 73, 68], "u2")
+
+
+@pytest.mark.parametrize("cell", [CODES, {"a": 1.0}], ids=["codes", "struct"])
+def test_names_of_matlab_are_text_or_one_number(tmp_path, cell):
+    path = tmp_path / "a.mat"
+    traces = np.random.default_rng(0).standard_normal((N_TIMES, 3))
+    settings = {"datasets": {"traces": "f", "time": "t", "names": "n"}, "kind": "dff"}
+    row = {"reader": "matlab"}
+    savemat(path, {"f": traces, "t": TIME, "n": object_array(["AVAL", 7.0, ""])})
+    _, tree = ingest(path, tmp_path / "o", settings, **row)
+    assert list(tree["raw/label_source"].values) == ["AVAL", "7", ""]
+    savemat(path, {"f": traces, "t": TIME, "n": object_array(["AVAL", cell, ""])})
+    check_refused("NOT_THIS_FORMAT", "a cell holds", path, tmp_path / "p", settings, **row)
+
+
+def test_a_missing_probability_of_cells_is_told(worm, tmp_path):
+    settings = write_suite2p_folder(worm, "01", tmp_path / "plane0")
+    path = tmp_path / "plane0" / "iscell.npy"
+    np.save(path, np.load(path)[:, :1])
+    report_codes, _ = ingest(tmp_path / "plane0", tmp_path / "o", settings, reader="suite2p")
+    assert "MISSING_SIDECAR" in report_codes
+
+
+def test_own_arrays_of_another_kind_are_refused(tmp_path):
+    ingest(hdf5(tmp_path / "a.h5"), tmp_path / "o", HDF5)
+    path = next((tmp_path / "o").glob("*.nwb"))
+    with h5py.File(path, "r+") as file:
+        table = file["processing/ophys/ImageSegmentation/PlaneSegmentation"]
+        place = "id" if "roi" not in table else "roi"
+        values = table[place][...]
+        attrs = dict(table[place].attrs)
+        del table[place]
+        table[place] = np.full(values.shape, np.nan)
+        table[place].attrs.update(attrs)
+    with pytest.raises(DataError, match="dtype float64, expected int64"):
+        from_nwb(path)
+
+
+def test_observed_intervals_have_a_start_and_a_stop(tmp_path):
+    path = tmp_path / "a.nwb"
+    write_spike_nwb(simulate_spikes((5.0, 9.0), 5.0), path)
+    with h5py.File(path, "r+") as file:
+        edges = file["units/obs_intervals"]
+        attrs, values = dict(edges.attrs), edges[:, 0]
+        del file["units/obs_intervals"]
+        file["units/obs_intervals"] = values
+        file["units/obs_intervals"].attrs.update(attrs)
+        file["units/obs_intervals_index"].attrs["target"] = file["units/obs_intervals"].ref
+    check_refused("LENGTH_MISMATCH", "expected start and stop", path, tmp_path / "o", {},
+            reader="nwb_units", modality="spikes")  # fmt: skip

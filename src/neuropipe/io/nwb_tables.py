@@ -138,11 +138,18 @@ def trials_of(nwb: Any, path: Path) -> xr.Dataset | None:
     return xr.Dataset({name: ("trial", values) for name, values in named.items()})
 
 
+def _seconds(values: np.ndarray, where: str) -> np.ndarray:
+    if values.dtype.kind not in "biuf":
+        text = f"times such as {str(values[0])!r}, expected numbers" if len(values) else "no times"
+        raise IngestError("BAD_TIME", where, text, "correct the table, or copy the file again")
+    return values.astype(np.float64)
+
+
 def _event_table(table: Any, path: Path) -> dict[str, np.ndarray]:
     from neuropipe.io.arrays import object_array
 
     columns = _columns(table, path)
-    onset = np.asarray(columns["start_time"], np.float64)
+    onset = _seconds(columns["start_time"], f"{path}: {table.name}.start_time")
     label = next((columns[n] for n in EVENT_LABELS if n in columns), None)
     if label is None or label.dtype != object:
         label = object_array([table.name] * len(onset))

@@ -101,7 +101,7 @@ def _is_cell(fields: Fields, n_rois: int, issues: list[Issue]) -> dict[str, Any]
         message = "the components were not evaluated, so every roi counts alike"
         issues.append(Issue("MISSING_SIDECAR", fields.where(name), message))
         return {}
-    index = np.asarray(fields.numbers(name)[...]).ravel().astype(np.int64)
+    index = _whole(fields, name)
     if index.size and (index.min() < 0 or index.max() >= n_rois):
         raise IngestError(
             "LENGTH_MISMATCH",
@@ -114,13 +114,24 @@ def _is_cell(fields: Fields, n_rois: int, issues: list[Issue]) -> dict[str, Any]
     return {"is_cell": ("roi", accepted)}
 
 
+def _whole(fields: Fields, name: str) -> np.ndarray:
+    """Return whole numbers, shape ``(n,)`` int64, however they are stored."""
+    values = np.asarray(fields.numbers(name)[...]).ravel()
+    if values.dtype.kind not in "biu":
+        bad = ~(np.isfinite(values) & (values == np.round(values)))
+        if values.dtype.kind != "f" or bad.any():
+            found = values[bad][0] if values.dtype.kind == "f" else values.dtype
+            text = f"holds {found}, expected whole numbers"
+            raise IngestError("NOT_THIS_FORMAT", fields.where(name), text, "save the object again")
+    return values.astype(np.int64)
+
+
 def _positions(fields: Fields, n_rois: int, issues: list[Issue]) -> dict[str, Any]:
     """Return centres of mass of the footprints in pixels, from the CSC parts of ``A``."""
     if not all(_has(fields, f"A/{part}") for part in FOOTPRINT):
         return {}
-    weight, pixel, start, shape = (
-        np.asarray(fields.numbers(f"A/{part}")[...]).ravel() for part in FOOTPRINT
-    )
+    weight = np.asarray(fields.numbers(f"A/{FOOTPRINT[0]}")[...]).ravel()
+    pixel, start, shape = (_whole(fields, f"A/{part}") for part in FOOTPRINT[1:])
     common_length({"C": n_rois, "A": len(start) - 1}, 0, f"{fields.path}: roi")
     parts = {"data": len(weight), "indices": len(pixel), "indptr": int(start[-1])}
     common_length(parts, 0, f"{fields.path}: A")
@@ -132,7 +143,7 @@ def _positions(fields: Fields, n_rois: int, issues: list[Issue]) -> dict[str, An
         message = "no image size, so the rois have no positions"
         issues.append(Issue("MISSING_SIDECAR", fields.where("dims"), message, "", "info"))
         return {}
-    dims = tuple(int(size) for size in np.asarray(fields.numbers(size)[...]).ravel())
+    dims = tuple(_whole(fields, size).tolist())
     common_length({"A": int(shape[0]), "dims": int(np.prod(dims))}, 0, f"{fields.path}: pixels")
     if pixel.size and not 0 <= pixel.min() <= pixel.max() < np.prod(dims):
         text = f"pixels {pixel.min()} to {pixel.max()} of an image of {np.prod(dims)}"

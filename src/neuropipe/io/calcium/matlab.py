@@ -62,17 +62,25 @@ def probe(path: Path) -> ReaderMatch | None:
     return ReaderMatch("matlab", "calcium", path, entities_of(path))
 
 
-def _cell_text(item: Any) -> Any:
-    """Return one cell of a cell array of names as text; an empty cell is no name."""
+def _cell_text(item: Any, where: str) -> Any:
+    """Return one cell of a cell array of names as text; an empty cell is no name.
+
+    Raises
+    ------
+    IngestError
+        ``NOT_THIS_FORMAT``: neither text nor one number as MATLAB holds them (double).
+    """
     if isinstance(item, str | bytes):
         return item
     values = np.asarray(item)
-    if values.size == 0 or item is None:
+    if item is None or values.size == 0:
         return ""
-    number = values.ravel()[0]
-    if isinstance(number, float | np.floating):
-        return "" if np.isnan(number) else f"{number:g}"
-    return str(number)
+    if values.size > 1 or values.dtype.kind != "f":
+        found = "a struct" if isinstance(item, dict) else f"{values.size} values {values.dtype}"
+        text = f"a cell holds {found}, expected text or one number"
+        raise IngestError("NOT_THIS_FORMAT", where, text, "correct the names, or copy it again")
+    number = float(values.ravel()[0])
+    return "" if np.isnan(number) else f"{number:g}"
 
 
 class MatlabFields(MatlabFile):
@@ -99,7 +107,7 @@ class MatlabFields(MatlabFile):
             return value
         items = value if isinstance(value, list | tuple | np.ndarray) else [value]
         texts = np.empty(len(items), dtype=object)
-        texts[:] = [_cell_text(item) for item in items]
+        texts[:] = [_cell_text(item, self.where(name)) for item in items]
         return texts
 
     def numbers(self, name: str) -> np.ndarray:

@@ -150,6 +150,9 @@ def _cells(folder: Path, n_rois: int, issues: list[Issue]) -> tuple[dict[str, An
     coords = {"is_cell": ("roi", values[:, 0].astype(bool))}
     if values.shape[1] > 1:
         coords["iscell_prob"] = ("roi", values[:, 1].astype(np.float64))
+    else:
+        message = "one column, so there is no probability that a roi is a cell"
+        issues.append(Issue("MISSING_SIDECAR", str(path), message, "", "info"))
     return coords, [path]
 
 

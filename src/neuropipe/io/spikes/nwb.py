@@ -120,9 +120,13 @@ def _sorting(nwb: Any, path: Path, settings: NwbUnitsSettings) -> tuple[Sorting,
     intervals = None
     if "obs_intervals" in units.colnames:
         column, numbers = _ragged(units, "obs_intervals", path)
-        edges = np.asarray(column[:], dtype=np.float64)
-        intervals = np.split(edges.reshape(-1, 2), np.cumsum(numbers)[:-1])
-        if (edges.reshape(-1, 2)[:, 1] < edges.reshape(-1, 2)[:, 0]).any():
+        edges = np.asarray(column[:])
+        if edges.ndim != 2 or edges.shape[1] != 2 or edges.dtype.kind not in "iuf":
+            text = f"units.obs_intervals: {edges.dtype} {edges.shape}, expected start and stop"
+            raise IngestError("LENGTH_MISMATCH", path, text, "correct or copy the file again")
+        edges = edges.astype(np.float64)
+        intervals = np.split(edges, np.cumsum(numbers)[:-1])
+        if (edges[:, 1] < edges[:, 0]).any():
             text = "units.obs_intervals: an interval stops before it starts"
             raise IngestError("BAD_TIME", path, text, "correct the file")
     left_out = sorted(

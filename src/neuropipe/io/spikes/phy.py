@@ -232,7 +232,7 @@ def _labels(path: Path, units: np.ndarray) -> tuple[dict[str, np.ndarray], list[
     rows = [info.get(int(unit), {}) for unit in units]
     depth = [_number(row.get("depth", ""), path / INFO) for row in rows]
     absent = [name for name, _ in QUALITY if not (path / name).is_file()]
-    if absent and not all(quality):
+    if absent:
         text = f"no {' and no '.join(absent)}: {quality.count('')} units are unsorted"
         hint = "copy the folder again, if the sorter wrote them"
         issues.append(Issue("MISSING_SIDECAR", str(path), text, hint, "info"))

@@ -132,9 +132,17 @@ def _from_path(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
     if entry["dtype"] == "text":
         return np.asarray(dataset.asstr()[...], dtype=object)
     dtype = np.dtype(entry["dtype"])
+    _check_kind(dataset, dtype)
     if dataset.size * dtype.itemsize <= LAZY_BYTES:
         return dataset[...].astype(dtype, copy=False)
     return indexing.LazilyIndexedArray(_LazyDataset(path, dataset, dtype))
+
+
+def _check_kind(dataset: h5py.Dataset, dtype: np.dtype) -> None:
+    """Raise when a cast would change values: NaN has no integer."""
+    truth = dtype.kind == "b" and dataset.dtype.kind in "bu"
+    if not truth and not np.can_cast(dataset.dtype, dtype, "same_kind"):
+        raise ValueError(f"{dataset.name}: dtype {dataset.dtype}, expected {dtype}")
 
 
 def _from_parts(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
@@ -144,6 +152,7 @@ def _from_parts(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
     for name, columns in parts:
         if file[name].shape != (entry["shape"][0], len(columns)):
             raise ValueError(f"{name}: shape {file[name].shape}, expected {len(columns)} columns")
+        _check_kind(file[name], dtype)
     array = _LazyParts(path, parts, tuple(entry["shape"]), dtype)
     if int(np.prod(array.shape)) * dtype.itemsize <= LAZY_BYTES:
         return array.read((slice(None), slice(None)))
@@ -151,6 +160,8 @@ def _from_parts(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> Any:
 
 
 def _from_columns(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    for column in entry["place"]["columns"]:
+        _check_kind(file[column], np.dtype(entry["dtype"]))
     columns = [file[column][...] for column in entry["place"]["columns"]]
     return np.stack(columns, axis=-1).astype(entry["dtype"], copy=False)
 
