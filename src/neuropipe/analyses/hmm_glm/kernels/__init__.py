@@ -1,0 +1,1 @@
+"""Array kernels of the HMM-GLM states."""

@@ -1,0 +1,88 @@
+"""Settings of the HMM-GLM states."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from neuropipe.config.models import Positive, StrictModel
+
+__all__ = ["HistorySettings", "RegularisationSettings", "Settings", "StickySettings"]
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class HistorySettings(StrictModel):
+    """How the past of the senders enters."""
+
+    basis: Literal["exp", "raised_cosine", "lags"] = Field(
+        "exp",
+        description="Functions of the lag: one exponential (exp), bumps on a logarithmic axis "
+        "(raised_cosine), or every lag by itself (lags).",
+    )
+    bins: Annotated[int, Field(ge=0)] = Field(
+        5, description="Length of the history, bins; 0: no coupling, a plain hidden Markov model."
+    )
+    decay: Positive = Field(1.0, description="Rate of the exponential, per bin.")
+    count: Annotated[int, Field(ge=1)] = Field(4, description="Functions of `raised_cosine`.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> HistorySettings:
+        if self.basis == "raised_cosine" and 0 < self.bins < self.count:
+            raise ValueError(
+                f"history.count is {self.count}, but the history has {self.bins} bins; "
+                "raise `bins` or lower `count`"
+            )
+        return self
+
+
+class RegularisationSettings(StrictModel):
+    """Penalties beside the prior."""
+
+    ridge: Positive = Field(
+        0.01, description="Precision around 0 of weights and regressors; a tenth for biases."
+    )
+
+
+class StickySettings(StrictModel):
+    """Prior of the transition matrix: Dirichlet(alpha + kappa e_s) on row s."""
+
+    alpha: Annotated[float, Field(ge=1)] = Field(1.0, description="Added to every transition.")
+    kappa: NotNegative = Field(0.0, description="Added to staying; larger makes states last.")
+
+
+class Settings(StrictModel):
+    """Settings of the HMM-GLM states."""
+
+    states: Annotated[int, Field(ge=1, le=50)] = Field(5, description="Number of states.")
+    prior: Literal["none", "gaussian", "onehot"] = Field(
+        "onehot",
+        description="What states share: nothing (none), the mean of their weights (gaussian), or "
+        "the probabilities of connections (onehot).",
+    )
+    family: Literal["auto", "poisson", "bernoulli", "gaussian"] = Field(
+        "auto", description="Distribution of a bin; `auto`: poisson for counts, else gaussian."
+    )
+    link: Literal["softplus", "exp", "sigmoid"] = Field(
+        "softplus", description="Rate of the Poisson family as a function of its predictor."
+    )
+    history: HistorySettings = Field(
+        default_factory=HistorySettings, description="Coupling through the past."
+    )
+    regularisation: RegularisationSettings = Field(
+        default_factory=RegularisationSettings, description="Penalties."
+    )
+    sticky: StickySettings = Field(
+        default_factory=StickySettings, description="Prior of the transition matrix."
+    )
+    init: Literal["score", "perturb"] = Field(
+        "score",
+        description="Starts: clusters of the one-state model's failures (score), or its solution "
+        "with noise (perturb).",
+    )
+    restarts: Annotated[int, Field(ge=1)] = Field(4, description="Starts; two are run to the end.")
+    max_iter: Annotated[int, Field(ge=1)] = Field(200, description="Iterations at most.")
+    tol: Positive = Field(
+        1e-6, description="The fit ends when the objective grows by less, relatively."
+    )
