@@ -19,7 +19,7 @@ CLOCKED = {"raw/time": 0, "events/onset": 0, "trials/start": 0, "trials/stop": 0
 LOOSE = (*CLOCKED, "events/duration")
 SCALED = ("raw/signal", "raw/x", "raw/y", "raw/z")
 # Issues that say that samples are missing or were left out.
-ACCOUNTED = {"TRUNCATED", "TRIMMED", "LAST_LINE_OPEN", "HEADER", "UNITS"}
+ACCOUNTED = {"TRUNCATED", "TRIMMED", "LAST_LINE_OPEN", "HEADER", "UNITS", "MISSING_SIDECAR"}
 
 
 @dataclass
@@ -127,7 +127,7 @@ def _refused(
     text, code = str(error), getattr(error, "code", type(error).__name__)
     outcome = Outcome("refused", code, text)
     names = {Path(case.file).name, Path(source.path).name, Path(case.file).parts[0]}
-    if rule == "swap":  # two files that do not fit: either may be named
+    if case.damage == "of another recording":  # two files that do not fit: either may be named
         names |= {Path(file).name for file in entry.files}
     if rule == "same":
         outcome.fault = "refused, though nothing is wrong"
