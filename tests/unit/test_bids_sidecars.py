@@ -200,7 +200,7 @@ def test_an_empty_table_of_events_has_no_events(tmp_path):
     (tmp_path / "events.tsv").write_text("onset\tduration\ttrial_type\n")
     events, issues = read_events(tmp_path / "events.tsv")
     assert events.sizes["event"] == 0
-    assert issues == []
+    assert [(issue.code, issue.severity) for issue in issues] == [("EMPTY", "info")]
 
 
 PEOPLE = "participant_id\tage\tsex\tspecies\n"

@@ -46,6 +46,9 @@ def read_events(path: Path) -> tuple[xr.Dataset, list[Issue]]:
 
     table = read_table(path, KNOWN)
     issues: list[Issue] = []
+    if not len(table):
+        text = "a header without events"
+        issues.append(Issue("EMPTY", str(path), text, "copy it again, if it had some", "info"))
     onset, duration = table.numbers("onset"), table.numbers("duration")
     keep = np.flatnonzero(np.isfinite(onset))
     if len(keep) < len(onset):
