@@ -15,7 +15,14 @@ from neuropipe.errors import ConfigError, Issue, MissingDependency
 if TYPE_CHECKING:
     from neuropipe.plan import Job
 
-__all__ = ["Partition", "partitions", "request_issues", "slurm_arguments", "uses_slurm"]
+__all__ = [
+    "Partition",
+    "jobs_in_queue",
+    "partitions",
+    "request_issues",
+    "slurm_arguments",
+    "uses_slurm",
+]
 
 PLUGIN = "snakemake_executor_plugin_slurm"
 TIMEOUT_S = 30
@@ -105,6 +112,15 @@ def slurm_arguments(folder: Path) -> list[str]:
     accounting = _answer(["sacct", "-X", "-n", "-S", "now"])
     works = accounting is not None and accounting.returncode == 0
     return [] if works else ["--slurm-status-command", "squeue"]
+
+
+def jobs_in_queue(root: Path) -> list[str]:
+    """Return the numbers of Slurm's jobs that wait or run in a study folder; [] without Slurm."""
+    answer = _answer(["squeue", "-h", "-t", "PENDING,RUNNING", "-o", "%i|%Z"])
+    if answer is None or answer.returncode:
+        return []
+    jobs = [line.partition("|") for line in answer.stdout.splitlines()]
+    return [number for number, _, folder in jobs if Path(folder) == root.resolve()]
 
 
 def _minutes(text: str) -> float:

@@ -22,11 +22,11 @@ def profile_folder(profile: str) -> Path:
     folder = Path(profile)
     if folder.is_dir():
         return folder
-    found = shipped(f"profiles/{profile}")
-    if not found.is_dir():
-        names = ", ".join(sorted(path.name for path in shipped("profiles").iterdir()))
+    profiles = shipped("profiles")
+    if not (profiles / profile).is_dir():
+        names = ", ".join(sorted(path.name for path in profiles.iterdir()))
         raise ConfigError(f"--profile {profile}: no such folder or profile. Shipped: {names}")
-    return found
+    return profiles / profile
 
 
 def snakemake_command(directory: str | Path, profile: str | None = None) -> list[str]:
