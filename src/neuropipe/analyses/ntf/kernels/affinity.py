@@ -30,8 +30,8 @@ PairFunction = Callable[[NDArray[np.intp], NDArray[np.intp]], Float]
 
 # Variance floor of the moving statistics; derivatives are scaled to [0, 1], baselines to SD 1.
 VARIANCE_FLOOR = 1e-6
-# Of one array of pairs at the full frame rate; a few of them are held at a time.
-BLOCK_BYTES = 32 << 20
+# Of one array of pairs at the full frame rate: the few of them held at a time fit a core's cache.
+BLOCK_BYTES = 1 << 19
 # A trace whose scale per frame is below this share of its size is constant up to rounding.
 CONSTANT = 1e-10
 
@@ -351,7 +351,7 @@ def pair_affinity(
         Receives the affinity, 0 in bins that were not recorded; rows of absent pairs stay as
         they are.
     block : int, optional
-        Pairs held at the full frame rate at once; by default what fits 32 MB, 2,000 at most.
+        Pairs held at the full frame rate at once; by default what fits 512 KB.
 
     Returns
     -------
@@ -365,7 +365,7 @@ def pair_affinity(
     n_bins = out.shape[1]
     recorded = traces.recorded[: n_bins * bin_frames].reshape(n_bins, bin_frames).all(axis=1)
     rows = np.flatnonzero(traces.present[first] & traces.present[second])
-    block = int(np.clip(BLOCK_BYTES // u[0].nbytes, 1, 2000)) if block is None else block
+    block = int(max(BLOCK_BYTES // u[0].nbytes, 1)) if block is None else block
     for start in range(0, rows.size, block):
         chunk = rows[start : start + block]
         full = function(first[chunk], second[chunk])[:, : n_bins * bin_frames]
