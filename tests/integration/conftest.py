@@ -1,7 +1,8 @@
-"""Recordings of calcium made by hand, for the tests of stores."""
+"""Recordings of calcium made by hand, for the tests of stores; what tests share is on the path."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,10 @@ import xarray as xr
 
 from neuropipe.store.series import Block, SeriesSpec
 from neuropipe.store.zarr import open_store, write_recording
+
+# Import mode `importlib` puts no folder of tests on the path.
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("ingests")
 
 LABELS = ("AVAL", "", "ÄÖß", "神経", "RMED", "a b", "NaN", "e\u0301")
 
