@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -17,6 +18,10 @@ from neuropipe.store.schema import check_tree
 from neuropipe.store.zarr import open_store
 
 START = "2024-01-01T09:00:00+00:00"
+THREE_NEURONS = xr.Dataset(
+    {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
+    {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
+)
 
 
 def ingest_source(

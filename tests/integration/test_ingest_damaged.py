@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import xarray as xr
-from ingests import START, codes, ingest_source, refusal_check
+from ingests import START, THREE_NEURONS, codes, ingest_source, refusal_check
 from scipy.io import savemat
 
 from neuropipe.config.models import ConnectomeConfig
@@ -239,12 +239,8 @@ def test_phy_tables_without_their_column_or_not_there(tmp_path):
 
 
 def test_a_type_that_is_no_text_does_not_stop_the_search(tmp_path):
-    activity = xr.Dataset(
-        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
-        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
-    )
     path = tmp_path / "a.nwb"
-    write_calcium_nwb(activity, "01", path)
+    write_calcium_nwb(THREE_NEURONS, "01", path)
     with h5py.File(path, "r+") as file:
         file["processing/ophys"].attrs["neurodata_type"] = [1, 2, 3]
     check_refused("NOT_THIS_FORMAT", "pynwb", path, tmp_path / "o", {}, reader="nwb")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-import xarray as xr
-from ingests import START, ingest_source, refusal_check
+from ingests import START, THREE_NEURONS, ingest_source, refusal_check
 
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.registry import match
@@ -59,12 +58,8 @@ def test_truncated_hdf5(tmp_path, fields):
 
 
 def test_truncated_nwb(tmp_path):
-    activity = xr.Dataset(
-        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
-        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
-    )
     path = tmp_path / "a.nwb"
-    write_calcium_nwb(activity, "01", path)
+    write_calcium_nwb(THREE_NEURONS, "01", path)
     path.write_bytes(path.read_bytes()[:-5000])
     check_refusal("TRUNCATED", "truncated", path, tmp_path / "o", reader="nwb", settings={})
 
@@ -102,11 +97,7 @@ def test_file_without_bytes(tmp_path):
 
 
 def test_missing_rate_of_suite2p(tmp_path):
-    activity = xr.Dataset(
-        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
-        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
-    )
-    write_suite2p_folder(activity, "01", tmp_path / "plane0")
+    write_suite2p_folder(THREE_NEURONS, "01", tmp_path / "plane0")
     check_refusal(
         "MISSING_SIDECAR", "rate is not known", tmp_path / "plane0", tmp_path / "o",
         reader="suite2p", settings={},
@@ -265,12 +256,8 @@ def test_naive_session_start_is_an_error(tmp_path, fields):
 
 
 def test_nwb_with_a_naive_session_start(tmp_path):
-    activity = xr.Dataset(
-        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
-        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
-    )
     path = tmp_path / "a.nwb"
-    write_calcium_nwb(activity, "01", path)
+    write_calcium_nwb(THREE_NEURONS, "01", path)
     with h5py.File(path, "r+") as file:
         del file["session_start_time"]
         file["session_start_time"] = "2024-03-05T14:00:00"
