@@ -1,4 +1,4 @@
-"""Recordings of calcium made by hand, for the tests of stores; what tests share is on the path."""
+"""Recordings of calcium made by hand, for the tests of stores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from neuropipe.store.zarr import open_store, write_recording
 
 # Import mode `importlib` puts no folder of tests on the path.
 sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite("ingests")
 
 LABELS = ("AVAL", "", "ÄÖß", "神経", "RMED", "a b", "NaN", "e\u0301")
+
+pytest.register_assert_rewrite("ingests")
 
 
 @dataclass
