@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from neuropipe.assemble.exclusion import Account
 from neuropipe.assemble.regressors import regressors_of
 from neuropipe.assemble.runs import (
-    Account,
     Run,
     check_scope,
     check_step,
@@ -20,16 +20,12 @@ from neuropipe.assemble.runs import (
     cut_run,
     one_modality,
     read_runs,
+    row_coords,
+    seen_rows,
 )
 from neuropipe.assemble.sources import Cut
-from neuropipe.assemble.windows import (
-    BinWidth,
-    TrialsConfig,
-    Windows,
-    find_windows,
-    read_table,
-    source_of_trials,
-)
+from neuropipe.assemble.trial_settings import BinWidth, TrialsConfig
+from neuropipe.assemble.windows import Windows, find_windows, read_table, source_of_trials
 from neuropipe.config.models import InputConfig
 from neuropipe.errors import Issue, issues_to_json
 
@@ -79,13 +75,13 @@ def _piece(run: Run, settings: Input, names: Sequence[str], account: Account) ->
     """Return the trials of a run that hold something; None if there are none."""
     windows = find_windows(run.stores, settings.trials, run.span, settings.span_s)
     if not len(windows):
-        account.note_trials(run, windows)
+        _note_trials(run, windows, account)
         _leave_out(run, settings.trials, account)
         return None
     cut = cut_run(run, windows, names)
     seen = cut.valid.any(axis=(1, 2))
     windows = windows.take(seen, "no valid sample in the trial")
-    account.note_trials(run, windows)
+    _note_trials(run, windows, account)
     if not seen.any():
         _leave_out(run, settings.trials, account)
         return None
@@ -95,6 +91,11 @@ def _piece(run: Run, settings: Input, names: Sequence[str], account: Account) ->
     if settings.regressors:
         features, regressor = regressors_of(run, settings.regressors, windows, cut)
     return Piece(run, windows, cut, tuple(features), regressor)
+
+
+def _note_trials(run: Run, windows: Windows, account: Account) -> None:
+    for reason, names in windows.excluded:
+        account.note("trial", run.sources[0], reason, names)
 
 
 def _leave_out(run: Run, config: TrialsConfig, account: Account) -> None:
@@ -217,35 +218,6 @@ def _issues(valid: np.ndarray, missing: np.ndarray, lengths: np.ndarray) -> list
     return issues
 
 
-def _never_seen(pieces: Sequence[Piece], names: list[str], account: Account
-                ) -> tuple[list[Piece], list[str]]:  # fmt: skip
-    """Leave rows out that no trial holds a sample of."""
-    seen = np.any([piece.cut.valid.any(axis=(0, 1)) for piece in pieces], axis=0)
-    if seen.all():
-        return list(pieces), names
-    lost = [name for name, kept in zip(names, seen, strict=True) if not kept]
-    source = pieces[0].run.sources[0]
-    account.excluded.append(
-        {"kind": "rows", "recording": source.recording, "subject": source.subject,
-         "reason": "no valid sample in the trials", "count": len(lost), "names": lost}
-    )  # fmt: skip
-    kept = [replace(piece, cut=piece.cut.take_rows(seen)) for piece in pieces]
-    return kept, [name for name, keep in zip(names, seen, strict=True) if keep]
-
-
-def row_coords(run: Run, names: Sequence[str], dim: str = "unit") -> dict[str, Any]:
-    """Return the coordinates of rows: ids, kind, recording and region."""
-    place = {name: k for k, name in enumerate(run.names)}
-    order = [place[name] for name in names]
-    recording = [s.recording for s in run.sources for _ in s.ids]
-    kind = [s.row for s in run.sources for _ in s.ids]
-    columns = {"unit_kind": kind, "recording": recording, "region": run.joined("region").tolist()}
-    found: dict[str, Any] = {dim: (dim, np.array(list(names), dtype=object))}
-    for name, values in columns.items():
-        found[name] = (dim, np.array([values[k] for k in order], dtype=object))
-    return found
-
-
 def _dataset(pieces: list[Piece], names: list[str], settings: Input, account: Account
              ) -> xr.Dataset:  # fmt: skip
     import xarray as xr
@@ -332,6 +304,8 @@ def trials(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
     found = [_piece(run, settings, names, account) for run in runs]
     pieces = [piece for piece in found if piece is not None]
     account.check_left(pieces)
-    check_step([piece.cut for piece in pieces], [piece.run for piece in pieces])
-    pieces, names = _never_seen(pieces, names, account)
+    runs = [piece.run for piece in pieces]
+    check_step([piece.cut for piece in pieces], runs)
+    cuts, names = seen_rows(runs, [piece.cut for piece in pieces], names, account)
+    pieces = [replace(piece, cut=cut) for piece, cut in zip(pieces, cuts, strict=True)]
     return _dataset(pieces, names, settings, account)
