@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from neuropipe.assemble.cuts import Cut
 from neuropipe.assemble.exclusion import Account
 from neuropipe.assemble.runs import (
     Run,
@@ -20,7 +21,6 @@ from neuropipe.assemble.runs import (
     row_coords,
     seen_rows,
 )
-from neuropipe.assemble.sources import Cut
 from neuropipe.assemble.trial_settings import BinWidth, TrialsConfig
 from neuropipe.assemble.windows import find_windows
 from neuropipe.config.models import InputConfig
@@ -94,7 +94,7 @@ def binned(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
             "select spikes with `input.recordings: {modality: spikes}`"
         )
     account = Account()
-    runs = read_runs(stores, settings, settings.bin_ms, account, lambda name: True)
+    runs = read_runs(stores, settings, settings.bin_ms, account, enters=lambda name: True)
     names = common_rows(runs, settings.units, account)
     cuts = [
         cut_run(run, find_windows(run.stores, WHOLE, run.span, settings.span_s), names)

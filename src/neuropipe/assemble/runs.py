@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuropipe.assemble.cuts import Cut, Span
 from neuropipe.assemble.exclusion import Account, Unusable
 from neuropipe.assemble.rows import modality_of
-from neuropipe.assemble.sources import Cut, Source, Span, common_span, read_source
+from neuropipe.assemble.sources import Source, common_span, read_source
 from neuropipe.assemble.streams import check_session
 from neuropipe.assemble.windows import Windows
 from neuropipe.errors import ConfigError, DataError
@@ -126,6 +127,8 @@ def read_runs(
     settings: InputConfig,
     bin_ms: float | str,
     account: Account,
+    where: Callable[[xr.DataTree], str | None] | None = None,
+    *,
     enters: Callable[[str], bool],
 ) -> list[Run]:
     """Read the recordings of one session, run by run.
@@ -140,6 +143,8 @@ def read_runs(
         Width of a bin of spikes, milliseconds.
     account : Account
         Gets the recordings and rows that are left out.
+    where : callable, optional
+        Which comparison the rows of a store must fulfil, in place of ``units.where``.
     enters : callable
         Says of a modality whether it is analysed; the others give events and regressors.
 
@@ -166,7 +171,8 @@ def read_runs(
             if not enters(modality_of(tree)):
                 continue
             try:
-                sources.append(read_source(tree, settings, bin_ms))
+                test = settings.units.where if where is None else where(tree)
+                sources.append(read_source(tree, test, settings.span_s, bin_ms))
                 account.excluded += sources[-1].dropped
             except Unusable as found:
                 account.leave_out(tree, found.reason, found.remedy)

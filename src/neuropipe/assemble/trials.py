@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from neuropipe.assemble.cuts import Cut
 from neuropipe.assemble.exclusion import Account
 from neuropipe.assemble.regressors import regressors_of
 from neuropipe.assemble.runs import (
@@ -23,9 +24,9 @@ from neuropipe.assemble.runs import (
     row_coords,
     seen_rows,
 )
-from neuropipe.assemble.sources import Cut
 from neuropipe.assemble.trial_settings import BinWidth, TrialsConfig
-from neuropipe.assemble.windows import Windows, find_windows, read_table, source_of_trials
+from neuropipe.assemble.trial_tables import events_within, trial_columns
+from neuropipe.assemble.windows import Windows, find_windows
 from neuropipe.config.models import InputConfig
 from neuropipe.errors import Issue, issues_to_json
 
@@ -143,66 +144,6 @@ def _moments(pieces: Sequence[Piece], reference: str) -> dict[str, Any]:
             "trial_start": ("trial", start, {"units": "s"})}  # fmt: skip
 
 
-def _columns(pieces: Sequence[Piece]) -> dict[str, Any]:
-    """Return what is known of each trial: label, run, session, and columns of its table."""
-    sizes = [len(piece.windows) for piece in pieces]
-    names = [piece.run.name for piece in pieces]
-    session = pieces[0].run.sources[0].session
-    found: dict[str, Any] = {
-        "trial_label": ("trial", np.concatenate([p.windows.label for p in pieces])),
-        "run": ("trial", np.repeat(np.array(names, dtype=object), sizes)),
-        "session": ("trial", np.array([session] * sum(sizes), dtype=object)),
-    }
-    shared = set.intersection(*(set(piece.windows.columns) for piece in pieces))
-    for name in sorted(shared - {"onset", "label", "start"}):
-        values = np.concatenate([piece.windows.columns[name] for piece in pieces])
-        if values.ndim == 1 and values.dtype.kind in "biufOT":
-            found[f"trial_{name}"] = ("trial", _plain(values))
-    return found
-
-
-def _plain(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "biuf":
-        return values
-    return np.array(["" if v is None else str(v) for v in values.tolist()], dtype=object)
-
-
-def _events(pieces: Sequence[Piece], config: TrialsConfig, onset: np.ndarray, reach: np.ndarray
-            ) -> dict[str, Any]:  # fmt: skip
-    """Return the events that lie in trials, one row per event and trial."""
-    rows: list[tuple[int, float, float, float, str]] = []
-    first = 0
-    for piece in pieces:
-        table = _event_table(piece.run, config)
-        for trial in range(first, first + len(piece.windows)) if table else ():
-            time = np.asarray(table["onset"], dtype=np.float64)
-            for k in np.flatnonzero((time >= reach[trial, 0]) & (time < reach[trial, 1])):
-                duration = float(table["duration"][k]) if "duration" in table else np.nan
-                label = str(table["label"][k]) if "label" in table else ""
-                rows.append((trial, time[k] - onset[trial], time[k], duration, label))
-        first += len(piece.windows)
-    if not rows:
-        return {}
-    trial, relative, absolute, duration, label = zip(*rows, strict=True)
-    return {
-        "event_trial": ("event", np.array(trial, dtype=np.int64)),
-        "event_time": ("event", np.array(relative), {"units": "s"}),
-        "event_onset": ("event", np.array(absolute), {"units": "s"}),
-        "event_duration": ("event", np.array(duration), {"units": "s"}),
-        "event_label": ("event", np.array(label, dtype=object)),
-    }
-
-
-def _event_table(run: Run, config: TrialsConfig) -> Mapping[str, np.ndarray]:
-    """Return the events of a run: those that trials are cut at, else of its first recording."""
-    if config.by == "events":
-        tree = source_of_trials(run.stores, config)
-        return {} if tree is None else read_table(tree, "events")
-    own = [source.tree for source in run.sources]
-    tables = (read_table(tree, "events") for tree in [*own, *run.stores])
-    return next((table for table in tables if table), {})
-
-
 def _issues(valid: np.ndarray, missing: np.ndarray, lengths: np.ndarray) -> list[Issue]:
     """Return issues about places of the trials (padding apart) that cannot be used."""
     issues = []
@@ -238,13 +179,14 @@ def _dataset(pieces: list[Piece], names: list[str], settings: Input, account: Ac
     zero = moments["trial_onset"][1]
     name, dims = "counts" if counted else "activity", ("trial", "time", "unit")
     data: dict[str, Any] = {name: (dims, values, {"units": source.units})}
-    data |= _events(pieces, settings.trials, zero, reach)
+    parts = [(piece.run, piece.windows) for piece in pieces]
+    data |= events_within(parts, settings.trials, zero, reach)
     if settings.regressors:
         features = np.array(pieces[0].features, dtype=object)
         data["regressor"] = (("trial", "time", "feature"), regressor)
         data["feature"] = ("feature", features)
     coords = {"trial": np.arange(len(values)), "time": ("time", time, {"units": "s"})}
-    coords |= row_coords(pieces[0].run, names) | moments | _columns(pieces)
+    coords |= row_coords(pieces[0].run, names) | moments | trial_columns(parts)
     ds = xr.Dataset(data, coords).assign_attrs(
         bin_width_s=float(f"{step:.12g}"),
         modality=source.modality,
@@ -299,7 +241,9 @@ def trials(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
     check_scope(stores, settings.scope or "recording")
     modality = one_modality(stores, config.events_from)
     account = Account()
-    runs = read_runs(stores, settings, settings.bin_ms, account, lambda name: name == modality)
+    runs = read_runs(
+        stores, settings, settings.bin_ms, account, enters=lambda name: name == modality
+    )
     names = common_rows(runs, settings.units, account)
     found = [_piece(run, settings, names, account) for run in runs]
     pieces = [piece for piece in found if piece is not None]
