@@ -285,6 +285,7 @@ def multimodal(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
         lambda tree: tests.get(str(tree.attrs.get("recording", ""))),
         enters=lambda name: name in wanted,
     )  # fmt: skip
+    account.check_left(runs)
     if BEHAVIOR in wanted:
         runs = _with_behavior(runs, settings, account)
     windows = [_windows(run, settings, len(runs) > 1) for run in runs]

@@ -130,6 +130,7 @@ def read_runs(
     where: Callable[[xr.DataTree], str | None] | None = None,
     *,
     enters: Callable[[str], bool],
+    one_session: bool = True,
 ) -> list[Run]:
     """Read the recordings of one session, run by run.
 
@@ -147,23 +148,27 @@ def read_runs(
         Which comparison the rows of a store must fulfil, in place of ``units.where``.
     enters : callable
         Says of a modality whether it is analysed; the others give events and regressors.
+    one_session : bool
+        Recordings of several sessions are an error; else runs of one follow those of another.
 
     Returns
     -------
     list of Run
-        In order of run and task; those without a usable recording are left out.
+        In order of session, run and task; those without a usable recording are left out.
 
     Raises
     ------
     DataError
-        If sessions or clocks differ, or no recording is left.
+        If subjects, sessions or clocks differ.
     """
-    groups: dict[tuple[str, str], list[xr.DataTree]] = defaultdict(list)
+    _check_same(stores, "subject", *(("session",) if one_session else ()))
+    groups: dict[tuple[str, str, str], list[xr.DataTree]] = defaultdict(list)
     for tree in sorted(stores, key=lambda tree: str(tree.attrs.get("recording", ""))):
-        groups[str(tree.attrs.get("run", "")), str(tree.attrs.get("task", ""))].append(tree)
-    _check_one_session(stores)
+        key = (str(tree.attrs.get(name, "")) for name in ("session_id", "run", "task"))
+        groups[tuple(key)].append(tree)
     runs = []
-    for (run, task), trees in sorted(groups.items(), key=lambda item: (_natural(item[0][0]), item)):
+    for key, trees in sorted(groups.items(), key=lambda item: tuple(map(_natural, item[0]))):
+        _, run, task = key
         named = {str(tree.attrs.get("recording", "")): tree for tree in trees}
         account.issues += check_session(named, "input.recordings")
         sources = []
@@ -179,12 +184,11 @@ def read_runs(
         if sources:
             name = " ".join(part for part in (task, f"run {run}" if run else "") if part)
             runs.append(Run(name, tuple(trees), tuple(sources)))
-    account.check_left(runs)
     return runs
 
 
-def _check_one_session(stores: Sequence[xr.DataTree]) -> None:
-    for key in ("subject", "session"):
+def _check_same(stores: Sequence[xr.DataTree], *keys: str) -> None:
+    for key in keys:
         found = sorted({str(tree.attrs.get(f"{key}_id", "")) for tree in stores})
         if len(found) > 1:
             raise DataError(

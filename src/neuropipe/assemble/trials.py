@@ -244,6 +244,7 @@ def trials(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
     runs = read_runs(
         stores, settings, settings.bin_ms, account, enters=lambda name: name == modality
     )
+    account.check_left(runs)
     names = common_rows(runs, settings.units, account)
     found = [_piece(run, settings, names, account) for run in runs]
     pieces = [piece for piece in found if piece is not None]
