@@ -283,6 +283,9 @@ def test_a_run_without_the_events_is_left_out_and_all_is_an_error():
     assert reasons(ds)["no event labelled go with samples around it"] == ["sub-a_run-stop_spikes"]
     with pytest.raises(DataError, match="no recording is left .*no event labelled go"):
         trials(stores[1:], given(trials=block))
+    assert "labels found: stop" in json.loads(ds.attrs["issues"])[0]["hint"]
+    with pytest.raises(ConfigError, match="have no column 'kind'; they have .*x_side"):
+        trials(stores, given(scope="session", trials=block | {"column": "kind"}))
 
 
 def test_trials_out_of_the_span_are_left_out():

@@ -286,6 +286,7 @@ def multimodal(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
         enters=lambda name: name in wanted,
     )  # fmt: skip
     account.check_left(runs)
+    _check_together(runs)
     if BEHAVIOR in wanted:
         runs = _with_behavior(runs, settings, account)
     windows = [_windows(run, settings, len(runs) > 1) for run in runs]
@@ -295,6 +296,20 @@ def multimodal(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
     if not sum(map(len, windows)):
         raise DataError("input.trials: no trial holds a sample; correct `labels` or `window_s`")
     return _dataset(parts, runs, windows, settings, account)
+
+
+def _check_together(runs: Sequence[Run]) -> None:
+    """Raise `ConfigError` if there are several modalities, and never two in one run."""
+    kinds = [sorted({source.modality for source in run.sources}) for run in runs]
+    if len({kind for own in kinds for kind in own}) > 1 and all(len(own) == 1 for own in kinds):
+        listed = "; ".join(
+            f"{run.name or 'no run or task'}: {own[0]}"
+            for run, own in zip(runs, kinds, strict=True)
+        )
+        raise ConfigError(
+            f"input.modalities: no two modalities are of one run ({listed}); give recordings that "
+            "were made at the same time the same `run` and `task` in the recordings table"
+        )
 
 
 def _with_trials(

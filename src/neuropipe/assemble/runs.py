@@ -148,6 +148,8 @@ def read_runs(
         Which comparison the rows of a store must fulfil, in place of ``units.where``.
     enters : callable
         Says of a modality whether it is analysed; the others give events and regressors.
+        Recordings of one session, run and task are made at the same time; one without a task
+        belongs to the only task of its run, unless that has its modality already.
     one_session : bool
         Recordings of several sessions are an error; else runs of one follow those of another.
 
@@ -166,6 +168,7 @@ def read_runs(
     for tree in sorted(stores, key=lambda tree: str(tree.attrs.get("recording", ""))):
         key = (str(tree.attrs.get(name, "")) for name in ("session_id", "run", "task"))
         groups[tuple(key)].append(tree)
+    _join_without_task(groups)
     runs = []
     for key, trees in sorted(groups.items(), key=lambda item: tuple(map(_natural, item[0]))):
         _, run, task = key
@@ -195,6 +198,22 @@ def _check_same(stores: Sequence[xr.DataTree], *keys: str) -> None:
                 f"input.recordings: one {key} is expected, found {', '.join(map(repr, found))}; "
                 "select one with `input.recordings`"
             )
+
+
+def _join_without_task(groups: dict[tuple[str, str, str], list[xr.DataTree]]) -> None:
+    """Put recordings that state no task to the one task that their run has, in place.
+
+    One of a modality that is there already (and no other probe) is a run of its own.
+    """
+    for session, run, task in [key for key in groups if not key[2]]:
+        tasks = [key for key in groups if key[:2] == (session, run) and key[2]]
+        own = groups[session, run, task]
+        if len(tasks) == 1 and not {*map(_kind, own)} & {*map(_kind, groups[tasks[0]])}:
+            groups[tasks[0]] += groups.pop((session, run, task))
+
+
+def _kind(tree: xr.DataTree) -> tuple[str, str]:
+    return modality_of(tree), str(tree.attrs.get("acq", ""))
 
 
 def check_step(cuts: Sequence[Cut], runs: Sequence[Run]) -> None:

@@ -26,7 +26,7 @@ from neuropipe.assemble.runs import (
 )
 from neuropipe.assemble.trial_settings import BinWidth, TrialsConfig
 from neuropipe.assemble.trial_tables import events_within, trial_columns
-from neuropipe.assemble.windows import Windows, find_windows
+from neuropipe.assemble.windows import Windows, find_windows, labels_found
 from neuropipe.config.models import InputConfig
 from neuropipe.errors import Issue, issues_to_json
 
@@ -106,8 +106,11 @@ def _leave_out(run: Run, config: TrialsConfig, account: Account) -> None:
         "blocks": f"shorter than a block of {config.block_s or 0:g} s",
         "recording": "no valid sample",
     }[config.by]
+    remedy = "correct `input.trials`"
+    if config.by in ("events", "trials"):
+        remedy += f" (labels found: {labels_found(run.stores, config)})"
     for source in run.sources:
-        account.leave_out(source.tree, what, "correct `input.trials`")
+        account.leave_out(source.tree, what, remedy)
 
 
 def _pad(pieces: Sequence[Piece], name: str, fill: Any) -> np.ndarray:
