@@ -396,7 +396,7 @@ def test_a_regressor_that_ends_early_ends_the_valid_bins():
         ({"trials": {"by": "blocks", "block_s": 1.0, "overlap_s": 1.0}}, "must be less than"),
         ({"trials": {"by": "trials", "window_s": [0.0, 1.0]}}, "is for `by: events`"),
         ({"trials": {"by": "event"}}, "trials.by"),
-        ({"regressors": ["a", "a"]}, "lists a variable twice"),
+        ({"regressors": ["a", "a"]}, "lists a name twice"),
         ({"bin_ms": "1/0"}, "bin_ms"),
         ({"bins_ms": 20}, "Did you mean 'bin_ms'"),
     ],

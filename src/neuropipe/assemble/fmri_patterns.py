@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -246,15 +246,15 @@ def fmri_patterns(
     regions = _regions(runs, estimates, rows, chosen, keep, account) if runs else {}
     if not regions:
         return None
-    attrs: dict[str, Any] = runs[0]["raw/bold"].attrs
+    bold = runs[0]["raw/bold"]
     return SubjectPatterns(
         subject=str(runs[0].attrs.get("subject_id", "")),
         runs=tuple(named[id(tree)] for tree in runs),
         regions=regions,
         counts=np.stack([estimate.counts for estimate in estimates]),
         recordings=tuple(str(tree.attrs.get("recording", "")) for tree in runs),
-        units=str(attrs.get("units", "a.u.")),
-        row=str(runs[0]["raw/bold"].dims[1]),
+        units=str(bold.attrs.get("units", "a.u.")),
+        row=str(bold.dims[1]),
     )
 
 

@@ -166,12 +166,13 @@ def read_runs(
     _check_same(stores, "subject", *(("session",) if one_session else ()))
     groups: dict[tuple[str, str, str], list[xr.DataTree]] = defaultdict(list)
     for tree in sorted(stores, key=lambda tree: str(tree.attrs.get("recording", ""))):
-        key = (str(tree.attrs.get(name, "")) for name in ("session_id", "run", "task"))
-        groups[tuple(key)].append(tree)
+        session, run, task = (str(tree.attrs.get(k, "")) for k in ("session_id", "run", "task"))
+        groups[session, run, task].append(tree)
     _join_without_task(groups)
     runs = []
-    for key, trees in sorted(groups.items(), key=lambda item: tuple(map(_natural, item[0]))):
-        _, run, task = key
+    for (_, run, task), trees in sorted(
+        groups.items(), key=lambda item: tuple(map(_natural, item[0]))
+    ):
         named = {str(tree.attrs.get("recording", "")): tree for tree in trees}
         account.issues += check_session(named, "input.recordings")
         sources = []
@@ -326,12 +327,13 @@ def cut_run(run: Run, windows: Windows, names: Sequence[str]) -> Cut:
 
 
 def _check_same_time(first: Cut, other: Cut, a: Source, b: Source) -> None:
-    same = len(first.time) == len(other.time) and np.isclose(first.step, other.step, rtol=1e-6)
-    if same:
-        slack = SAME_TIME * first.step
-        same = np.allclose(first.time, other.time, rtol=0, atol=slack) and np.allclose(
-            first.offset, other.offset, rtol=0, atol=slack
-        )
+    slack = SAME_TIME * first.step
+    same = (
+        len(first.time) == len(other.time)
+        and np.isclose(first.step, other.step, rtol=1e-6)
+        and np.allclose(first.time, other.time, rtol=0, atol=slack)
+        and np.allclose(first.offset, other.offset, rtol=0, atol=slack)
+    )
     if not same:
         raise DataError(
             f"{a.recording} and {b.recording}: the sample times differ, so that they cannot lie "

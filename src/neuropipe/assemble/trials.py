@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from neuropipe.assemble.cuts import Cut
 from neuropipe.assemble.exclusion import Account
@@ -24,10 +23,9 @@ from neuropipe.assemble.runs import (
     row_coords,
     seen_rows,
 )
-from neuropipe.assemble.trial_settings import BinWidth, TrialsConfig
+from neuropipe.assemble.trial_settings import TrialInput, TrialsConfig
 from neuropipe.assemble.trial_tables import events_within, trial_columns
 from neuropipe.assemble.windows import Windows, find_windows, labels_found
-from neuropipe.config.models import InputConfig
 from neuropipe.errors import Issue, issues_to_json
 
 if TYPE_CHECKING:
@@ -38,27 +36,8 @@ __all__ = ["Input", "trials"]
 FEW_VALID = 0.5
 
 
-class Input(InputConfig):
+class Input(TrialInput):
     """Keys of ``input:`` for analyses that get trials of units."""
-
-    bin_ms: BinWidth = Field(
-        20.0,
-        description="Bins of spikes, milliseconds; a text may be a ratio such as 100/3. Other "
-        "recordings keep the rate of their preprocessed store.",
-    )
-    trials: TrialsConfig = Field(
-        default_factory=TrialsConfig, description="Trials to cut recordings into."
-    )
-    regressors: list[str] = Field(
-        default_factory=list,
-        description="Variables of behaviour that enter the model linearly, by name.",
-    )
-
-    @model_validator(mode="after")
-    def _regressors_once(self) -> Input:
-        if len(set(self.regressors)) < len(self.regressors):
-            raise ValueError("`regressors` lists a variable twice; write each once")
-        return self
 
 
 @dataclass(frozen=True)
@@ -80,7 +59,7 @@ def _piece(run: Run, settings: Input, names: Sequence[str], account: Account) ->
         _leave_out(run, settings.trials, account)
         return None
     cut = cut_run(run, windows, names)
-    seen = cut.valid.any(axis=(1, 2))
+    seen = cut.seen
     windows = windows.take(seen, "no valid sample in the trial")
     _note_trials(run, windows, account)
     if not seen.any():
