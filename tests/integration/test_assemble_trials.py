@@ -334,6 +334,7 @@ def test_windows_of_samples_begin_at_or_after_the_start_and_tell_by_how_much():
     ds = trials([tree], given(trials=block))
     np.testing.assert_array_equal(ds["activity"].values[..., 0], [[4, 6, 8], [8, 10, 12]])
     np.testing.assert_array_equal(ds["trial_start"].values, [4.0, 8.0])
+    np.testing.assert_array_equal(ds["sample_offset"].values, [1.0, 0.0])
     np.testing.assert_array_equal(ds["time"].values, [0, 2, 4])
 
 

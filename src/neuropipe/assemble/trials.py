@@ -122,8 +122,8 @@ def _moments(pieces: Sequence[Piece], reference: str) -> dict[str, Any]:
     first = np.concatenate([np.full(len(p.windows), p.cut.first) for p in pieces])
     start = onset + first + offset
     zero = start if reference == "trial" else onset
-    return {"trial_onset": ("trial", zero, {"units": "s"}),
-            "trial_start": ("trial", start, {"units": "s"})}  # fmt: skip
+    columns = {"trial_onset": zero, "trial_start": start, "sample_offset": offset}
+    return {name: ("trial", values, {"units": "s"}) for name, values in columns.items()}
 
 
 def _issues(valid: np.ndarray, missing: np.ndarray, lengths: np.ndarray) -> list[Issue]:
@@ -201,7 +201,8 @@ def trials(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
         ``regressor (trial, time, feature)`` if asked for; ``event_trial, event_time (as `time`),
         event_onset, event_duration, event_label (event)`` of the events within trials.
         Coordinates ``time`` (seconds, bin centres or sample times), ``trial_onset`` (the moment
-        that is 0), ``trial_start`` (where samples begin), ``trial_label``, ``run``, ``session``
+        that is 0), ``trial_start`` (where samples begin), ``sample_offset`` (by how much they lie
+        behind ``time``, less than a step; 0 for counts), ``trial_label``, ``run``, ``session``
         and ``trial_<column>`` per trial; ``unit`` (text), ``unit_kind``, ``recording``,
         ``region`` per unit. Attributes ``bin_width_s``, ``modality``, ``trials_by``,
         ``time_reference`` (``session``: the session's clock, ``trial``: each trial's start,
