@@ -68,6 +68,20 @@ def _child(job: dict, usual: dict, stream: int) -> None:
         pipe.write(json.dumps(answer))
 
 
+def _answer(pid: int, reading: int, started: float) -> tuple[bytes, str]:
+    """Return what a child writes until it ends, and whether it had to be ended."""
+    text = b""
+    while True:
+        left = LIMIT_S - (time.monotonic() - started)
+        if left <= 0 or not select.select([reading], [], [], left)[0]:
+            os.kill(pid, signal.SIGKILL)
+            return text, f"no answer after {LIMIT_S:.0f} s"
+        part = os.read(reading, 1 << 16)
+        if not part:
+            return text, ""
+        text += part
+
+
 def _do(job: dict, usual: dict) -> dict:
     """Do one job in a child, with an end; its seconds are those of the processor."""
     started = time.monotonic()
@@ -88,18 +102,7 @@ def _do(job: dict, usual: dict) -> dict:
         finally:
             os._exit(0)
     os.close(writing)
-    text = b""
-    fault = ""
-    while True:
-        left = LIMIT_S - (time.monotonic() - started)
-        if left <= 0 or not select.select([reading], [], [], left)[0]:
-            os.kill(pid, signal.SIGKILL)
-            fault = f"no answer after {LIMIT_S:.0f} s"
-            break
-        part = os.read(reading, 1 << 16)
-        if not part:
-            break
-        text += part
+    text, fault = _answer(pid, reading, started)
     os.close(reading)
     _, status, used = os.wait4(pid, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:

@@ -705,9 +705,14 @@ def test_eeglab_files_that_end_early_or_are_damaged(tmp_path):
     raw = (tmp_path / "a.set").read_bytes()
     for size in (60, 128, 1000, len(raw) // 2, len(raw) - 1):
         (tmp_path / "a.set").write_bytes(raw[:size])
-        check_refusal("TRUNCATED", "its elements need", tmp_path / "a.set", tmp_path / "o")
+        early = "at least one variable" if size <= 128 else "said to follow"
+        check_refusal("TRUNCATED", early, tmp_path / "a.set", tmp_path / "o")
     (tmp_path / "a.set").write_bytes(raw[:128] + b"\x63" + raw[129:])
-    check_refusal("NOT_THIS_FORMAT", "kind 99", tmp_path / "a.set", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "type 99", tmp_path / "a.set", tmp_path / "o")
+    # The type of the samples: SciPy ends the process when it is none.
+    at = raw.index(np.array([7, 4 * EEG.values.size], dtype="<u4").tobytes())
+    (tmp_path / "a.set").write_bytes(raw[:at] + b"\x08" + raw[at + 1 :])
+    check_refusal("NOT_THIS_FORMAT", "type 8, which may not", tmp_path / "a.set", tmp_path / "o")
 
 
 def test_a_matlab_file_that_is_no_data_set_keeps_the_words_of_mne(tmp_path):

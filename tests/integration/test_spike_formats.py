@@ -124,7 +124,7 @@ def test_faults_of_matlab_spikes(tmp_path):
     with pytest.raises(ConfigError, match=r"Fields: sorted\.fs, sorted\.times"):
         ingest(path, out, settings={"time_unit": "s"})
     path.write_bytes(path.read_bytes()[:-400])
-    check_refusal("TRUNCATED", "cannot be read", path, out, settings=stated)
+    check_refusal("TRUNCATED", "said to follow", path, out, settings=stated)
 
 
 def test_a_matlab_file_is_calcium_unless_the_table_says_spikes(tmp_path):

@@ -9,6 +9,8 @@ from typing import Any
 
 from neuropipe.errors import IngestError
 from neuropipe.io.checks import has_magic, refuse_pointers
+from neuropipe.io.faults import readable
+from neuropipe.io.matlab_elements import check_matlab5
 
 __all__ = ["MatlabFile", "is_matlab"]
 
@@ -31,15 +33,11 @@ def _read(path: Path) -> dict[str, Any]:
             "the header does not say MATLAB",
             "correct the column `reader`, or copy the file again",
         )
-    try:
-        with warnings.catch_warnings():
-            # Objects of classes (figures, tables) that nobody but MATLAB can read.
-            warnings.filterwarnings("ignore", category=UserWarning)
-            return read_mat(str(path))
-    # A cut file raises whatever the two readers stumble over first.
-    except Exception as error:
-        text = f"cannot be read ({type(error).__name__}: {error})"
-        raise IngestError("TRUNCATED", path, text, "copy the file again") from error
+    check_matlab5(path)
+    with readable(path), warnings.catch_warnings():
+        # Objects of classes (figures, tables) that nobody but MATLAB can read.
+        warnings.filterwarnings("ignore", category=UserWarning)
+        return read_mat(str(path))
 
 
 class MatlabFile:
