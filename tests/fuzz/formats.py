@@ -74,6 +74,9 @@ class Format:
         Files without which the recording can still be read.
     bare : frozenset of str
         Files of samples without header or sum: that they are others cannot be known.
+    holds : mapping of str to set of str
+        File -> variables of the store that come of it; without the file they may be others, if an
+        issue says that it is absent.
     own : sequence of (file, Damage)
         Damages of this format only, such as wrong units.
     share : float
@@ -88,6 +91,7 @@ class Format:
     files: Mapping[str, str]
     optional: frozenset[str] = frozenset()
     bare: frozenset[str] = frozenset()
+    holds: Mapping[str, frozenset[str]] = field(default_factory=dict)
     own: tuple[tuple[str, Damage], ...] = ()
     share: float = 1.0
 

@@ -113,12 +113,19 @@ def _read_table(folder: Path, source: Source) -> dict[str, np.ndarray]:
 
 SIDE = {MASK: "binary", EVENTS: "table", CONFOUNDS: "table", f"{STEM}_bold.json": "text",
         "dataset_description.json": "text"}  # fmt: skip
+HOLDS = {
+    MASK: frozenset({"raw/bold", "raw/i", "raw/j", "raw/k"}),
+    EVENTS: frozenset({"events/onset"}),
+    CONFOUNDS: frozenset({"raw/confounds"}),
+    f"{STEM}_bold.json": frozenset({"raw/time"}),
+}
 
 FORMATS = (
     Format(
         "BIDS fMRI, .nii.gz", "fmri", "nifti", _write_packed, _read_nifti,
         {f"{STEM}_bold.nii.gz": "binary", **SIDE},
         optional=frozenset(SIDE),
+        holds=HOLDS,
         own=(
             (f"{STEM}_bold.json", Damage("TR in ms", _tr('"RepetitionTime": 2000.0'), "refused")),
             (f"{STEM}_bold.json", Damage("another TR", _tr('"RepetitionTime": 2.5'), "refused")),

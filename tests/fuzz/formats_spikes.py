@@ -156,6 +156,7 @@ FORMATS = (
         {f"phy/{name}": {"npy": "npy", "tsv": "table", "py": "text"}[name.rsplit(".", 1)[1]]
          for name in PHY},
         optional=frozenset(f"phy/{name}" for name in PHY[3:]),
+        holds={f"phy/{name}": frozenset({"raw/quality"}) for name in PHY[3:]},
         own=(("phy/params.py", Damage("a rate a thousand times lower",
                                       text_of(_params_rate), "refused")),),
         share=0.6,
