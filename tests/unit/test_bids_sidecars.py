@@ -188,6 +188,7 @@ def test_events_keep_every_column(tmp_path):
     np.testing.assert_array_equal(events["x_response_time"], [np.nan, 0.25])
     assert list(events["x_side"].values) == ["", "left"]
     assert [issue.code for issue in issues] == ["BAD_TIME"]
+    assert "1 of 3 events have no onset (lines 4); left out" in issues[0].message
 
 
 def test_a_negative_duration_is_refused(tmp_path):

@@ -20,6 +20,7 @@ __all__ = ["read_events"]
 LABELS = ("trial_type", "event_type", "stim_type", "condition", "value")
 KNOWN = ("onset", "duration")
 NO_CODE = -1
+MAX_LINES = 20
 
 
 def read_events(path: Path) -> tuple[xr.Dataset, list[Issue]]:
@@ -52,7 +53,9 @@ def read_events(path: Path) -> tuple[xr.Dataset, list[Issue]]:
     onset, duration = table.numbers("onset"), table.numbers("duration")
     keep = np.flatnonzero(np.isfinite(onset))
     if len(keep) < len(onset):
-        text = f"{len(onset) - len(keep)} of {len(onset)} events have no onset; left out"
+        lines = [str(row + 2) for row in np.flatnonzero(~np.isfinite(onset))]
+        shown = ", ".join([*lines[:MAX_LINES], *(["..."] if len(lines) > MAX_LINES else [])])
+        text = f"{len(lines)} of {len(onset)} events have no onset (lines {shown}); left out"
         issues.append(Issue("BAD_TIME", str(path), text, "correct the table"))
     if (duration < 0).any():
         row = int(np.flatnonzero(duration < 0)[0])
