@@ -16,6 +16,7 @@ from neuropipe.simulate.fmri_files import (
     write_bids_fmri,
     write_dense_cifti,
     write_functional_gifti,
+    write_parcel_cifti,
     write_parcel_table,
 )
 
@@ -78,6 +79,18 @@ def _write_cifti(folder: Path, variant: int) -> Source:
     return Source("a.dtseries.nii")
 
 
+def _write_parcels(folder: Path, variant: int) -> Source:
+    write_parcel_cifti(_run(variant), folder / "a.ptseries.nii")
+    return Source("a.ptseries.nii")
+
+
+def _read_parcels(folder: Path, source: Source) -> dict[str, np.ndarray]:
+    import nibabel as nib
+
+    axis = nib.load(folder / source.path).header.get_axis(1)
+    return _read_image(folder, source) | {"raw/parcel": np.array(list(axis.name), dtype=object)}
+
+
 def _read_image(folder: Path, source: Source) -> dict[str, np.ndarray]:
     import nibabel as nib
 
@@ -136,6 +149,8 @@ FORMATS = (
            {f"{STEM}_bold.nii": "binary"}),
     Format("CIFTI dtseries", "fmri", "cifti", _write_cifti, _read_image,
            {"a.dtseries.nii": "binary"}),
+    Format("CIFTI ptseries", "fmri", "cifti", _write_parcels, _read_parcels,
+           {"a.ptseries.nii": "binary"}),
     Format("GIFTI", "fmri", "gifti", _write_gifti, _read_image, {"a.func.gii": "binary"},
            share=0.6),
     Format("parcel table", "fmri", "roi_table", _write_table, _read_table, {"a.csv": "table"},

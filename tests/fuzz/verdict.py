@@ -215,7 +215,9 @@ def _faults(
     errors = [i for path in stores for i in validate_store(path) if i.severity == "error"]
     if errors:
         return f"not valid: {errors[0].code} {errors[0].path} {errors[0].message}"
-    if case.file in entry.bare and rule in ("refused", "swap"):
+    if (case.file in entry.bare and rule in ("refused", "swap")) or (
+        case.file in entry.alone and rule == "swap"
+    ):
         rule = "content"
     if rule == "refused":
         return "accepted, though it is no data"

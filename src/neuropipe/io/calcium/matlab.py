@@ -13,7 +13,7 @@ from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.calcium.hdf5 import Datasets, Hdf5Settings, open_fields
 from neuropipe.io.calcium.laboratory import TIME_UNITS
 from neuropipe.io.entities import entities_of
-from neuropipe.io.matlab_file import MatlabFile, is_matlab
+from neuropipe.io.matlab_file import MatlabFile, cell_text, is_matlab
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:
@@ -62,27 +62,6 @@ def probe(path: Path) -> ReaderMatch | None:
     return ReaderMatch("matlab", "calcium", path, entities_of(path))
 
 
-def _cell_text(item: Any, where: str) -> Any:
-    """Return one cell of a cell array of names as text; an empty cell is no name.
-
-    Raises
-    ------
-    IngestError
-        ``NOT_THIS_FORMAT``: neither text nor one number as MATLAB holds them (double).
-    """
-    if isinstance(item, str | bytes):
-        return item
-    values = np.asarray(item)
-    if item is None or values.size == 0:
-        return ""
-    if values.size > 1 or values.dtype.kind != "f":
-        found = "a struct" if isinstance(item, dict) else f"{values.size} values {values.dtype}"
-        text = f"a cell holds {found}, expected text or one number"
-        raise IngestError("NOT_THIS_FORMAT", where, text, "correct the names, or copy it again")
-    number = float(values.ravel()[0])
-    return "" if np.isnan(number) else f"{number:g}"
-
-
 class MatlabFields(MatlabFile):
     """The variables of a MATLAB file, as `Fields` shows those of an HDF5 file.
 
@@ -107,7 +86,7 @@ class MatlabFields(MatlabFile):
             return value
         items = value if isinstance(value, list | tuple | np.ndarray) else [value]
         texts = np.empty(len(items), dtype=object)
-        texts[:] = [_cell_text(item, self.where(name)) for item in items]
+        texts[:] = [cell_text(item, self.where(name)) for item in items]
         return texts
 
     def numbers(self, name: str) -> np.ndarray:
