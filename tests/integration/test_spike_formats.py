@@ -146,7 +146,7 @@ def test_a_matlab_file_is_calcium_unless_the_table_says_spikes(tmp_path):
     assert match(path, "spikes")[0].name == "matlab_spikes"
     found = scan([tmp_path])
     assert [row["reader"] for row in found.rows] == ["matlab"]
-    assert found.issues == []
+    assert [issue.code for issue in found.issues] == ["MODALITY_ASSUMED"]
 
 
 # -- Neo --------------------------------------------------------------------------------------

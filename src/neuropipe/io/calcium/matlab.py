@@ -59,7 +59,7 @@ def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a file whose header says MATLAB."""
     if not is_matlab(path):
         return None
-    return ReaderMatch("matlab", "calcium", path, entities_of(path))
+    return ReaderMatch("matlab", "calcium", path, entities_of(path), assumed=True)
 
 
 class MatlabFields(MatlabFile):
