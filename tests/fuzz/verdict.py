@@ -274,6 +274,11 @@ def _wrong_values(
             return f"{key}: {found.shape}, the undamaged {expected.shape}, and no issue says so"
         if key in damaged and _equal(key, found, damaged[key]):
             continue
+        # Events without an onset are left out, and an issue says which.
+        if key == "events/onset" and key in damaged and "BAD_TIME" in new:
+            known = damaged[key][np.isfinite(damaged[key])]
+            if _equal(key, found, known):
+                continue
         text = f"another library: {reason}" if reason else "another library reads others"
         return f"{key}: values {_show(found)} are not the undamaged ones {_show(expected)}; {text}"
     return ""

@@ -197,6 +197,13 @@ def test_a_negative_duration_is_refused(tmp_path):
         read_events(tmp_path / "events.tsv")
 
 
+@pytest.mark.parametrize("row", ["inf\t0", "1e400\t0", "1\tinf"])
+def test_an_infinite_time_is_refused(tmp_path, row):
+    (tmp_path / "events.tsv").write_text(f"onset\tduration\n{row}\n")
+    with pytest.raises(IngestError, match=r"BAD_TIME.*line 2.* inf s, expected a number or n/a"):
+        read_events(tmp_path / "events.tsv")
+
+
 def test_an_empty_table_of_events_has_no_events(tmp_path):
     (tmp_path / "events.tsv").write_text("onset\tduration\ttrial_type\n")
     events, issues = read_events(tmp_path / "events.tsv")

@@ -9,7 +9,8 @@ import numpy as np
 
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import object_array
-from neuropipe.io.bids.tables import Table, free_column, free_name, is_number, read_table
+from neuropipe.io.bids.tables import Table, free_column, free_name, read_table
+from neuropipe.io.delimited import is_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,9 +52,14 @@ def read_events(path: Path) -> tuple[xr.Dataset, list[Issue]]:
         text = "a header without events"
         issues.append(Issue("EMPTY", str(path), text, "copy it again, if it had some", "info"))
     onset, duration = table.numbers("onset"), table.numbers("duration")
+    for name, values in (("onset", onset), ("duration", duration)):
+        if np.isinf(values).any():
+            row = int(np.flatnonzero(np.isinf(values))[0])
+            text = f"line {row + 2}: {name} {values[row]} s, expected a number or n/a"
+            raise IngestError("BAD_TIME", path, text, "correct the table")
     keep = np.flatnonzero(np.isfinite(onset))
     if len(keep) < len(onset):
-        lines = [str(row + 2) for row in np.flatnonzero(~np.isfinite(onset))]
+        lines = [str(row + 2) for row in np.flatnonzero(np.isnan(onset))]
         shown = ", ".join([*lines[:MAX_LINES], *(["..."] if len(lines) > MAX_LINES else [])])
         text = f"{len(lines)} of {len(onset)} events have no onset (lines {shown}); left out"
         issues.append(Issue("BAD_TIME", str(path), text, "correct the table"))

@@ -116,6 +116,8 @@ def _number(cell: str, where: str) -> float:
     if cell.strip().lower() in MISSING:
         return math.nan
     try:
+        if "_" in cell:  # 1_000 is a number to Python alone
+            raise ValueError(cell)
         return float(cell)
     except ValueError as error:
         raise IngestError(
