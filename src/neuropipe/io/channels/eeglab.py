@@ -18,7 +18,8 @@ from neuropipe.io.channels.mne_source import mne_source
 from neuropipe.io.channels.opening import open_channels
 from neuropipe.io.channels.probing import path_match
 from neuropipe.io.channels.source import ChannelSource
-from neuropipe.io.checks import HDF5_MAGIC, has_magic, head, open_hdf5, refuse_pointers
+from neuropipe.io.checks import HDF5_MAGIC, has_magic, head, refuse_pointers
+from neuropipe.io.faults import readable
 from neuropipe.io.matlab_elements import check_matlab5
 from neuropipe.io.registry import Reader, ReaderMatch
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READER", "EeglabSettings", "open_recording", "open_source", "probe"]
 
-MATLAB = b"MATLAB 5.0"
+MATLAB = (b"MATLAB 5.0", b"MATLAB 7.3")
 BOUNDARY = "boundary"
 
 
@@ -42,7 +43,7 @@ class EeglabSettings(StrictModel):
 
 def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a MATLAB file that is called ``.set``."""
-    is_matlab = head(path, len(MATLAB)) == MATLAB or has_magic(path, HDF5_MAGIC)
+    is_matlab = head(path, len(MATLAB[0])) in MATLAB or has_magic(path, HDF5_MAGIC)
     return path_match("eeglab", path) if is_matlab else None
 
 
@@ -64,16 +65,18 @@ def open_recording(
 
 def open_source(path: Path, settings: EeglabSettings, override: IngestOverride) -> ChannelSource:
     """Return what the files say."""
+    import h5py
     import mne
 
     refuse_pointers(path)
     if probe(path) is None:
-        text = f"begins with {head(path, 10)!r}, a MATLAB file with {MATLAB!r} or {HDF5_MAGIC!r}"
+        known = " or ".join(repr(start) for start in (*MATLAB, HDF5_MAGIC))
+        text = f"begins with {head(path, 10)!r}, a MATLAB file with {known}"
         raise IngestError("NOT_THIS_FORMAT", path, text, "correct the column `reader`")
-    if has_magic(path, HDF5_MAGIC):
-        open_hdf5(path).close()
-    else:
-        check_matlab5(path)
+    check_matlab5(path)
+    if head(path, len(MATLAB[0])) != MATLAB[0]:
+        with readable(path):
+            h5py.File(path).close()
     raw, issues = call_mne(
         _read, path, read=mne.io.read_raw_eeglab, montage_units=settings.montage_units
     )
