@@ -167,6 +167,21 @@ def test_faults_are_named_and_leave_no_store(copied, tmp_path, spoil, code):
     assert not list((tmp_path / "out").glob("*"))
 
 
+def test_samples_cut_off_are_told_by_the_sidecar(copied, tmp_path):
+    """The header states no length, and the file ends with a whole sample."""
+    path, recording = copied
+    data, frame = path.with_suffix(".eeg"), 2 * len(recording.names)
+    kept = len(recording.microvolts) // 2
+    data.write_bytes(data.read_bytes()[: kept * frame])
+    with pytest.raises(IngestError, match=r"TRUNCATED.*RecordingDuration"):
+        ingest(path, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
+    allowed = {"sub-01_ieeg": {"allow_truncated": True}}
+    report, tree = ingest(path, tmp_path / "out", overrides=allowed)
+    assert "TRUNCATED" in {issue["code"] for issue in report["issues"]}
+    assert tree["raw/signal"].shape[0] == kept
+
+
 def test_missing_electrodes_are_a_warning(copied, tmp_path):
     path, _ = copied
     beside(path, "electrodes.tsv").unlink()

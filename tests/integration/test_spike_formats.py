@@ -73,6 +73,19 @@ def test_names_quality_and_region_of_units(tmp_path, version):
 
 
 @VERSIONS
+def test_units_are_named_by_text_or_numbers(tmp_path, version):
+    fields = {"times": "sorted.times", "names": "sorted.id"}
+    settings = {"datasets": fields, "time_unit": "s", "duration_s": 60}
+    numbers = [1234567.0, 7.0, 8.0, 9.0]
+    for number, ids in enumerate((np.array([numbers]), [np.array([[n]]) for n in numbers])):
+        path = cells(tmp_path / "a.mat", version, id=ids)
+        _, tree = ingest(path, tmp_path / str(number), settings=settings)
+        assert list(tree["raw/unit"].values) == [1234567, 7, 8, 9]
+    path = cells(tmp_path / "a.mat", version, id=["a", "b", "c", np.array([[1.0, 2.0]])])
+    check_refusal("NOT_THIS_FORMAT", "a cell holds", path, tmp_path / "o", settings=settings)
+
+
+@VERSIONS
 def test_two_vectors(tmp_path, version):
     owner = np.repeat([7, 9, 11], [len(t) for t in SPIKES.times[:3]])
     times = np.concatenate(SPIKES.times[:3])
@@ -117,7 +130,7 @@ def test_faults_of_matlab_spikes(tmp_path):
     with pytest.raises(ConfigError, match=r"Fields: sorted\.fs, sorted\.times"):
         ingest(path, out, settings={"time_unit": "s"})
     path.write_bytes(path.read_bytes()[:-400])
-    check_refusal("TRUNCATED", "cannot be read", path, out, settings=stated)
+    check_refusal("TRUNCATED", "said to follow", path, out, settings=stated)
 
 
 def test_a_matlab_file_is_calcium_unless_the_table_says_spikes(tmp_path):
@@ -126,7 +139,7 @@ def test_a_matlab_file_is_calcium_unless_the_table_says_spikes(tmp_path):
     assert match(path, "spikes")[0].name == "matlab_spikes"
     found = scan([tmp_path])
     assert [row["reader"] for row in found.rows] == ["matlab"]
-    assert found.issues == []
+    assert [issue.code for issue in found.issues] == ["MODALITY_ASSUMED"]
 
 
 # -- Neo --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from neuropipe.io.calcium.hdf5 import Datasets, Hdf5Settings, open_fields
 from neuropipe.io.calcium.laboratory import TIME_UNITS
 from neuropipe.io.entities import entities_of
 from neuropipe.io.field_map import no_matrix, no_numbers
-from neuropipe.io.matlab_file import MatlabFile, is_matlab
+from neuropipe.io.matlab_file import MatlabFile, cell_text, is_matlab
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:
@@ -60,28 +60,7 @@ def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a file whose header says MATLAB."""
     if not is_matlab(path):
         return None
-    return ReaderMatch("matlab", "calcium", path, entities_of(path))
-
-
-def _cell_text(item: Any, where: str) -> Any:
-    """Return one cell of a cell array of names as text; an empty cell is no name.
-
-    Raises
-    ------
-    IngestError
-        ``NOT_THIS_FORMAT``: neither text nor one number as MATLAB holds them (double).
-    """
-    if isinstance(item, str | bytes):
-        return item
-    values = np.asarray(item)
-    if item is None or values.size == 0:
-        return ""
-    if values.size > 1 or values.dtype.kind != "f":
-        found = "a struct" if isinstance(item, dict) else f"{values.size} values {values.dtype}"
-        text = f"a cell holds {found}, expected text or one number"
-        raise IngestError("NOT_THIS_FORMAT", where, text, "correct the names, or copy it again")
-    number = float(values.ravel()[0])
-    return "" if np.isnan(number) else f"{number:g}"
+    return ReaderMatch("matlab", "calcium", path, entities_of(path), assumed=True)
 
 
 class MatlabFields(MatlabFile):
@@ -108,7 +87,7 @@ class MatlabFields(MatlabFile):
             return value
         items = value if isinstance(value, list | tuple | np.ndarray) else [value]
         texts = np.empty(len(items), dtype=object)
-        texts[:] = [_cell_text(item, self.where(name)) for item in items]
+        texts[:] = [cell_text(item, self.where(name)) for item in items]
         return texts
 
     def numbers(self, name: str) -> np.ndarray:
