@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neuropipe.analyses.hmm_glm.evaluate import decoded
+from neuropipe.analyses.hmm_glm.evaluate import decoded, dispersion_variables
 from neuropipe.analyses.hmm_glm.fitting import Fitted, fit_states
 from neuropipe.analyses.hmm_glm.kernels.alignment import match_sequences, match_weights
-from neuropipe.analyses.hmm_glm.prepare import Prepared, prepare
+from neuropipe.analyses.hmm_glm.prepare import COUNTS, Prepared, prepare
 from neuropipe.analyses.hmm_glm.spec import Settings
 from neuropipe.errors import DataError, Issue, issues_to_json
 from neuropipe.threads import one_blas_thread
@@ -39,7 +39,7 @@ def _weights(prepared: Prepared, fitted: Fitted) -> Variables:
             fitted.mean[:, prepared.shared].reshape(shape[1:]),
         ),
         "bias": (("state", "unit"), theta[:, :, 0]),
-        "variance": (("state", "unit"), fitted.fit.parameters.variance),
+        **dispersion_variables(prepared, fitted.fit.parameters),
     }
     n_history = int(prepared.shared.sum())
     if theta.shape[2] > 1 + n_history:
@@ -49,6 +49,7 @@ def _weights(prepared: Prepared, fitted: Fitted) -> Variables:
         found["connection_probability"] = (("state", *pair, "connection_type"), model.probability)
         found["connection_probability_global"] = ((*pair, "connection_type"), model.overall)
         found["connection"] = (("state", *pair), model.probability.argmax(axis=-1) - 1)
+        found["connection_global"] = (pair, fitted.connection_global)
     return found
 
 
@@ -90,7 +91,7 @@ def _traces(fitted: Fitted) -> Variables:
 
 
 def _issues(prepared: Prepared, fitted: Fitted, occupancy: Any) -> list[Issue]:
-    issues = list(prepared.issues)
+    issues = [*prepared.issues, *fitted.issues]
     rare = np.flatnonzero(occupancy < RARE)
     if rare.size:
         names = ", ".join(str(s) for s in rare)
@@ -108,7 +109,7 @@ def _issues(prepared: Prepared, fitted: Fitted, occupancy: Any) -> list[Issue]:
 def _rate(prepared: Prepared) -> Any:
     data = prepared.observations
     rate = data.observed[data.valid].mean(axis=0)
-    return rate if prepared.family == "poisson" else np.full_like(rate, np.nan)
+    return rate if prepared.family in COUNTS else np.full_like(rate, np.nan)
 
 
 @one_blas_thread
