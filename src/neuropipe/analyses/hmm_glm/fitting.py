@@ -118,6 +118,10 @@ def _prior(prepared: Prepared, settings: Settings, ridge: Floats) -> Prior:
     return SharedMean(ridge, prepared.shared, np.zeros(shape[1:]), FIRST_VARIANCE, settings.states)
 
 
+def _around(prior: Prior, start: Parameters) -> Prior:
+    return prior.around(start.theta) if isinstance(prior, SharedMean) else prior
+
+
 def _rules(prepared: Prepared, settings: Settings) -> Rules:
     data = prepared.observations
     observed = data.observed[data.valid]
@@ -213,7 +217,7 @@ def _best_start(
     """Run every start for some iterations and the best of them to the end."""
     data, prior = prepared.observations, _prior(prepared, settings, ridge)
     tried = [
-        run(data, start, prior, rules, max_iter=min(TRIAL_ITERATIONS, settings.max_iter))
+        run(data, start, _around(prior, start), rules, max_iter=min(TRIAL_ITERATIONS, settings.max_iter))
         for start in _starts(prepared, settings, rules, ridge, seed)
     ]
     for index in np.argsort([-fit.trace[-1] for fit in tried], kind="stable")[:KEPT]:
