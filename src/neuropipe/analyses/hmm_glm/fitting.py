@@ -217,7 +217,13 @@ def _best_start(
     """Run every start for some iterations and the best of them to the end."""
     data, prior = prepared.observations, _prior(prepared, settings, ridge)
     tried = [
-        run(data, start, _around(prior, start), rules, max_iter=min(TRIAL_ITERATIONS, settings.max_iter))
+        run(
+            data,
+            start,
+            _around(prior, start),
+            rules,
+            max_iter=min(TRIAL_ITERATIONS, settings.max_iter),
+        )
         for start in _starts(prepared, settings, rules, ridge, seed)
     ]
     for index in np.argsort([-fit.trace[-1] for fit in tried], kind="stable")[:KEPT]:
