@@ -58,7 +58,7 @@ def test_presence_alone_is_shared_where_signs_change_between_states():
     rng = np.random.default_rng(2)
     pair = rng.random((14, 14)) < 0.3
     sign = pair * rng.choice([-1, 1], (4, 14, 14))
-    given = estimates(sign, 3)
+    given = estimates(sign, 3, error=0.02)
     signed, unsigned = infer_connections(*given), infer_connections(*given, UNSIGNED)
     assert right(unsigned, sign) > right(signed, sign)
     present = 1.0 - unsigned.overall[..., 1]
