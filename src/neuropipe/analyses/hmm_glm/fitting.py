@@ -40,7 +40,7 @@ from neuropipe.analyses.hmm_glm.starts import (
 from neuropipe.errors import Issue
 from neuropipe.seeds import stage_generator
 
-__all__ = ["Fitted", "fit_states"]
+__all__ = ["Fitted", "fit_rules", "fit_states"]
 
 Floats = NDArray[np.float64]
 
@@ -122,7 +122,8 @@ def _around(prior: Prior, start: Parameters) -> Prior:
     return prior.around(start.theta) if isinstance(prior, SharedMean) else prior
 
 
-def _rules(prepared: Prepared, settings: Settings) -> Rules:
+def fit_rules(prepared: Prepared, settings: Settings) -> Rules:
+    """Return how a fit of prepared data proceeds under the settings."""
     data = prepared.observations
     observed = data.observed[data.valid]
     variance = np.maximum(observed.var(axis=0), 1e-300)
@@ -241,7 +242,7 @@ def fit_states(prepared: Prepared, settings: Settings, seed: int) -> Fitted:
     seed : int
         Restart ``i`` has a stream of its own.
     """
-    data, rules = prepared.observations, _rules(prepared, settings)
+    data, rules = prepared.observations, fit_rules(prepared, settings)
     ridge = np.full(data.design.shape[1], settings.regularisation.ridge)
     ridge[0] *= BIAS_RIDGE
     best, tried = _best_start(prepared, settings, rules, ridge, seed)
