@@ -29,7 +29,7 @@ from neuropipe.analyses.hmm_glm.spec import Settings
 from neuropipe.analyses.hmm_glm.starts import fit_one_state, perturbed_start, score_start
 from neuropipe.seeds import stage_generator
 
-__all__ = ["Fitted", "fit_states"]
+__all__ = ["Fitted", "fit_states", "refit"]
 
 Floats = NDArray[np.float64]
 
@@ -65,9 +65,9 @@ class Fitted:
 
 
 def _starts(
-    prepared: Prepared, settings: Settings, rules: Rules, ridge: Floats, seed: int
+    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, ridge: Floats, seed: int
 ) -> list[Parameters]:
-    data, n_states = prepared.observations, settings.states
+    data = prepared.observations
     one = fit_one_state(data, rules, ridge)
     count = settings.restarts if n_states > 1 else 1
     n_score = {"score": max(count - 1, 1), "perturb": 0}[settings.init]
@@ -84,12 +84,12 @@ def _starts(
     return found
 
 
-def _prior(prepared: Prepared, settings: Settings, ridge: Floats) -> Prior:
-    shape = (settings.states, prepared.observations.observed.shape[1], ridge.size)
+def _prior(prepared: Prepared, settings: Settings, n_states: int, ridge: Floats) -> Prior:
+    shape = (n_states, prepared.observations.observed.shape[1], ridge.size)
     # One state has no spread around a mean.
-    if settings.prior == "none" or settings.states == 1 or not prepared.shared.any():
+    if settings.prior == "none" or n_states == 1 or not prepared.shared.any():
         return FixedPrior(np.broadcast_to(ridge, shape), np.zeros(shape))
-    return SharedMean(ridge, prepared.shared, np.zeros(shape[1:]), FIRST_VARIANCE, settings.states)
+    return SharedMean(ridge, prepared.shared, np.zeros(shape[1:]), FIRST_VARIANCE, n_states)
 
 
 def _rules(prepared: Prepared, settings: Settings) -> Rules:
@@ -119,23 +119,51 @@ def _ordered(fit: Fit, order: NDArray[np.intp]) -> Fit:
     )
 
 
-def fit_states(prepared: Prepared, settings: Settings, seed: int) -> Fitted:
+def _ridge(prepared: Prepared, settings: Settings) -> Floats:
+    ridge = np.full(prepared.observations.design.shape[1], settings.regularisation.ridge)
+    ridge[0] *= BIAS_RIDGE
+    return ridge
+
+
+def refit(prepared: Prepared, settings: Settings, start: Parameters) -> Parameters:
+    """Fit other data from the solution of a fit, its prior learned again.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Such as trials drawn again.
+    settings : Settings
+    start : Parameters
+        Order and number of states are kept.
+    """
+    data, rules = prepared.observations, _rules(prepared, settings)
+    ridge = _ridge(prepared, settings)
+    prior = _prior(prepared, settings, len(start.theta), ridge)
+    found = run(data, start, prior, rules, max_iter=settings.max_iter)
+    n_basis = prepared.basis.shape[0]
+    if settings.prior == "onehot" and n_basis:
+        found, _ = connect(data, found, rules, ridge=ridge, shared=prepared.shared, n_basis=n_basis)
+    return found.parameters
+
+
+def fit_states(prepared: Prepared, settings: Settings, n_states: int, seed: int) -> Fitted:
     """Fit one number of states.
 
     Parameters
     ----------
     prepared : Prepared
     settings : Settings
+    n_states : int
+        One of the numbers that the settings list.
     seed : int
         Restart ``i`` has a stream of its own.
     """
     data, rules = prepared.observations, _rules(prepared, settings)
-    ridge = np.full(data.design.shape[1], settings.regularisation.ridge)
-    ridge[0] *= BIAS_RIDGE
-    prior = _prior(prepared, settings, ridge)
+    ridge = _ridge(prepared, settings)
+    prior = _prior(prepared, settings, n_states, ridge)
     tried = [
         run(data, start, prior, rules, max_iter=min(TRIAL_ITERATIONS, settings.max_iter))
-        for start in _starts(prepared, settings, rules, ridge, seed)
+        for start in _starts(prepared, settings, n_states, rules, ridge, seed)
     ]
     for index in np.argsort([-fit.trace[-1] for fit in tried], kind="stable")[:KEPT]:
         early = tried[index]
