@@ -216,11 +216,13 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
         }
     )  # fmt: skip
     result = result.merge(table, join="exact", combine_attrs="override")
+    result = result.assign({name: data[name] for name in data.data_vars if name[:6] == "event_"})
     if settings.bootstrap:
         result = result.assign(intervals(data, prepared, part, settings, seed))
     result.attrs = {
         "settings": settings.model_dump_json(), "seed": int(seed), "n_states": chosen,
         "prior": settings.prior, "bin_width_s": step_s(data), **part.attrs,
+        **{name: data.attrs[name] for name in ("time_reference", "modality") if name in data.attrs},
     }  # fmt: skip
     issues += issues_from_json(part.attrs["issues"]) + _result_issues(result)
     for one in fits:

@@ -24,7 +24,8 @@ __all__ = [
 ]
 
 CONNECTION_TYPES = ("inhibitory", "absent", "excitatory")
-COPIED = ("region", "unit_kind", "recording", "session", "trial_start", "trial_label")
+COPIED = ("region", "unit_kind", "recording", "run", "session", "trial_onset", "trial_start",
+          "trial_label")  # fmt: skip
 Variables = dict[str, tuple[Any, Any]]
 
 
