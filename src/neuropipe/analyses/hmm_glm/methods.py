@@ -51,8 +51,8 @@ BASIS = {
 }
 PRIOR = {
     "none": "Weights had a ridge penalty alone (precision {ridge:g}{l1}).",
-    "gaussian": "The weights of the states were drawn to a common mean with a common variance, both "
-    "learned (Li et al. 2024, Gaussian variant; ridge {ridge:g}).",
+    "gaussian": "The weights of the states were drawn to a common mean with a common variance, "
+    "both learned (Li et al. 2024, Gaussian variant; ridge {ridge:g}).",
     "onehot": "Each connection of each state was taken as {classes} with probabilities of the pair "
     "that all states share and a strength of its own (the one-hot model of Li et al. 2024), by "
     "empirical Bayes on estimates and their Fisher information (Stephens 2017; ridge {ridge:g}).",

@@ -1,4 +1,4 @@
-"""Figure 8: does every unit spike as the model says it should?"""
+"""Figure 8: whether every row behaves as the model predicts."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _draw_criterion(axes: Axes, result: xr.Dataset, agreement: np.ndarray, used:
     twin.set_ylim(0, 1.03)
     twin.set_ylabel("Agreement of two starts")
     twin.spines["right"].set_visible(True)
-    handles = [line for line in (*axes.lines[:1], *twin.lines[:1])]
+    handles = [*axes.lines[:1], *twin.lines[:1]]
     axes.legend(handles=handles, loc="center right")
 
 
