@@ -8,9 +8,32 @@ from typing import Any
 from neuropipe.assemble.rows import Member
 from neuropipe.errors import DataError, Issue
 
-__all__ = ["exclude", "one_subject"]
+__all__ = ["Unusable", "exclude", "left_out", "one_subject"]
 
 _OR_EXCLUDE = "or mark the recording `exclude` in the recordings table"
+
+
+class Unusable(Exception):  # noqa: N818 - no error: the recording is left out
+    """A recording that cannot enter: the reason, and what to do about it."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        self.reason, self.remedy = reason, f"{remedy}, {_OR_EXCLUDE}"
+        super().__init__(reason)
+
+
+def left_out(
+    recording: str, subject: str, reason: str, remedy: str
+) -> tuple[dict[str, Any], Issue]:
+    """Return the entry of ``excluded`` and the issue of a recording that does not enter."""
+    entry = {
+        "kind": "recording",
+        "recording": recording,
+        "subject": subject,
+        "reason": reason,
+        "count": 1,
+        "names": [recording],
+    }
+    return entry, Issue("RECORDING_LEFT_OUT", recording, reason, remedy)
 
 
 def _reason(member: Member, epochs: Sequence[str] | None) -> tuple[str, str]:
@@ -65,17 +88,9 @@ def exclude(
         if not reason:
             kept.append(member)
             continue
-        issues.append(Issue("RECORDING_LEFT_OUT", member.recording, reason, remedy))
-        excluded.append(
-            {
-                "kind": "recording",
-                "recording": member.recording,
-                "subject": member.subject,
-                "reason": reason,
-                "count": 1,
-                "names": [member.recording],
-            }
-        )
+        entry, issue = left_out(member.recording, member.subject, reason, remedy)
+        excluded.append(entry)
+        issues.append(issue)
     if not kept:
         reasons = "; ".join(f"{issue.path}: {issue.message}" for issue in issues)
         raise DataError(f"no recording is left to assemble ({reasons})")
