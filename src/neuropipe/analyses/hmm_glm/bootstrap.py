@@ -28,7 +28,7 @@ QUANTILES = (0.025, 0.975)
 def _decoded(prepared: Prepared, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Return the most probable path and the occupancy of every state on the original data."""
     data = prepared.observations
-    log_emission = emissions(data, parameters.theta, parameters.variance)
+    log_emission = emissions(data, parameters.theta, parameters.dispersion)
     chain = parameters.transition, parameters.initial, data.offsets
     path = viterbi(log_emission, *chain)
     mass = forward_backward(log_emission, *chain).probability[data.valid].sum(axis=0)
@@ -81,7 +81,8 @@ def intervals(
     for index in range(settings.bootstrap):
         rng = stage_generator(seed, "bootstrap", index)
         chosen = [segments[k] for k in np.sort(rng.integers(len(segments), size=len(segments)))]
-        found = refit(prepare(take(data, chosen), used), used, start)
+        own = int(rng.integers(2**63))
+        found = refit(prepare(take(data, chosen), used), used, start, own)
         path, occupancy = _decoded(prepared, found)
         order = match_sequences(reference, path, n_states)
         drawn["theta"].append(found.theta[order])

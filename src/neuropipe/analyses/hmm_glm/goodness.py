@@ -55,7 +55,7 @@ def goodness_variables(prepared: Prepared, parameters: Parameters) -> Variables:
         level; coordinate ``level``; ``transform_bins``, the number of bins looked at.
     """
     data = prepared.observations
-    log_emission = emissions(data, parameters.theta, parameters.variance)
+    log_emission = emissions(data, parameters.theta, parameters.dispersion)
     _, predicted, _ = forward_filter(
         log_emission, parameters.transition, parameters.initial, data.offsets
     )
@@ -63,11 +63,13 @@ def goodness_variables(prepared: Prepared, parameters: Parameters) -> Variables:
     rows = rows[:: -(-rows.size // MOST_BINS)]
     design, observed = data.design[rows], data.observed[rows]
     step = 0.0 if data.code == GAUSSIAN else 1.0
-    bounds = np.zeros((2, *observed.shape))
+    bounds, noise = np.zeros((2, *observed.shape)), parameters.dispersion
+    if noise.ndim == 3:
+        noise = np.diagonal(noise, axis1=1, axis2=2)
     for s, theta in enumerate(parameters.theta):
         eta = design @ theta.T
         for bound, value in zip(bounds, (observed - step, observed), strict=True):
-            share = cumulative(data.code, value, eta, parameters.variance[s])
+            share = cumulative(data.code, value, eta, noise[s])
             bound += predicted[rows, s, None] * share
     return {
         "level": ("level", LEVELS),

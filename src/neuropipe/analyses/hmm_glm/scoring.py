@@ -45,14 +45,13 @@ def score(result: xr.Dataset, truth: xr.Dataset, data: xr.Dataset) -> dict[str, 
     order = match_sequences(states, found, result.sizes["state"])
     weight, planted = result["weight"].values[order].sum(axis=-1), truth["weight"].values
     overall = truth["connection_probability_global"].values.argmax(axis=-1) - 1
-    found_overall = result["connection_probability_global"].values.argmax(axis=-1) - 1
     return {
         "state_accuracy": float((order[states] == found).mean()),
         "weight_error": float(np.linalg.norm(weight - planted) / np.linalg.norm(planted)),
         "connection_accuracy": _balanced(
             result["connection"].values[order], truth["connection"].values
         ),
-        "global_accuracy": _balanced(found_overall, overall),
+        "global_accuracy": _balanced(result["connection_global"].values, overall),
         **held_out_score(result, data),
     }
 
@@ -81,7 +80,7 @@ def oracle(truth: xr.Dataset, data: xr.Dataset, rate: NDArray[np.float64]) -> di
         truth["transition_matrix"].values,
         np.full(n_states, 1.0 / n_states),
     )
-    log_emission = emissions(observations, parameters.theta, parameters.variance)
+    log_emission = emissions(observations, parameters.theta, parameters.dispersion)
     posterior = forward_backward(
         log_emission, parameters.transition, parameters.initial, observations.offsets
     )

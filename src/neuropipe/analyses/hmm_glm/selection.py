@@ -142,10 +142,13 @@ def information_criterion(prepared: Prepared, fitted: Fitted) -> float:
     n_states, n_units, n_features = parameters.theta.shape
     data = prepared.observations
     features = int(data.design[data.valid].any(axis=0).sum())
-    free = n_states * int((~prepared.silent).sum()) * min(features, n_features)
-    free += n_states**2 - 1
-    if prepared.family == "gaussian":
-        free += n_states * n_units
+    heard = int((~prepared.silent).sum())
+    free = n_states * heard * min(features, n_features) + n_states**2 - 1
+    free += {"gaussian": n_states * n_units, "negbin": heard}.get(prepared.family, 0)
+    if parameters.dispersion.ndim == 3:
+        free += n_states * n_units * (n_units - 1) // 2
+    if (parameters.theta[:, :, 0] == parameters.theta[0, :, 0]).all():
+        free -= (n_states - 1) * heard  # one base level for all states
     return float(-2.0 * fitted.fit.log_likelihood + free * np.log(max(int(data.valid.sum()), 1)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,14 @@ from pydantic import Field, field_validator, model_validator
 from neuropipe.analyses.registry import Analysis, Resources
 from neuropipe.config.models import Positive, StrictModel
 
-__all__ = ["ANALYSIS", "HistorySettings", "RegularisationSettings", "Settings", "StickySettings"]
+__all__ = [
+    "ANALYSIS",
+    "HistorySettings",
+    "RegularisationSettings",
+    "Settings",
+    "StickySettings",
+    "recorded_settings",
+]
 
 NotNegative = Annotated[float, Field(ge=0)]
 StateCount = Annotated[int, Field(ge=1, le=50)]
@@ -169,6 +177,12 @@ class Settings(StrictModel):
         if self.family == "negbin" and self.link == "sigmoid":
             raise ValueError("link: sigmoid is of family poisson; negbin needs softplus or exp")
         return self
+
+
+def recorded_settings(text: str) -> Settings:
+    """Return the settings in the attribute ``settings`` of a result, in memory or of a file."""
+    values = json.loads(text)
+    return Settings.model_validate(values.get("settings", values))
 
 
 def _scatter(settings: Settings) -> dict[str, list[dict[str, int]]]:

@@ -56,7 +56,7 @@ def _traces(fitted: Fitted, restarts: int) -> dict[str, Any]:
 
 
 def _fit_issues(prepared: Prepared, fitted: Fitted, n_states: int) -> list[Issue]:
-    issues = list(prepared.issues)
+    issues = [*prepared.issues, *fitted.issues]
     n_bins = int(prepared.observations.valid.sum())
     if n_bins < BINS_PER_STATE * n_states:
         message = f"{n_bins} bins for {n_states} states"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from neuropipe.analyses.hmm_glm.evaluate import dispersion_variables
 from neuropipe.analyses.hmm_glm.fitting import Fitted
-from neuropipe.analyses.hmm_glm.prepare import Prepared
-from neuropipe.analyses.hmm_glm.spec import Settings
+from neuropipe.analyses.hmm_glm.prepare import COUNTS, Prepared
 
 __all__ = [
     "CONNECTION_TYPES",
@@ -18,7 +17,6 @@ __all__ = [
     "coordinates",
     "mean_counts",
     "plain_order",
-    "settings_of",
     "step_s",
     "weight_variables",
 ]
@@ -27,12 +25,6 @@ CONNECTION_TYPES = ("inhibitory", "absent", "excitatory")
 COPIED = ("region", "unit_kind", "recording", "run", "session", "trial_onset", "trial_start",
           "trial_label")  # fmt: skip
 Variables = dict[str, tuple[Any, Any]]
-
-
-def settings_of(result: xr.Dataset) -> Settings:
-    """Return the settings of a result, in memory or read from a file of the workflow."""
-    values = json.loads(result.attrs["settings"])
-    return Settings.model_validate(values.get("settings", values))
 
 
 def step_s(data: xr.Dataset) -> float:
@@ -90,7 +82,7 @@ def weight_variables(prepared: Prepared, fitted: Fitted) -> Variables:
         "weight_kernel": (("state", *pair, "lag"), weight @ prepared.basis),
         "weight_shared": ((*pair, "basis"), fitted.mean[:, prepared.shared].reshape(shape[1:])),
         "bias": (("state", "unit"), theta[:, :, 0]),
-        "variance": (("state", "unit"), parameters.variance),
+        **dispersion_variables(prepared, parameters),
         "transition_matrix": (("state", "state_to"), parameters.transition),
         "initial_probability": ("state", parameters.initial),
     }
@@ -102,6 +94,7 @@ def weight_variables(prepared: Prepared, fitted: Fitted) -> Variables:
         found["connection_probability"] = (("state", *pair, "connection_type"), model.probability)
         found["connection_probability_global"] = ((*pair, "connection_type"), model.overall)
         found["connection"] = (("state", *pair), model.probability.argmax(axis=-1) - 1)
+        found["connection_global"] = (pair, fitted.connection_global)
     return found
 
 
@@ -153,4 +146,4 @@ def mean_counts(prepared: Prepared) -> np.ndarray:
     """Return the mean count per bin of every unit; NaN for families that do not count."""
     data = prepared.observations
     rate = data.observed[data.valid].mean(axis=0)
-    return rate if prepared.family in ("poisson", "negbin") else np.full_like(rate, np.nan)
+    return rate if prepared.family in COUNTS else np.full_like(rate, np.nan)

@@ -29,12 +29,19 @@ MOST_NAMES = 25
 LEAST_RATE = 1e-3
 
 
+def _own_variance(result: xr.Dataset) -> xr.DataArray:
+    """Return the diagonal of the covariance of every state."""
+    values = np.diagonal(result["covariance"].values, axis1=1, axis2=2)
+    return result["state_mean"].copy(data=values)
+
+
 def _contrast(result: xr.Dataset) -> tuple[np.ndarray, str]:
     """Return the activity of units in states against their mean, and what it is."""
     means, share = result["state_mean"].values, result["occupancy"].values
     overall = share @ means
     if result.attrs["family"] == "gaussian":
-        spread = np.sqrt(share @ (result["variance"].values + (means - overall) ** 2))
+        noise = result["variance"] if "variance" in result else _own_variance(result)
+        spread = np.sqrt(share @ (noise.values + (means - overall) ** 2))
         return (means - overall) / np.maximum(spread, 1e-12), "Mean minus overall mean (SD)"
     rates = np.maximum(means, LEAST_RATE) / np.maximum(overall, LEAST_RATE)
     return np.log2(rates), "Rate over mean rate (log2)"

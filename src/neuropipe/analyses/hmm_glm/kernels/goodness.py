@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, pdtr
+from scipy.special import betainc, ndtr, pdtr
 
 from neuropipe.analyses.hmm_glm.kernels.families import (
     BERNOULLI,
     GAUSSIAN,
+    NEGBIN_EXP,
+    NEGBIN_SOFTPLUS,
     POISSON_EXP,
     POISSON_SIGMOID,
     POISSON_SOFTPLUS,
@@ -22,18 +24,24 @@ __all__ = ["cumulative", "transform_curve"]
 Floats = NDArray[np.float64]
 
 
-def _poisson(code: int, observed: Floats, eta: Floats, variance: Floats) -> Floats:
+def _poisson(code: int, observed: Floats, eta: Floats, dispersion: Floats) -> Floats:
     below = observed < 0
     return np.where(below, 0.0, pdtr(np.where(below, 0.0, observed), mean(code, eta)))
 
 
-def _bernoulli(code: int, observed: Floats, eta: Floats, variance: Floats) -> Floats:
+def _negbin(code: int, observed: Floats, eta: Floats, dispersion: Floats) -> Floats:
+    below = observed < 0
+    share = dispersion / (dispersion + mean(code, eta))
+    return np.where(below, 0.0, betainc(dispersion, np.where(below, 0.0, observed) + 1.0, share))
+
+
+def _bernoulli(code: int, observed: Floats, eta: Floats, dispersion: Floats) -> Floats:
     absent = 1.0 - mean(code, eta)
     return np.where(observed < 0, 0.0, np.where(observed < 1, absent, 1.0))
 
 
-def _gaussian(code: int, observed: Floats, eta: Floats, variance: Floats) -> Floats:
-    return np.asarray(ndtr((observed - eta) / np.sqrt(variance)))
+def _gaussian(code: int, observed: Floats, eta: Floats, dispersion: Floats) -> Floats:
+    return np.asarray(ndtr((observed - eta) / np.sqrt(dispersion)))
 
 
 CUMULATIVE: dict[int, Callable[[int, Floats, Floats, Floats], Floats]] = {
@@ -42,10 +50,12 @@ CUMULATIVE: dict[int, Callable[[int, Floats, Floats, Floats], Floats]] = {
     POISSON_SIGMOID: _poisson,
     BERNOULLI: _bernoulli,
     GAUSSIAN: _gaussian,
+    NEGBIN_SOFTPLUS: _negbin,
+    NEGBIN_EXP: _negbin,
 }
 
 
-def cumulative(code: int, observed: Floats, eta: Floats, variance: Floats) -> Floats:
+def cumulative(code: int, observed: Floats, eta: Floats, dispersion: Floats) -> Floats:
     """Return the probability of a value not above the observed one.
 
     Parameters
@@ -54,7 +64,7 @@ def cumulative(code: int, observed: Floats, eta: Floats, variance: Floats) -> Fl
         Value of `families.FAMILIES`.
     observed, eta : ndarray, shape (n_bins, n_units)
         Observation and linear predictor; counts below 0 have probability 0.
-    variance : ndarray, shape (n_units,)
+    dispersion : ndarray, shape (n_units,)
         As in `families.log_density`.
 
     Examples
@@ -62,7 +72,7 @@ def cumulative(code: int, observed: Floats, eta: Floats, variance: Floats) -> Fl
     >>> cumulative(POISSON_EXP, np.array([[0.0]]), np.array([[0.0]]), np.ones(1)).round(4)
     array([[0.3679]])
     """
-    return CUMULATIVE[code](code, observed, eta, variance)
+    return CUMULATIVE[code](code, observed, eta, dispersion)
 
 
 def transform_curve(lower: Floats, upper: Floats, levels: Floats) -> Floats:
