@@ -222,7 +222,7 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     result.attrs = {
         "settings": settings.model_dump_json(), "seed": int(seed), "n_states": chosen,
         "prior": settings.prior, "bin_width_s": step_s(data), **part.attrs,
-        **{name: data.attrs[name] for name in ("time_reference", "modality") if name in data.attrs},
+        **{name: data.attrs[name] for name in ("time_reference", "trials_by", "modality") if name in data.attrs},
     }  # fmt: skip
     issues += issues_from_json(part.attrs["issues"]) + _result_issues(result)
     for one in fits:

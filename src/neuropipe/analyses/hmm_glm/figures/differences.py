@@ -80,7 +80,7 @@ def _draw_rows(axes: Axes, result: xr.Dataset, points: np.ndarray, angle: np.nda
     axes.scatter(*points.T, s=10 if len(points) <= 40 else 4, c=list(colors), lw=0, zorder=3)
     if len(points) <= NAMED_ROWS:
         for (x, y), turn, name in zip(points, angle, result["unit"].values, strict=True):
-            _write(axes, x, y, turn, str(name), 4.5)
+            _write(axes, x, y, turn, str(name), 5 if len(points) > 12 else 6.5)
     for (name, first, last), style in zip(regions, styles, strict=False):
         if len(points) > NAMED_ROWS:
             middle = float(angle[order[first : last + 1]].mean())
@@ -191,7 +191,7 @@ def draw_differences(result: xr.Dataset) -> ReportFigure:
         _draw_edges(place, points, edges, scale)
         _draw_rows(place, result, points, angle)
         place.set_title(f"{name}: {count_text(int(mask.sum()), 'pair')}")
-        place.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+        place.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
     for place in axes:
         place.set_axis_off()
     return figure

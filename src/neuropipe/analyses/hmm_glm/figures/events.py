@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Around", "around_events", "event_labels", "events_of_trial"]
 
 MOST_LABELS = 4
-REACH_BINS, LEAST_EVENTS = 100, 3
+REACH_BINS, LEAST_EVENTS, LEAST_TRIALS = 100, 3, 10
 
 
 class Around(NamedTuple):
@@ -93,17 +93,18 @@ def around_events(result: xr.Dataset) -> list[Around]:
         At most four, the most frequent labels first; empty if there is nothing to average over.
     """
     time = result["time"].values
-    if result.attrs.get("time_reference") != "session" and result.sizes["trial"] >= LEAST_EVENTS:
-        labels = np.full(result.sizes["trial"], "")
+    if result.attrs.get("trials_by") in ("events", "trials", None):
+        values = result["state_probability"].values
+        labels = np.full(len(values), "")
         if "trial_label" in result.coords:
             labels = result["trial_label"].values.astype(str)
         names, counts = np.unique(labels, return_counts=True)
-        order = np.argsort(-counts, kind="stable")[:MOST_LABELS]
-        values = result["state_probability"].values
-        return [
-            _average(str(names[k]) or "onset of the trial", time, values[labels == names[k]])
-            for k in order
-        ]
+        order = [k for k in np.argsort(-counts, kind="stable") if counts[k] >= LEAST_EVENTS]
+        if order and len(values) >= LEAST_TRIALS:
+            return [
+                _average(str(names[k]) or "start of the trial", time, values[labels == names[k]])
+                for k in order[:MOST_LABELS]
+            ]
     found = []
     for label in event_labels(result)[:MOST_LABELS]:
         own = result["event_label"].values.astype(str) == label

@@ -20,6 +20,7 @@ __all__ = ["draw_restarts", "draw_selection"]
 
 BLUE, ORANGE, GREY = CATEGORICAL[0], CATEGORICAL[3], "#9A9A9A"
 STABLE = 0.9
+FIRST_SHOWN = 5  # iterations before climb from the start and hide the rest
 SCORES = {"bits_per_spike": "bits per spike", "held_out_log_likelihood": "nats per bin"}
 
 
@@ -177,7 +178,8 @@ def _draw_traces(axes: Axes, traces: np.ndarray, best: int) -> None:
     if len(traces) > 1:
         axes.plot([], [], color=GREY, lw=0.8, label="other starts")
     final = np.nanmax(traces)
-    low = np.nanmin(traces[:, min(2, traces.shape[1] - 1) :])
+    early = [trace[np.isfinite(trace)][:FIRST_SHOWN][-1] for trace in traces]
+    low = min(early)
     axes.set_ylim(low - 0.05 * (final - low) - 1e-9, final + 0.05 * (final - low) + 1e-9)
     axes.set(xlabel="Iteration", ylabel="Penalised log-likelihood (nats)", title="Starts")
     axes.ticklabel_format(axis="y", useOffset=False, style="plain")
@@ -223,7 +225,7 @@ def draw_restarts(result: xr.Dataset) -> ReportFigure:
         title="Starts of the fit",
         caption=(
             f"Left: log-likelihood plus log prior of {count_text(len(seen), 'start')} with "
-            f"{count_text(used, 'state')} over the iterations, from the third on; all run for ten "
+            f"{count_text(used, 'state')} over the iterations, from the fifth on; all run for ten "
             "iterations, the two best to the end. With the one-hot prior the classes of "
             "connections are found after that. Right: share of bins in which two starts name the "
             "same state, after matching their states; starts that were stopped early agree less. "

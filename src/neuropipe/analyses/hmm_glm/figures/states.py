@@ -10,6 +10,7 @@ from neuropipe.analyses.hmm_glm.figures.annotations import count_text, state_nam
 from neuropipe.analyses.hmm_glm.figures.events import event_labels, events_of_trial
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.palette import INK, LINE_STYLES, MISSING
+from neuropipe.plotting.panels import thinned_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,23 +54,27 @@ def _stretches(result: xr.Dataset) -> list[Stretch]:
     return [Stretch(trial, start, start + length[trial]) for trial, start in starts]
 
 
+def _trial_names(result: xr.Dataset) -> list[str]:
+    if "trial" not in result.coords:
+        return [str(trial) for trial in range(result.sizes["trial"])]
+    return [str(name) for name in result["trial"].values]
+
+
 def _draw_overview(axes: Axes, result: xr.Dataset, colors: list[str]) -> None:
     from matplotlib.colors import ListedColormap
 
-    path = result["state_viterbi"].values
-    step = -(-len(path) // MOST_TRIALS)
+    step = -(-result.sizes["trial"] // MOST_TRIALS)
+    path, names = result["state_viterbi"].values[::step], _trial_names(result)[::step]
     time = result["time"].values
     half = float(result.attrs["bin_width_s"]) / 2
     axes.imshow(
-        path[::step], cmap=ListedColormap([MISSING, *colors]), vmin=-1.5, vmax=len(colors) - 0.5,
+        path, cmap=ListedColormap([MISSING, *colors]), vmin=-1.5, vmax=len(colors) - 0.5,
         aspect="auto", interpolation="nearest",
-        extent=(time[0] - half, time[-1] + half, len(path) + 0.5, 0.5),
+        extent=(time[0] - half, time[-1] + half, len(path) - 0.5, -0.5),
     )  # fmt: skip
     axes.set_title("Most probable path")
-    axes.set_ylabel("Trial")
-    if len(path) == 1:
-        axes.set_yticks([])
-        axes.set_ylabel("")
+    axes.set_ylabel("Trial" if len(path) > 1 else "")
+    thinned_ticks(axes, names if len(path) > 1 else [], most=6)
 
 
 def _draw_bands(axes: Axes, result: xr.Dataset, one: Stretch, colors: list[str]) -> None:
@@ -122,8 +127,7 @@ def _table(result: xr.Dataset) -> pd.DataFrame:
 
     rows = []
     time, half = result["time"].values, float(result.attrs["bin_width_s"]) / 2
-    trials = result["trial"].values if "trial" in result.coords else range(result.sizes["trial"])
-    for name, path in zip(trials, result["state_viterbi"].values, strict=True):
+    for name, path in zip(_trial_names(result), result["state_viterbi"].values, strict=True):
         first = np.flatnonzero(np.diff(path, prepend=-2))
         last = np.append(first[1:], path.size) - 1
         rows += [
@@ -176,11 +180,13 @@ def draw_states(result: xr.Dataset) -> ReportFigure:
     heights = [0.4 + min(0.05 * n_trials, 1.2), *[1] * len(shown)]
     axes = figure.subplots(1 + len(shown), 1, height_ratios=heights)
     _draw_overview(axes[0], result, colors)
-    names = result["trial"].values if "trial" in result.coords else np.arange(n_trials)
+    names, same = _trial_names(result), len({one[1:] for one in shown}) == 1
     for place, one in zip(axes[1:], shown, strict=True):
         _draw_bands(place, result, one, colors)
         _mark(place, result, one.trial, styles)
         place.set_ylabel(f"Trial {names[one.trial]}" if several else "Probability")
+        if same and one is not shown[-1]:
+            place.set_xticklabels([])
     axes[-1].set_xlabel("Time (s)")
     _legend(figure, result, styles)
     return figure

@@ -23,6 +23,12 @@ COLUMNS = 3
 BARS = 20
 
 
+def _short(probability: float) -> str:
+    if probability < 0.001:
+        return "<.001"
+    return f"{probability:.2g}" if probability < 0.995 else f"{probability:.3f}"
+
+
 def _draw_matrix(axes: Axes, matrix: np.ndarray, title: str) -> None:
     import matplotlib as mpl
 
@@ -33,10 +39,10 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, title: str) -> None:
         for (row, column), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 color = "white" if value < 0.6 else INK
+                size = 6 if count <= 5 else 5
                 axes.text(
-                    column, row, f"{value:.2g}" if value < 0.995 else f"{value:.3f}",
-                    ha="center", va="center", fontsize=6 if count <= 5 else 5, color=color,
-                )  # fmt: skip
+                    column, row, _short(value), ha="center", va="center", fontsize=size, color=color
+                )
     step = 1 if count <= 12 else 5
     places = range(0, count, step)
     axes.set_xticks(places, [str(place + 1) for place in places])
@@ -152,8 +158,8 @@ def draw_dwell(result: xr.Dataset) -> ReportFigure:
         caption=(
             f"Lengths of the visits of {count_text(len(lengths), 'state')} on the most probable "
             "path (bars; a visit ends with its trial) and the geometric law that the transition "
-            "matrix implies for as many visits (line). n: visits; mean: of the bars, and in "
-            "brackets of the law. No error bars. Good: bars that follow the line; many visits per "
+            "matrix implies for as many visits (line). n: visits; means of the bars and of the "
+            "law. No error bars. Good: bars that follow the line; many visits per "
             "state. Bad: far fewer short visits than the law has (the path joins them when states "
             "are hard to tell apart), a second hump (two states in one), a handful of visits, or "
             "visits as long as the trials (the states name trials, not moments)."
@@ -167,7 +173,9 @@ def draw_dwell(result: xr.Dataset) -> ReportFigure:
         edges, counted, expected = _draw_visits(place, lengths[index], stay[index], step, style)
         law = float(result["dwell_time_expected_s"].values[index])
         mean = float(result["dwell_time_mean_s"].values[index])
-        place.set_title(f"{name}: n = {lengths[index].size}, mean {mean:.3g} ({law:.3g}) s")
+        place.set_title(name)
+        text = f"n = {lengths[index].size}\nmean {mean:.3g} s\nlaw {law:.3g} s"
+        place.text(0.98, 0.97, text, transform=place.transAxes, ha="right", va="top", fontsize=6)
         parts.append(
             pd.DataFrame(
                 {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_weights", "no_coupling"]
 
-COLUMNS, ROW_MM, MARGIN_MM = 4, 43.0, 12.0
+COLUMNS, ROW_MM, MARGIN_MM = (3, 4), 43.0, 12.0  # at least, at most
 FULL_SCALE = 0.99
 NAMED_ROWS = 20
 MOST_ROWS = 5000  # of the table
@@ -163,7 +163,7 @@ def draw_weights(result: xr.Dataset) -> ReportFigure:
     order, regions = row_order(result)
     blocks = _panels(result)
     table = _table(result)
-    columns = min(len(blocks[-1]), COLUMNS)
+    columns = min(max(len(blocks[-1]), COLUMNS[0]), COLUMNS[1])
     rows = [-(-len(block) // columns) for block in blocks]
     figure = ReportFigure(
         title=title,
