@@ -39,6 +39,7 @@ Parts = Mapping[str, Sequence[xr.Dataset]]
 RARE = 0.01  # occupancy below which a state is pointed out
 STABLE = 0.9  # agreement of restarts below which states are pointed out as unstable
 BINS_PER_STATE = 50
+ORIGIN = ("time_reference", "trials_by", "modality")  # attributes of the input that results keep
 # What every number of states brings to the comparison.
 COMPARED = (
     "log_likelihood_train", "restart_agreement", "held_out_log_likelihood", "bits_per_spike",
@@ -222,7 +223,7 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     result.attrs = {
         "settings": settings.model_dump_json(), "seed": int(seed), "n_states": chosen,
         "prior": settings.prior, "bin_width_s": step_s(data), **part.attrs,
-        **{name: data.attrs[name] for name in ("time_reference", "trials_by", "modality") if name in data.attrs},
+        **{name: data.attrs[name] for name in ORIGIN if name in data.attrs},
     }  # fmt: skip
     issues += issues_from_json(part.attrs["issues"]) + _result_issues(result)
     for one in fits:
