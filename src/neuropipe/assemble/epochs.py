@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropipe.assemble.windows import ROUNDING, check_window, grid_numbers, samples_in
+from neuropipe.assemble.trial_settings import check_window
+from neuropipe.assemble.windows import ROUNDING, grid_numbers, samples_in
 from neuropipe.errors import ConfigError, DataError
 from neuropipe.preprocess.sampling import n_samples, sampling_rate
 from neuropipe.preprocess.steps import row_dim

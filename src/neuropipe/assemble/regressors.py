@@ -2,81 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neuropipe.assemble.behavior import column_names, find_variable
+from neuropipe.assemble.cuts import Cut
 from neuropipe.assemble.runs import Run
-from neuropipe.assemble.sources import Cut
 from neuropipe.assemble.streams import held
 from neuropipe.assemble.windows import Windows
-from neuropipe.errors import ConfigError, DataError
+from neuropipe.errors import DataError
 from neuropipe.preprocess.resample import interpolate, overlap_mean
 from neuropipe.preprocess.sampling import median_step
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["find_variable", "on_bins", "regressors_of"]
+__all__ = ["on_bins", "regressors_of"]
 
 MAX_GAP_STEPS = 3
-GROUP = "behavior"
-
-
-def _behavior(tree: xr.DataTree) -> xr.Dataset | None:
-    if GROUP not in tree.children:
-        return None
-    return tree.children[GROUP].to_dataset(inherit=False)
-
-
-def find_variable(stores: Sequence[xr.DataTree], name: str, key: str) -> xr.DataArray:
-    """Return a variable of ``/behavior`` along its own time.
-
-    Parameters
-    ----------
-    stores : sequence of xarray.DataTree
-        Recordings of one run; the first that has it gives it.
-    name : str
-        The variable.
-    key : str
-        Key of the configuration, for the messages.
-
-    Raises
-    ------
-    ConfigError
-        If no store has it, or it holds text or has no times.
-    """
-    known: set[str] = set()
-    for tree in stores:
-        group = _behavior(tree)
-        if group is None:
-            continue
-        known |= set(map(str, group.data_vars))
-        if name in group.data_vars:
-            return _checked(group[name], key)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    raise ConfigError(
-        f"{key}: no variable {name!r} in the behaviour of "
-        f"{', '.join(str(tree.attrs.get('recording', '')) for tree in stores)}. {hint}"
-        f"Known: {', '.join(sorted(known)) or 'none'}"
-    )
-
-
-def _checked(variable: xr.DataArray, key: str) -> xr.DataArray:
-    dim = str(variable.dims[0]) if variable.dims else ""
-    if not dim.startswith("time") or dim not in variable.coords or variable.ndim > 2:
-        raise ConfigError(
-            f"{key}: {variable.name!r} has dims {variable.dims}, a series along its own "
-            "`time_<stream>` is expected; choose another"
-        )
-    if variable.dtype.kind not in "biuf":
-        raise ConfigError(
-            f"{key}: {variable.name!r} holds text, numbers are expected; choose another variable"
-        )
-    return variable
 
 
 def on_bins(variable: xr.DataArray, grids: np.ndarray, step: float) -> np.ndarray:
@@ -168,13 +113,5 @@ def regressors_of(
                 "clock may be another one (`clock` in ingest.overrides), or leave it out"
             )
         blocks.append(values)
-        features += _columns(variable, values.shape[2])
+        features += column_names(variable, values.shape[2])
     return features, np.concatenate(blocks, axis=2)
-
-
-def _columns(variable: xr.DataArray, count: int) -> list[str]:
-    if variable.ndim == 1:
-        return [str(variable.name)]
-    dim = str(variable.dims[1])
-    labels = variable[dim].values.tolist() if dim in variable.coords else range(count)
-    return [f"{variable.name}.{label}" for label in labels]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuropipe.assemble.exclusion import Unusable, left_out
+from neuropipe.assemble.cuts import Cut, Span
+from neuropipe.assemble.exclusion import Account, Unusable
 from neuropipe.assemble.rows import modality_of
-from neuropipe.assemble.sources import Cut, Source, Span, common_span, read_source
+from neuropipe.assemble.sources import Source, common_span, read_source
 from neuropipe.assemble.streams import check_session
 from neuropipe.assemble.windows import Windows
-from neuropipe.errors import ConfigError, DataError, Issue
+from neuropipe.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from neuropipe.config.models import InputConfig, UnitSelection
 
 __all__ = [
-    "Account",
     "Run",
     "check_scope",
     "check_step",
@@ -30,45 +30,12 @@ __all__ = [
     "cut_run",
     "one_modality",
     "read_runs",
+    "row_coords",
+    "seen_rows",
 ]
 
 SAME_TIME = 0.01
 SAME_STEP = 1e-4
-
-
-@dataclass
-class Account:
-    """What was left out, and what a reader is told; filled on the way."""
-
-    excluded: list[dict[str, Any]] = field(default_factory=list)
-    issues: list[Issue] = field(default_factory=list)
-
-    def leave_out(self, tree: xr.DataTree, reason: str, remedy: str) -> None:
-        """Note a recording that does not enter."""
-        origin = str(tree.attrs.get("recording", "")), str(tree.attrs.get("subject_id", ""))
-        entry, issue = left_out(*origin, reason, remedy)
-        self.excluded.append(entry)
-        self.issues.append(issue)
-
-    def note_trials(self, run: Run, windows: Windows) -> None:
-        """Note the trials of a run that do not enter."""
-        for reason, names in windows.excluded:
-            self.excluded.append(
-                {
-                    "kind": "trial",
-                    "recording": run.sources[0].recording,
-                    "subject": run.sources[0].subject,
-                    "reason": reason,
-                    "count": len(names),
-                    "names": names,
-                }
-            )
-
-    def check_left(self, remaining: Sequence[Any]) -> None:
-        """Raise `DataError` if nothing remains, with every reason."""
-        if not remaining:
-            reasons = "; ".join(f"{issue.path}: {issue.message}" for issue in self.issues)
-            raise DataError(f"no recording is left to assemble ({reasons})")
 
 
 @dataclass(frozen=True)
@@ -160,6 +127,8 @@ def read_runs(
     settings: InputConfig,
     bin_ms: float | str,
     account: Account,
+    where: Callable[[xr.DataTree], str | None] | None = None,
+    *,
     enters: Callable[[str], bool],
 ) -> list[Run]:
     """Read the recordings of one session, run by run.
@@ -174,6 +143,8 @@ def read_runs(
         Width of a bin of spikes, milliseconds.
     account : Account
         Gets the recordings and rows that are left out.
+    where : callable, optional
+        Which comparison the rows of a store must fulfil, in place of ``units.where``.
     enters : callable
         Says of a modality whether it is analysed; the others give events and regressors.
 
@@ -200,7 +171,8 @@ def read_runs(
             if not enters(modality_of(tree)):
                 continue
             try:
-                sources.append(read_source(tree, settings, bin_ms))
+                test = settings.units.where if where is None else where(tree)
+                sources.append(read_source(tree, test, settings.span_s, bin_ms))
                 account.excluded += sources[-1].dropped
             except Unusable as found:
                 account.leave_out(tree, found.reason, found.remedy)
@@ -253,10 +225,7 @@ def common_rows(runs: Sequence[Run], units: UnitSelection, account: Account) -> 
         names = [name for name, drop in zip(first, enters & out, strict=True) if drop]
         enters &= ~out
         if names:
-            source = runs[0].sources[0]
-            stamp = {"recording": source.recording, "subject": source.subject}
-            entry = {"kind": "rows", "reason": reason, "count": len(names), "names": names}
-            account.excluded.append({**stamp, **entry})
+            account.note("rows", runs[0].sources[0], reason, names)
     if not enters.any():
         raise ConfigError(
             f"input.units: none of the {len(first)} rows of {runs[0].sources[0].recording} is "
@@ -346,3 +315,29 @@ def _check_same_time(first: Cut, other: Cut, a: Source, b: Source) -> None:
             "side by side along `unit`; select one with `input.recordings`, or bring both to one "
             "grid in preprocessing"
         )
+
+
+def seen_rows(
+    runs: Sequence[Run], cuts: Sequence[Cut], names: list[str], account: Account
+) -> tuple[list[Cut], list[str]]:
+    """Leave rows out that no trial of any run holds a sample of."""
+    seen = np.any([cut.valid.any(axis=(0, 1)) for cut in cuts], axis=0)
+    if seen.all():
+        return list(cuts), names
+    lost = [name for name, kept in zip(names, seen, strict=True) if not kept]
+    account.note("rows", runs[0].sources[0], "no valid sample in the trials", lost)
+    kept = [name for name, keep in zip(names, seen, strict=True) if keep]
+    return [cut.take_rows(seen) for cut in cuts], kept
+
+
+def row_coords(run: Run, names: Sequence[str], dim: str = "unit") -> dict[str, Any]:
+    """Return the coordinates of rows: ids, kind, recording and region."""
+    place = {name: k for k, name in enumerate(run.names)}
+    order = [place[name] for name in names]
+    recording = [s.recording for s in run.sources for _ in s.ids]
+    kind = [s.row for s in run.sources for _ in s.ids]
+    columns = {"unit_kind": kind, "recording": recording, "region": run.joined("region").tolist()}
+    found: dict[str, Any] = {dim: (dim, np.array(list(names), dtype=object))}
+    for name, values in columns.items():
+        found[name] = (dim, np.array([values[k] for k in order], dtype=object))
+    return found

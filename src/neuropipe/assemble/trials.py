@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from neuropipe.assemble.cuts import Cut
+from neuropipe.assemble.exclusion import Account
 from neuropipe.assemble.regressors import regressors_of
 from neuropipe.assemble.runs import (
-    Account,
     Run,
     check_scope,
     check_step,
@@ -20,16 +21,12 @@ from neuropipe.assemble.runs import (
     cut_run,
     one_modality,
     read_runs,
+    row_coords,
+    seen_rows,
 )
-from neuropipe.assemble.sources import Cut
-from neuropipe.assemble.windows import (
-    BinWidth,
-    TrialsConfig,
-    Windows,
-    find_windows,
-    read_table,
-    source_of_trials,
-)
+from neuropipe.assemble.trial_settings import BinWidth, TrialsConfig
+from neuropipe.assemble.trial_tables import events_within, trial_columns
+from neuropipe.assemble.windows import Windows, find_windows
 from neuropipe.config.models import InputConfig
 from neuropipe.errors import Issue, issues_to_json
 
@@ -79,13 +76,13 @@ def _piece(run: Run, settings: Input, names: Sequence[str], account: Account) ->
     """Return the trials of a run that hold something; None if there are none."""
     windows = find_windows(run.stores, settings.trials, run.span, settings.span_s)
     if not len(windows):
-        account.note_trials(run, windows)
+        _note_trials(run, windows, account)
         _leave_out(run, settings.trials, account)
         return None
     cut = cut_run(run, windows, names)
     seen = cut.valid.any(axis=(1, 2))
     windows = windows.take(seen, "no valid sample in the trial")
-    account.note_trials(run, windows)
+    _note_trials(run, windows, account)
     if not seen.any():
         _leave_out(run, settings.trials, account)
         return None
@@ -95,6 +92,11 @@ def _piece(run: Run, settings: Input, names: Sequence[str], account: Account) ->
     if settings.regressors:
         features, regressor = regressors_of(run, settings.regressors, windows, cut)
     return Piece(run, windows, cut, tuple(features), regressor)
+
+
+def _note_trials(run: Run, windows: Windows, account: Account) -> None:
+    for reason, names in windows.excluded:
+        account.note("trial", run.sources[0], reason, names)
 
 
 def _leave_out(run: Run, config: TrialsConfig, account: Account) -> None:
@@ -142,66 +144,6 @@ def _moments(pieces: Sequence[Piece], reference: str) -> dict[str, Any]:
             "trial_start": ("trial", start, {"units": "s"})}  # fmt: skip
 
 
-def _columns(pieces: Sequence[Piece]) -> dict[str, Any]:
-    """Return what is known of each trial: label, run, session, and columns of its table."""
-    sizes = [len(piece.windows) for piece in pieces]
-    names = [piece.run.name for piece in pieces]
-    session = pieces[0].run.sources[0].session
-    found: dict[str, Any] = {
-        "trial_label": ("trial", np.concatenate([p.windows.label for p in pieces])),
-        "run": ("trial", np.repeat(np.array(names, dtype=object), sizes)),
-        "session": ("trial", np.array([session] * sum(sizes), dtype=object)),
-    }
-    shared = set.intersection(*(set(piece.windows.columns) for piece in pieces))
-    for name in sorted(shared - {"onset", "label", "start"}):
-        values = np.concatenate([piece.windows.columns[name] for piece in pieces])
-        if values.ndim == 1 and values.dtype.kind in "biufOT":
-            found[f"trial_{name}"] = ("trial", _plain(values))
-    return found
-
-
-def _plain(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "biuf":
-        return values
-    return np.array(["" if v is None else str(v) for v in values.tolist()], dtype=object)
-
-
-def _events(pieces: Sequence[Piece], config: TrialsConfig, onset: np.ndarray, reach: np.ndarray
-            ) -> dict[str, Any]:  # fmt: skip
-    """Return the events that lie in trials, one row per event and trial."""
-    rows: list[tuple[int, float, float, float, str]] = []
-    first = 0
-    for piece in pieces:
-        table = _event_table(piece.run, config)
-        for trial in range(first, first + len(piece.windows)) if table else ():
-            time = np.asarray(table["onset"], dtype=np.float64)
-            for k in np.flatnonzero((time >= reach[trial, 0]) & (time < reach[trial, 1])):
-                duration = float(table["duration"][k]) if "duration" in table else np.nan
-                label = str(table["label"][k]) if "label" in table else ""
-                rows.append((trial, time[k] - onset[trial], time[k], duration, label))
-        first += len(piece.windows)
-    if not rows:
-        return {}
-    trial, relative, absolute, duration, label = zip(*rows, strict=True)
-    return {
-        "event_trial": ("event", np.array(trial, dtype=np.int64)),
-        "event_time": ("event", np.array(relative), {"units": "s"}),
-        "event_onset": ("event", np.array(absolute), {"units": "s"}),
-        "event_duration": ("event", np.array(duration), {"units": "s"}),
-        "event_label": ("event", np.array(label, dtype=object)),
-    }
-
-
-def _event_table(run: Run, config: TrialsConfig) -> Mapping[str, np.ndarray]:
-    """Return the events of a run: those that trials are cut at, else of its first recording."""
-    if config.by == "events":
-        tree = source_of_trials(run.stores, config)
-        return {} if tree is None else read_table(tree, "events")
-    own = [source.tree for source in run.sources]
-    tables = (read_table(tree, "events") for tree in [*own, *run.stores])
-    return next((table for table in tables if table), {})
-
-
 def _issues(valid: np.ndarray, missing: np.ndarray, lengths: np.ndarray) -> list[Issue]:
     """Return issues about places of the trials (padding apart) that cannot be used."""
     issues = []
@@ -215,35 +157,6 @@ def _issues(valid: np.ndarray, missing: np.ndarray, lengths: np.ndarray) -> list
         text = f"a regressor is missing in {int(missing.sum())} of {total} bins; they do not count"
         issues.append(Issue("REGRESSOR_MISSING", "input.regressors", text))
     return issues
-
-
-def _never_seen(pieces: Sequence[Piece], names: list[str], account: Account
-                ) -> tuple[list[Piece], list[str]]:  # fmt: skip
-    """Leave rows out that no trial holds a sample of."""
-    seen = np.any([piece.cut.valid.any(axis=(0, 1)) for piece in pieces], axis=0)
-    if seen.all():
-        return list(pieces), names
-    lost = [name for name, kept in zip(names, seen, strict=True) if not kept]
-    source = pieces[0].run.sources[0]
-    account.excluded.append(
-        {"kind": "rows", "recording": source.recording, "subject": source.subject,
-         "reason": "no valid sample in the trials", "count": len(lost), "names": lost}
-    )  # fmt: skip
-    kept = [replace(piece, cut=piece.cut.take_rows(seen)) for piece in pieces]
-    return kept, [name for name, keep in zip(names, seen, strict=True) if keep]
-
-
-def row_coords(run: Run, names: Sequence[str], dim: str = "unit") -> dict[str, Any]:
-    """Return the coordinates of rows: ids, kind, recording and region."""
-    place = {name: k for k, name in enumerate(run.names)}
-    order = [place[name] for name in names]
-    recording = [s.recording for s in run.sources for _ in s.ids]
-    kind = [s.row for s in run.sources for _ in s.ids]
-    columns = {"unit_kind": kind, "recording": recording, "region": run.joined("region").tolist()}
-    found: dict[str, Any] = {dim: (dim, np.array(list(names), dtype=object))}
-    for name, values in columns.items():
-        found[name] = (dim, np.array([values[k] for k in order], dtype=object))
-    return found
 
 
 def _dataset(pieces: list[Piece], names: list[str], settings: Input, account: Account
@@ -266,13 +179,14 @@ def _dataset(pieces: list[Piece], names: list[str], settings: Input, account: Ac
     zero = moments["trial_onset"][1]
     name, dims = "counts" if counted else "activity", ("trial", "time", "unit")
     data: dict[str, Any] = {name: (dims, values, {"units": source.units})}
-    data |= _events(pieces, settings.trials, zero, reach)
+    parts = [(piece.run, piece.windows) for piece in pieces]
+    data |= events_within(parts, settings.trials, zero, reach)
     if settings.regressors:
         features = np.array(pieces[0].features, dtype=object)
         data["regressor"] = (("trial", "time", "feature"), regressor)
         data["feature"] = ("feature", features)
     coords = {"trial": np.arange(len(values)), "time": ("time", time, {"units": "s"})}
-    coords |= row_coords(pieces[0].run, names) | moments | _columns(pieces)
+    coords |= row_coords(pieces[0].run, names) | moments | trial_columns(parts)
     ds = xr.Dataset(data, coords).assign_attrs(
         bin_width_s=float(f"{step:.12g}"),
         modality=source.modality,
@@ -327,11 +241,15 @@ def trials(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
     check_scope(stores, settings.scope or "recording")
     modality = one_modality(stores, config.events_from)
     account = Account()
-    runs = read_runs(stores, settings, settings.bin_ms, account, lambda name: name == modality)
+    runs = read_runs(
+        stores, settings, settings.bin_ms, account, enters=lambda name: name == modality
+    )
     names = common_rows(runs, settings.units, account)
     found = [_piece(run, settings, names, account) for run in runs]
     pieces = [piece for piece in found if piece is not None]
     account.check_left(pieces)
-    check_step([piece.cut for piece in pieces], [piece.run for piece in pieces])
-    pieces, names = _never_seen(pieces, names, account)
+    runs = [piece.run for piece in pieces]
+    check_step([piece.cut for piece in pieces], runs)
+    cuts, names = seen_rows(runs, [piece.cut for piece in pieces], names, account)
+    pieces = [replace(piece, cut=cut) for piece, cut in zip(pieces, cuts, strict=True)]
     return _dataset(pieces, names, settings, account)
