@@ -32,6 +32,7 @@ __all__ = [
     "oracle",
     "score",
     "simulate",
+    "simulate_gaussian",
 ]
 
 _WHERE = {
@@ -43,6 +44,7 @@ _WHERE = {
     "oracle": "neuropipe.analyses.hmm_glm.scoring:oracle",
     "score": "neuropipe.analyses.hmm_glm.scoring:score",
     "simulate": "neuropipe.simulate.switching_glm:switching_glm",
+    "simulate_gaussian": "neuropipe.simulate.switching_gaussian:switching_gaussian",
 }
 
 

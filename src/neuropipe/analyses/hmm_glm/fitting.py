@@ -118,6 +118,10 @@ def _prior(prepared: Prepared, settings: Settings, n_states: int, ridge: Floats)
     return SharedMean(ridge, prepared.shared, np.zeros(shape[1:]), FIRST_VARIANCE, n_states)
 
 
+def _around(prior: Prior, start: Parameters) -> Prior:
+    return prior.around(start.theta) if isinstance(prior, SharedMean) else prior
+
+
 def _rules(prepared: Prepared, settings: Settings, n_states: int) -> Rules:
     data = prepared.observations
     observed = data.observed[data.valid]
@@ -213,7 +217,13 @@ def _best_start(
     """Run every start for some iterations and the best of them to the end."""
     data, prior = prepared.observations, _prior(prepared, settings, n_states, ridge)
     tried = [
-        run(data, start, prior, rules, max_iter=min(TRIAL_ITERATIONS, settings.max_iter))
+        run(
+            data,
+            start,
+            _around(prior, start),
+            rules,
+            max_iter=min(TRIAL_ITERATIONS, settings.max_iter),
+        )
         for start in _starts(prepared, settings, n_states, rules, ridge, seed)
     ]
     for index in np.argsort([-fit.trace[-1] for fit in tried], kind="stable")[:KEPT]:
@@ -259,7 +269,8 @@ def refit(prepared: Prepared, settings: Settings, start: Parameters, seed: int) 
     n_states, data = len(start.theta), prepared.observations
     rules, ridge = _rules(prepared, settings, n_states), _ridge(prepared, settings)
     prior = _prior(prepared, settings, n_states, ridge)
-    found = run(data, start, prior, replace(rules, least_mass=0.0), max_iter=settings.max_iter)
+    once = replace(rules, least_mass=0.0)
+    found = run(data, start, _around(prior, start), once, max_iter=settings.max_iter)
     return _connected(prepared, settings, found, rules, seed)[0].parameters
 
 

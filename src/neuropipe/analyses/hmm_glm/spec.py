@@ -174,6 +174,14 @@ class Settings(StrictModel):
                 f"regularisation.l1 is {self.regularisation.l1:g}, but the prior is "
                 f"{self.prior}; set prior: none, or l1: 0"
             )
+        if self.covariance == "full" and self.regularisation.l1 > 0:
+            raise ValueError("regularisation.l1 needs covariance: diagonal")
+        if self.covariance == "full" and self.prior == "onehot-gumbel":
+            raise ValueError("prior: onehot-gumbel needs covariance: diagonal; or use onehot")
+        if self.prior == "onehot-gumbel" and (self.dale or self.connection_types != "signed"):
+            raise ValueError(
+                "prior: onehot-gumbel has signed connections without dale; or use onehot"
+            )
         if self.family == "negbin" and self.link == "sigmoid":
             raise ValueError("link: sigmoid is of family poisson; negbin needs softplus or exp")
         return self

@@ -98,3 +98,12 @@ class SharedMean:
         spread = (theta - mean)[:, :, self.shared] ** 2
         variance = spread.mean() * self.n_states / (self.n_states - 1)
         return replace(self, mean=mean, variance=max(float(variance), LEAST_VARIANCE))
+
+    def around(self, theta: Floats) -> SharedMean:
+        """Return the prior for a start: its mean, and at least the present variance.
+
+        With another mean the first step would leave the maximum of `log_density`, in which the
+        mean is integrated out.
+        """
+        learned = self.updated(theta)
+        return replace(learned, variance=max(learned.variance, self.variance))
