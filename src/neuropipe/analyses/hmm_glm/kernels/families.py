@@ -144,7 +144,11 @@ def rows_log_density(code: int, eta: Floats, observed: Floats, dispersion: Float
     out = np.zeros(eta.shape[0])
     for t in range(eta.shape[0]):
         for n in range(eta.shape[1]):
-            out[t] += _terms(code, eta[t, n], observed[t, n], dispersion[n])[0]
+            if code == POISSON_SOFTPLUS and observed[t, n] == 0.0:
+                # Most bins are empty: no logarithm of the rate.
+                out[t] -= max(eta[t, n], 0.0) + math.log1p(math.exp(-abs(eta[t, n])))
+            else:
+                out[t] += _terms(code, eta[t, n], observed[t, n], dispersion[n])[0]
     return out
 
 

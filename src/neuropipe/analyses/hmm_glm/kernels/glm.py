@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.hmm_glm.kernels.families import (
+    POISSON_CODES,
     constant,
     log_density,
     rows_log_density,
@@ -100,11 +101,17 @@ def emissions(data: Observations, theta: Floats, dispersion: Floats) -> Floats:
         if noise.ndim == 2:
             return rows, s, rows_log_normal(observed - eta, noise)
         density = rows_log_density(data.code, eta, observed, noise)
-        return rows, s, density + constant(data.code, observed, noise)
+        if data.code not in POISSON_CODES:
+            density += constant(data.code, observed, noise)
+        return rows, s, density
 
     blocks = data.blocks(np.flatnonzero(data.valid))
     for rows, s, values in ordered_map(one, product(blocks, range(theta.shape[0]))):
         result[rows, s] = values
+    if data.code in POISSON_CODES:
+        # The same in all states: computed once.
+        for rows in data.blocks(np.flatnonzero(data.valid)):
+            result[rows] += constant(data.code, data.observed[rows], dispersion[0])[:, None]
     return result
 
 
