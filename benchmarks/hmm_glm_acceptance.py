@@ -29,7 +29,7 @@ def simulated(seed: int):
 
 def fitted(seed: int, prior: str, n_train: int = 10, fit_seed: int = 0):
     data, truth = simulated(seed)
-    settings = hmm_glm.Settings(prior=prior, restarts=1)
+    settings = hmm_glm.Settings(states=5, prior=prior, restarts=1)
     result = hmm_glm.fit(data.isel(trial=slice(0, n_train)), settings, seed=fit_seed)
     test = data.isel(trial=TEST)
     best = hmm_glm.oracle(truth, test, result["rate"].values)

@@ -41,7 +41,7 @@ def used(function: Callable[[], object], repeats: int = 1) -> float:
 def problem():
     """Return the training set of SIM-1, 50 000 bins x 20 units, and a start at the truth."""
     data, truth = hmm_glm.simulate(1)
-    settings = hmm_glm.Settings(prior="gaussian", restarts=1)
+    settings = hmm_glm.Settings(states=5, prior="gaussian", restarts=1)
     prepared = prepare(data.isel(trial=slice(0, 10)), settings)
     theta = np.concatenate(
         [np.broadcast_to(truth["bias"].values, (STATES, 20))[:, :, None], truth["weight"].values],
@@ -51,7 +51,7 @@ def problem():
         np.ascontiguousarray(theta), np.ones((STATES, 20)), truth["transition_matrix"].values,
         np.full(STATES, 0.2),
     )  # fmt: skip
-    rules = fitting.fit_rules(prepared, settings)
+    rules = fitting.fit_rules(prepared, settings, STATES)
     shape = theta.shape
     prior = FixedPrior(np.full(shape, 0.01), np.zeros(shape))
     return prepared, settings, start, rules, prior
@@ -68,9 +68,9 @@ def speed() -> None:
     # k M-steps take k + 1 E-steps.
     many = used(lambda: run(data, start, prior, endless, max_iter=3), 2)
     print(f"EM iteration: {(many - step) / 3:.3f} s CPU (demand 1.1)")
-    fitting.fit_states(prepared, settings, 0)
+    fitting.fit_states(prepared, settings, STATES, 0)
     found: list[fitting.Fitted] = []
-    whole = used(lambda: found.append(fitting.fit_states(prepared, settings, 0)))
+    whole = used(lambda: found.append(fitting.fit_states(prepared, settings, STATES, 0)))
     print(f"fit with one score start, prior gaussian: {whole:.2f} s CPU (demand 15), "
           f"{len(found[0].fit.trace) - 1} iterations")  # fmt: skip
     ridge = np.full(data.design.shape[1], 0.01)
@@ -208,12 +208,12 @@ def scale() -> None:
     settings = hmm_glm.Settings(states=STATES, prior="gaussian", restarts=1, max_iter=2)
     begin = time.process_time()
     prepared = prepare(dataset, settings)
-    fitted = fitting.fit_states(prepared, settings, 0)
+    fitted = fitting.fit_states(prepared, settings, STATES, 0)
     whole = time.process_time() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     iteration = used(lambda: run(
         prepared.observations, fitted.fit.parameters, fitted.fit.prior,
-        fitting.fit_rules(prepared, settings), max_iter=1,
+        fitting.fit_rules(prepared, settings, STATES), max_iter=1,
     ))  # fmt: skip
     print(f"one score start, {settings.max_iter} iterations, standard errors: {whole:.0f} s CPU")
     print(f"one more iteration and its E-step twice: {iteration:.0f} s CPU")

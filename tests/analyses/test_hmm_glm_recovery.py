@@ -32,7 +32,7 @@ def simulated(seed):
 
 def fitted(seed, prior, n_train=10):
     data, truth = simulated(seed)
-    settings = hmm_glm.Settings(prior=prior, restarts=1)
+    settings = hmm_glm.Settings(states=5, prior=prior, restarts=1)
     result = hmm_glm.fit(data.isel(trial=slice(0, n_train)), settings, seed=0)
     test = data.isel(trial=TEST)
     best = hmm_glm.oracle(truth, test, result["rate"].values)

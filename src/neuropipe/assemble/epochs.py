@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuropipe.assemble.trial_settings import check_window
+from neuropipe.assemble.windows import ROUNDING, grid_numbers, samples_in
 from neuropipe.errors import ConfigError, DataError
 from neuropipe.preprocess.sampling import n_samples, sampling_rate
 from neuropipe.preprocess.steps import row_dim
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["epochs", "rest_starts"]
 
 REST_S = 10.0
-ROUNDING = 1e-6
 
 Span = tuple[float | None, float | None]
 
@@ -46,8 +47,7 @@ def rest_starts(observed: np.ndarray, length_s: float = REST_S) -> np.ndarray:
 
 
 def _check(window_s: tuple[float, float], baseline_s: Span | None) -> None:
-    if not window_s[1] > window_s[0]:
-        raise ConfigError(f"input.window_s: {list(window_s)} must end after it starts")
+    check_window(window_s, "input.window_s")
     if baseline_s is None:
         return
     low, high = _ends(baseline_s, window_s)
@@ -61,14 +61,6 @@ def _check(window_s: tuple[float, float], baseline_s: Span | None) -> None:
 def _ends(baseline_s: Span, window_s: tuple[float, float]) -> tuple[float, float]:
     low, high = baseline_s
     return (window_s[0] if low is None else low, window_s[1] if high is None else high)
-
-
-def _cut(time: np.ndarray, start: float, count: int, rate: float) -> tuple[slice, np.ndarray]:
-    """Return the samples of one window and their places in it; a gap leaves places empty."""
-    low = int(np.searchsorted(time, start - ROUNDING / rate, side="left"))
-    high = int(np.searchsorted(time, start + (count - ROUNDING) / rate, side="left"))
-    place = np.floor((time[low:high] - start) * rate + ROUNDING).astype(np.int64)
-    return slice(low, high), place
 
 
 def epochs(
@@ -121,13 +113,14 @@ def epochs(
         usable &= ds["valid"].transpose("time", row).values
     ok = ds[f"{row}_ok"].values if f"{row}_ok" in ds else np.ones(values.shape[1], dtype=bool)
     rate, time = sampling_rate(ds), np.asarray(ds["time"].values, dtype=np.float64)
+    grid = grid_numbers(time, 1 / rate)
     count = n_samples(window_s[1] - window_s[0], rate)
     if count < 1:
         raise ConfigError(f"input.window_s: {list(window_s)} is shorter than a sample at {rate} Hz")
     relative = window_s[0] + np.arange(count) / rate
     kept, excluded = [], []
     for event, onset in enumerate(np.asarray(onsets, dtype=np.float64).tolist()):
-        here, place = _cut(time, onset + window_s[0], count, rate)
+        here, place = samples_in(time, grid, onset + window_s[0], count, rate)
         block = np.full((count, values.shape[1]), np.nan, dtype=values.dtype)
         block[place] = np.where(usable[here], values[here], np.nan)
         reason = _refuse(block, ok, peak_to_peak)

@@ -11,7 +11,7 @@ from neuropipe.analyses.hmm_glm.kernels.em import Parameters
 from neuropipe.analyses.hmm_glm.kernels.families import mean
 from neuropipe.analyses.hmm_glm.kernels.glm import Observations, emissions
 from neuropipe.analyses.hmm_glm.prepare import Prepared, prepare
-from neuropipe.analyses.hmm_glm.spec import Settings
+from neuropipe.analyses.hmm_glm.spec import recorded_settings
 from neuropipe.errors import DataError
 from neuropipe.threads import one_blas_thread
 
@@ -122,7 +122,7 @@ def parameters_of(result: xr.Dataset) -> Parameters:
 
 
 def _prepared_for(result: xr.Dataset, data: xr.Dataset) -> Prepared:
-    settings = Settings.model_validate_json(result.attrs["settings"])
+    settings = recorded_settings(result.attrs["settings"])
     ours, theirs = (d["unit"].values.astype(str).tolist() for d in (result, data))
     if ours != theirs:
         raise DataError("data: the units are not those of the result, in its order")

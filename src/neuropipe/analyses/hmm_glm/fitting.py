@@ -40,7 +40,7 @@ from neuropipe.analyses.hmm_glm.starts import (
 from neuropipe.errors import Issue
 from neuropipe.seeds import stage_generator
 
-__all__ = ["Fitted", "fit_rules", "fit_states"]
+__all__ = ["Fitted", "fit_rules", "fit_states", "refit"]
 
 Floats = NDArray[np.float64]
 
@@ -89,9 +89,9 @@ def _clustered_count(settings: Settings, count: int) -> int:
 
 
 def _starts(
-    prepared: Prepared, settings: Settings, rules: Rules, ridge: Floats, seed: int
+    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, ridge: Floats, seed: int
 ) -> list[Parameters]:
-    data, n_states = prepared.observations, settings.states
+    data = prepared.observations
     one = fit_one_state(data, rules, ridge)
     if n_states == 1:
         return [single_start(one, rules)]
@@ -109,20 +109,20 @@ def _starts(
     return found
 
 
-def _prior(prepared: Prepared, settings: Settings, ridge: Floats) -> Prior:
-    shape = (settings.states, prepared.observations.observed.shape[1], ridge.size)
+def _prior(prepared: Prepared, settings: Settings, n_states: int, ridge: Floats) -> Prior:
+    shape = (n_states, prepared.observations.observed.shape[1], ridge.size)
     # One state has no spread around a mean.
-    if settings.prior == "none" or settings.states == 1 or not prepared.shared.any():
+    if settings.prior == "none" or n_states == 1 or not prepared.shared.any():
         l1 = settings.regularisation.l1 * prepared.shared if settings.regularisation.l1 else None
         return FixedPrior(np.broadcast_to(ridge, shape), np.zeros(shape), l1)
-    return SharedMean(ridge, prepared.shared, np.zeros(shape[1:]), FIRST_VARIANCE, settings.states)
+    return SharedMean(ridge, prepared.shared, np.zeros(shape[1:]), FIRST_VARIANCE, n_states)
 
 
 def _around(prior: Prior, start: Parameters) -> Prior:
     return prior.around(start.theta) if isinstance(prior, SharedMean) else prior
 
 
-def fit_rules(prepared: Prepared, settings: Settings) -> Rules:
+def fit_rules(prepared: Prepared, settings: Settings, n_states: int) -> Rules:
     """Return how a fit of prepared data proceeds under the settings."""
     data = prepared.observations
     observed = data.observed[data.valid]
@@ -133,10 +133,10 @@ def fit_rules(prepared: Prepared, settings: Settings) -> Rules:
         alpha=settings.sticky.alpha, kappa=settings.sticky.kappa, least_weight=LEAST_WEIGHT,
         tol=settings.tol, silent=prepared.silent, variance_floor=1e-6 * variance,
         unused=~data.design[data.valid].any(axis=0),
-        shared_bias=settings.bias == "shared" and settings.states > 1,
+        shared_bias=settings.bias == "shared" and n_states > 1,
         scale=variance if full else None,
         # Of few bins, 5 per parameter would be more than an equal share of the states.
-        least_mass=min(5.0 * n_features, EMPTY_SHARE * len(observed) / settings.states),
+        least_mass=min(5.0 * n_features, EMPTY_SHARE * len(observed) / n_states),
     )  # fmt: skip
 
 
@@ -213,10 +213,10 @@ def _run_to_the_end(fit: Fit, data: Observations, rules: Rules, max_iter: int) -
 
 
 def _best_start(
-    prepared: Prepared, settings: Settings, rules: Rules, ridge: Floats, seed: int
+    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, ridge: Floats, seed: int
 ) -> tuple[Fit, tuple[Fit, ...]]:
     """Run every start for some iterations and the best of them to the end."""
-    data, prior = prepared.observations, _prior(prepared, settings, ridge)
+    data, prior = prepared.observations, _prior(prepared, settings, n_states, ridge)
     tried = [
         run(
             data,
@@ -225,37 +225,74 @@ def _best_start(
             rules,
             max_iter=min(TRIAL_ITERATIONS, settings.max_iter),
         )
-        for start in _starts(prepared, settings, rules, ridge, seed)
+        for start in _starts(prepared, settings, n_states, rules, ridge, seed)
     ]
     for index in np.argsort([-fit.trace[-1] for fit in tried], kind="stable")[:KEPT]:
         tried[index] = _run_to_the_end(tried[index], data, rules, settings.max_iter)
     return tried[int(np.argmax([fit.trace[-1] for fit in tried]))], tuple(tried)
 
 
-def fit_states(prepared: Prepared, settings: Settings, seed: int) -> Fitted:
+def _connected(
+    prepared: Prepared, settings: Settings, fit: Fit, rules: Rules, seed: int
+) -> tuple[Fit, Connections | None]:
+    """Return the fit under the classes of its connections, for the priors that have some."""
+    n_basis = prepared.basis.shape[0]
+    layout = {"ridge": _ridge(prepared, settings), "shared": prepared.shared, "n_basis": n_basis}
+    if settings.prior == "onehot" and n_basis:
+        classes = _connection_rules(settings)
+        return connect(prepared.observations, fit, rules, classes=classes, **layout)[0], None
+    if settings.prior == "onehot-gumbel" and n_basis:
+        from neuropipe.analyses.hmm_glm.kernels.gumbel import connect_relaxed
+
+        rng = stage_generator(seed, "gumbel")
+        return connect_relaxed(prepared.observations, fit, rules, rng=rng, **layout)
+    return fit, None
+
+
+def _ridge(prepared: Prepared, settings: Settings) -> Floats:
+    ridge = np.full(prepared.observations.design.shape[1], settings.regularisation.ridge)
+    ridge[0] *= BIAS_RIDGE
+    return ridge
+
+
+def refit(prepared: Prepared, settings: Settings, start: Parameters, seed: int) -> Parameters:
+    """Fit other data from the solution of a fit, its prior learned again.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Such as trials drawn again.
+    settings : Settings
+    start : Parameters
+        Order and number of states are kept.
+    seed : int
+    """
+    n_states, data = len(start.theta), prepared.observations
+    rules, ridge = fit_rules(prepared, settings, n_states), _ridge(prepared, settings)
+    prior = _prior(prepared, settings, n_states, ridge)
+    once = replace(rules, least_mass=0.0)
+    found = run(data, start, _around(prior, start), once, max_iter=settings.max_iter)
+    return _connected(prepared, settings, found, rules, seed)[0].parameters
+
+
+def fit_states(prepared: Prepared, settings: Settings, n_states: int, seed: int) -> Fitted:
     """Fit one number of states.
 
     Parameters
     ----------
     prepared : Prepared
     settings : Settings
+    n_states : int
+        One of the numbers that the settings list.
     seed : int
         Restart ``i`` has a stream of its own.
     """
-    data, rules = prepared.observations, fit_rules(prepared, settings)
-    ridge = np.full(data.design.shape[1], settings.regularisation.ridge)
-    ridge[0] *= BIAS_RIDGE
-    best, tried = _best_start(prepared, settings, rules, ridge, seed)
+    data, rules = prepared.observations, fit_rules(prepared, settings, n_states)
+    ridge = _ridge(prepared, settings)
+    best, tried = _best_start(prepared, settings, n_states, rules, ridge, seed)
     classes, n_basis = _connection_rules(settings), prepared.basis.shape[0]
-    layout = {"ridge": ridge, "shared": prepared.shared, "n_basis": n_basis}
-    connections, called = None, None
-    if settings.prior == "onehot" and n_basis:
-        best, _ = connect(data, best, rules, classes=classes, **layout)
-    elif settings.prior == "onehot-gumbel" and n_basis:
-        from neuropipe.analyses.hmm_glm.kernels.gumbel import connect_relaxed
-
-        rng = stage_generator(seed, "gumbel")
-        best, connections = connect_relaxed(data, best, rules, rng=rng, **layout)
+    best, connections = _connected(prepared, settings, best, rules, seed)
+    called = None
     mass = best.posterior.probability[data.valid].sum(axis=0)
     order = np.argsort(-mass, kind="stable")
     best = _ordered(best, order)

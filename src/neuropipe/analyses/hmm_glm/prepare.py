@@ -14,7 +14,7 @@ from neuropipe.analyses.hmm_glm.kernels.history import history_basis, history_fe
 from neuropipe.analyses.hmm_glm.spec import Settings
 from neuropipe.errors import DataError, Issue
 
-__all__ = ["COUNTS", "Prepared", "family_of", "prepare"]
+__all__ = ["COUNTS", "Prepared", "family_of", "observed_name", "prepare"]
 
 LINKS = {"bernoulli": "logistic", "gaussian": "identity"}
 COUNTS = dict.fromkeys(("poisson", "negbin"), "counts 0, 1, 2, ...")
@@ -62,7 +62,8 @@ class Prepared:
         return full
 
 
-def _variable(data: xr.Dataset) -> str:
+def observed_name(data: xr.Dataset) -> str:
+    """Return the variable that is modelled, ``counts`` or ``activity``; `DataError` if none."""
     name = next((name for name in ("counts", "activity") if name in data), None)
     if name is None or set(data[name].dims) != {"trial", "time", "unit"}:
         found = tuple(data[name].dims) if name else tuple(data.data_vars)
@@ -76,7 +77,7 @@ def family_of(data: xr.Dataset, settings: Settings) -> tuple[str, str]:
     """Return family and link for an input dataset."""
     family = settings.family
     if family == "auto":
-        family = "poisson" if _variable(data) == "counts" else "gaussian"
+        family = "poisson" if observed_name(data) == "counts" else "gaussian"
     return family, LINKS.get(family, settings.link)
 
 
@@ -117,16 +118,12 @@ def _rows(
     return np.concatenate(trials), np.concatenate(times), np.array(offsets)
 
 
-def _issues(data: xr.Dataset, silent: NDArray[np.bool_], n_bins: int, states: int) -> list[Issue]:
+def _issues(data: xr.Dataset, silent: NDArray[np.bool_]) -> list[Issue]:
     issues = []
     if silent.any():
         names = ", ".join(data["unit"].values[silent].astype(str)[:10])
         issues.append(
             Issue("SILENT_UNITS", "counts", f"{int(silent.sum())} units never fire: {names}")
-        )
-    if states > n_bins / 50:
-        issues.append(
-            Issue("FEW_BINS", "time", f"{n_bins} bins for {states} states", "use fewer states")
         )
     return issues
 
@@ -198,7 +195,7 @@ def prepare(
         If a value does not suit the family, a trial is too short or a channel constant.
     """
     family, link = family_of(data, settings)
-    name, code = _variable(data), FAMILIES[family, link]
+    name, code = observed_name(data), FAMILIES[family, link]
     values = data[name].transpose("trial", "time", "unit").values.astype(np.float64)
     valid = np.ones(values.shape[:2], dtype=bool)
     if "valid" in data:
@@ -220,7 +217,7 @@ def prepare(
     if silent is None:
         silent = _silent_units(data, observed[keep], code)
     keep = keep & _after_start(offsets, settings.drop_first)
-    issues = _issues(data, silent, len(trials), settings.states)
+    issues = _issues(data, silent)
     return Prepared(
         Observations(observed, design, keep, offsets, code), (trials, times), valid.shape,
         basis, shared, silent, family, link, data["unit"].values, tuple(issues),
