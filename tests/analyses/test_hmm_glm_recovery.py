@@ -156,3 +156,19 @@ def test_fit_seeds_do_not_matter():
     ]
     print(f"\nstate_accuracy of 10 seeds: {min(found):.4f} to {max(found):.4f}")
     assert min(found) >= max(found) - 0.005
+
+
+def test_relaxed_classes_recover_a_small_network():
+    data, truth = hmm_glm.simulate(1, n_units=6, n_states=2, n_bins=2500, n_trials=3)
+    train, test = data.isel(trial=slice(0, 2)), data.isel(trial=slice(2, 3))
+    settings = {"states": 2, "restarts": 1}
+    plain, result = (
+        hmm_glm.fit(train, hmm_glm.Settings(prior=prior, **settings))
+        for prior in ("gaussian", "onehot-gumbel")
+    )
+    plain, relaxed = (hmm_glm.score(found, truth, test) for found in (plain, result))
+    best = hmm_glm.oracle(truth, test, result["rate"].values)
+    assert relaxed["state_accuracy"] > best["state_accuracy"] - 0.03
+    assert relaxed["weight_error"] < plain["weight_error"]
+    assert relaxed["log_likelihood_per_bin"] > plain["log_likelihood_per_bin"]
+    np.testing.assert_allclose(result["connection_probability"].sum("connection_type"), 1.0)

@@ -34,9 +34,7 @@ def made(tmp_path_factory, study_at):
     data = simulate_spikes((4.0, 8.0, 20.0, 6.0), duration_s=40.0, trials=4)
     write_spike_nwb(data, path / "raw/d1.nwb", subject="d1")
     (path / "config").mkdir()
-    (path / "config/recordings.tsv").write_text(
-        "subject\tmodality\tpath\nd1\tspikes\traw/d1.nwb\n"
-    )
+    (path / "config/recordings.tsv").write_text("subject\tmodality\tpath\nd1\tspikes\traw/d1.nwb\n")
     (path / "config/config.yaml").write_text(CONFIG)
     study = study_at(path)
     answer = study.neuropipe("run")
