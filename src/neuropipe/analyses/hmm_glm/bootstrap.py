@@ -23,6 +23,7 @@ from neuropipe.seeds import stage_generator
 __all__ = ["QUANTILES", "intervals"]
 
 QUANTILES = (0.025, 0.975)
+LEAST_TRIALS = 5  # of fewer, blocks are drawn
 
 
 def _decoded(prepared: Prepared, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
@@ -66,17 +67,16 @@ def intervals(
 
     Notes
     -----
-    Trials are drawn with replacement, blocks of them if there are fewer than ten. Every
+    Trials are drawn with replacement, blocks of them if there are fewer than five. Every
     resampling starts at the fit and learns its prior again; its states are aligned by the
     agreement of their paths on the original data.
     """
-    segments, blocks = cut(data, settings, 10)
+    segments, blocks = cut(data, settings, LEAST_TRIALS)
     if not segments:
         raise DataError("bootstrap: the recording is too short to be cut into blocks; set it to 0")
     used = settings_for_blocks(settings) if blocks else settings
     start = parameters_of(part)
     reference, _ = _decoded(prepared, start)
-    n_states, n_basis = part.sizes["state"], part["weight"].sizes["basis"]
     drawn: dict[str, list[np.ndarray]] = {"theta": [], "transition": [], "occupancy": []}
     for index in range(settings.bootstrap):
         rng = stage_generator(seed, "bootstrap", index)
@@ -84,12 +84,12 @@ def intervals(
         own = int(rng.integers(2**63))
         found = refit(prepare(take(data, chosen), used), used, start, own)
         path, occupancy = _decoded(prepared, found)
-        order = match_sequences(reference, path, n_states)
+        order = match_sequences(reference, path, len(start.theta))
         drawn["theta"].append(found.theta[order])
         drawn["transition"].append(found.transition[np.ix_(order, order)])
         drawn["occupancy"].append(occupancy[order])
     theta, transition, occupancy = (np.stack(values) for values in drawn.values())
-    weight = theta[:, :, :, prepared.shared].reshape(*theta.shape[:3], -1, n_basis)
+    weight = theta[:, :, :, prepared.shared].reshape(len(theta), *part["weight"].shape)
 
     def between(values: np.ndarray) -> np.ndarray:
         return np.moveaxis(np.quantile(values, QUANTILES, axis=0), 0, -1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_weights", "no_coupling"]
 
-COLUMNS, ROW_MM, MARGIN_MM = (3, 4), 43.0, 12.0  # at least, at most
+MARGIN_MM, WIDTH_MM, LEAST_ROW_MM = 12.0, 174.0, 28.0
 FULL_SCALE = 0.99
 NAMED_ROWS = 20
 MOST_ROWS = 5000  # of the table
@@ -58,6 +58,11 @@ def _panels(result: xr.Dataset) -> list[list[tuple[str, np.ndarray]]]:
         connections.append(("All states (A0)", whole[..., 2] - whole[..., 0]))
         found.append(connections)
     return found
+
+
+def _columns(panels: int) -> int:
+    """Return the panels side by side: large ones for few states."""
+    return 3 if panels <= 3 else 4 if panels <= 8 else 6
 
 
 def _draw_matrix(axes: Axes, matrix: np.ndarray, limit: float, where: dict[str, Any]) -> Any:
@@ -163,7 +168,7 @@ def draw_weights(result: xr.Dataset) -> ReportFigure:
     order, regions = row_order(result)
     blocks = _panels(result)
     table = _table(result)
-    columns = min(max(len(blocks[-1]), COLUMNS[0]), COLUMNS[1])
+    columns = _columns(len(blocks[-1]))
     rows = [-(-len(block) // columns) for block in blocks]
     figure = ReportFigure(
         title=title,
@@ -175,7 +180,7 @@ def draw_weights(result: xr.Dataset) -> ReportFigure:
             rows=len(table),
         ),
         table=table,
-        height_mm=MARGIN_MM + max(ROW_MM, 174 / columns - 8) * sum(rows),
+        height_mm=MARGIN_MM + max(WIDTH_MM / columns - 4, LEAST_ROW_MM) * sum(rows),
     )
     parts = figure.subfigures(len(blocks), 1, height_ratios=rows, squeeze=False)[:, 0]
     sizes = np.abs(result["weight"].sum("basis").values)
