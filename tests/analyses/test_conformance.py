@@ -20,17 +20,28 @@ from neuropipe.store.provenance import read_dataset, write_dataset
 from neuropipe.study import section_model
 
 NAMES = sorted(analyses())
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 # Settings that make the simulated data of an analysis a matter of seconds.
 QUICK = {
+    "hmm_glm": (
+        {"n_units": 5, "n_states": 2, "n_bins": 300, "n_trials": 4},
+        {"states": [1, 2], "restarts": 2, "max_iter": 8, "cv_folds": 2, "bootstrap": 2},
+    ),
     "ntf": (
         {"n_neurons": 24, "n_subjects": 3, "duration": 80.0, "n_motifs": 2},
         {"rank": 2, "restarts": 2, "max_iter": 25, "communities": {"null_draws": 5, "restarts": 2}},
-    )
+    ),
 }
 # Data large enough for a matrix product to be split over threads.
-LARGE = {"ntf": {"n_subjects": 3, "duration": 180.0}}
+LARGE = {
+    "hmm_glm": {"n_units": 30, "n_states": 2, "n_bins": 800, "n_trials": 2},
+    "ntf": {"n_subjects": 3, "duration": 180.0},
+}
 # Another value of one key of each kind, to see it in the methods text.
-CHANGED = {"ntf": ({"ridge": 0.5}, "0.5")}
+CHANGED = {
+    "hmm_glm": ({"sticky": {"kappa": 12.25}}, "12.25"),
+    "ntf": ({"ridge": 0.5}, "0.5"),
+}
 
 
 @pytest.fixture(params=NAMES)
@@ -105,7 +116,7 @@ def test_the_number_of_cores_changes_no_bit(analysis, tmp_path):
     hashes = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={**os.environ, "OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n},
+            env={**os.environ, **dict.fromkeys(THREADS, n)},
             capture_output=True,
             text=True,
             check=True,

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from neuropipe.analyses.hmm_glm.kernels.em import Parameters, Rules, connect, run
+from neuropipe.analyses.hmm_glm.kernels.connections import connection_prior, infer_connections
+from neuropipe.analyses.hmm_glm.kernels.dispersion import unit_variance
+from neuropipe.analyses.hmm_glm.kernels.em import Parameters, connect, run
 from neuropipe.analyses.hmm_glm.kernels.families import FAMILIES, mean
 from neuropipe.analyses.hmm_glm.kernels.glm import (
     Observations,
     emissions,
     newton_step,
     penalised_derivatives,
-    unit_variance,
 )
 from neuropipe.analyses.hmm_glm.kernels.history import history_basis, history_features
+from neuropipe.analyses.hmm_glm.kernels.maximise import Rules
 from neuropipe.analyses.hmm_glm.kernels.priors import (
     FixedPrior,
     SharedMean,
-    connection_prior,
-    infer_connections,
 )
 
 EVERY = sorted(FAMILIES)
@@ -48,10 +48,12 @@ def problem(kind, seed=0, n_bins=N_BINS):
     return data, theta, rng.uniform(0.5, 2.0, (2, N_UNITS)), rng
 
 
-def scipy_log_density(kind, eta, observed, variance):
+def scipy_log_density(kind, eta, observed, dispersion):
     rate = mean(FAMILIES[kind], eta)
     if kind[0] == "gaussian":
-        return stats.norm.logpdf(observed, eta, np.sqrt(variance))
+        return stats.norm.logpdf(observed, eta, np.sqrt(dispersion))
+    if kind[0] == "negbin":
+        return stats.nbinom.logpmf(observed, dispersion, dispersion / (dispersion + rate))
     return (stats.bernoulli if kind[0] == "bernoulli" else stats.poisson).logpmf(observed, rate)
 
 
