@@ -117,8 +117,9 @@ def peers() -> None:
         parameters, properties = model.initialize(jax.random.PRNGKey(0))
         model.fit_em(parameters, properties, trials, num_iters=count, verbose=False)
 
-    print(f"dynamax PoissonHMM, no coupling: {_per_iteration(dynamax, 100):.3f} s CPU per iteration "
-          f"(float32, compilation left out by the difference of two runs)")  # fmt: skip
+    spent = _per_iteration(dynamax, 100)
+    print(f"dynamax PoissonHMM, no coupling, float32: {spent:.3f} s CPU per iteration, without "
+          "the compilation of each fit")  # fmt: skip
 
 
 def _per_iteration(fit: Callable[[int], object], more: int = 4) -> float:
