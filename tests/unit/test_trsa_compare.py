@@ -226,9 +226,7 @@ def test_bootstrap_of_one_factor_and_its_refusals(rdms):
     )  # fmt: skip
     assert set(made.scores) == {"condition"}
     with pytest.raises(ValueError, match="cannot be bootstrapped"):
-        dual_bootstrap(
-            rdms, rdms, method="euclidean", samples=2, rng=np.random.default_rng(0)
-        )
+        dual_bootstrap(rdms, rdms, method="euclidean", samples=2, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="nothing to resample"):
         dual_bootstrap(
             rdms, rdms, method="cosine", samples=2, rng=np.random.default_rng(0), resample=()

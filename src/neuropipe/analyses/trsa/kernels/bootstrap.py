@@ -123,7 +123,7 @@ def _by_cosines(
 
 
 def _rank_correlation(first: Floats, second: Floats, pairs: Floats) -> Floats:
-    """Return Spearman correlations of weighted ranks, every row of one with its row of the other."""
+    """Return Spearman correlations of weighted ranks, row by row."""
     total = pairs.sum()
     first, second = (r - (r @ pairs)[:, None] / total for r in (first, second))
     product = ((first * second) @ pairs) / np.sqrt(((first**2) @ pairs) * ((second**2) @ pairs))
@@ -223,7 +223,7 @@ def dual_bootstrap(
     if method not in BOOTSTRAPPED:
         raise ValueError(f"{method} cannot be bootstrapped; choose {', '.join(BOOTSTRAPPED)}")
     vectors = np.vstack([data, models])
-    complete = np.isfinite(vectors).all(axis=0)
+    complete = np.asarray(np.isfinite(vectors).all(axis=0))
     vectors = np.where(complete, vectors, 0.0)
     n, count = n_conditions(vectors.shape[1]), len(data)
     drawn_subjects, _ = draw_counts(count, samples, rng, min(2, count))

@@ -50,7 +50,7 @@ def _gt(scaled: Floats, lower: float, upper: float) -> tuple[Floats, Bools]:
 
 def _p_shortest(scaled: Floats, p: float) -> tuple[Floats, Bools]:
     known = np.sort(scaled[np.isfinite(scaled)])
-    count = int(round(p * known.size))
+    count = round(p * known.size)
     if count < 1:
         return scaled, np.zeros(scaled.shape, dtype=bool)
     return scaled, scaled <= known[count - 1]
@@ -63,7 +63,7 @@ def _k_nearest(scaled: Floats, k: int) -> tuple[Floats, Bools]:
     k = min(max(int(k), 1), len(square) - 1)
     limit = np.sort(square, axis=1)[:, k - 1]
     near = (square <= limit[:, None]) & np.isfinite(square)
-    return scaled, to_pairs(near | near.T)
+    return scaled, to_pairs((near | near.T).astype(np.float64)) > 0
 
 
 def _p_nearest(scaled: Floats, p: float) -> tuple[Floats, Bools]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuropipe.analyses.trsa.kernels.pairs import complete
+
 __all__ = ["NOISE", "Whitener", "centred_residuals", "noise_covariance", "whiten", "whitener"]
 
 Floats = NDArray[np.float64]
@@ -48,7 +50,7 @@ def centred_residuals(patterns: Floats) -> tuple[Floats, int]:
     dof : int
         Rows minus fitted means; 0 or less where every condition was seen once.
     """
-    seen = np.isfinite(patterns).all(axis=-1)
+    seen = complete(patterns, -1)
     count = seen.sum(axis=0)
     filled = np.where(seen[..., None], patterns, 0.0)
     mean = filled.sum(axis=0) / np.maximum(count, 1)[:, None]
@@ -150,7 +152,9 @@ def whitener(covariance: Floats, shrinkage: float = np.nan) -> Whitener:
         If it is singular: too few residuals for an unshrunk estimate, or a constant channel.
     """
     values, vectors = (
-        (covariance, None) if covariance.ndim == 1 else np.linalg.eigh((covariance + covariance.T) / 2)
+        (covariance, None)
+        if covariance.ndim == 1
+        else np.linalg.eigh((covariance + covariance.T) / 2)
     )
     if not values.min() > RANK_TOLERANCE * max(values.max(), 0.0):
         rank = int((values > RANK_TOLERANCE * max(values.max(), 0.0)).sum())

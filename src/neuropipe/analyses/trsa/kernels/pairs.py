@@ -7,10 +7,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["n_conditions", "pair_index", "to_pairs", "to_square"]
+__all__ = ["complete", "n_conditions", "pair_index", "to_pairs", "to_square"]
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
+Bools = NDArray[np.bool_]
+
+
+def complete(values: Floats, axis: int) -> Bools:
+    """Tell where all values along an axis are finite."""
+    return np.asarray(np.isfinite(values).all(axis=axis))
 
 
 def pair_index(n: int) -> tuple[Index, Index]:

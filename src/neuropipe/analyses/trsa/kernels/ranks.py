@@ -13,7 +13,9 @@ Index = NDArray[np.intp]
 
 
 @njit(cache=True, nogil=True)
-def _ranks_of(values: Floats, order: Index, weights: Floats, out: Floats) -> None:  # pragma: no cover
+def _ranks_of(
+    values: Floats, order: Index, weights: Floats, out: Floats
+) -> None:  # pragma: no cover
     start, before = 0, 0.0
     while start < order.size:
         stop, inside = start, 0.0
@@ -56,7 +58,9 @@ def weighted_ranks(rows: Floats, weights: Floats, orders: Index | None = None) -
 
 
 @njit(cache=True, nogil=True)
-def _concordance(x: Floats, order: Index, y_rank: Index, weights: Floats) -> float:  # pragma: no cover
+def _concordance(
+    x: Floats, order: Index, y_rank: Index, weights: Floats
+) -> float:  # pragma: no cover
     size = x.size
     tree = np.zeros(size + 2)
     total, seen, start = 0.0, 0.0, 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuropipe.analyses.trsa.kernels.pairs import pair_index, to_pairs
+from neuropipe.analyses.trsa.kernels.pairs import complete, pair_index, to_pairs
 
 __all__ = ["MEASURES", "Measure", "fold_pairs", "mean_over_runs", "rdm"]
 
@@ -46,7 +46,7 @@ class Measure:
 
 def mean_over_runs(patterns: Floats) -> Floats:
     """Return ``(..., n_conditions, n_channels)``, over the runs that have the condition."""
-    seen = np.isfinite(patterns).all(axis=-1, keepdims=True)
+    seen = complete(patterns, -1)[..., None]
     count = seen.sum(axis=-3)
     total = np.where(seen, patterns, 0.0).sum(axis=-3)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
@@ -64,7 +64,7 @@ def fold_pairs(patterns: Floats) -> Ints:
     -------
     ndarray of int, shape (n_pairs,)
     """
-    seen = np.isfinite(patterns).all(axis=-1).astype(np.int64)
+    seen = complete(patterns, -1).astype(np.int64)
     both = to_pairs((seen.T @ seen).astype(np.float64)).astype(np.int64)
     return both * (both - 1)
 
@@ -73,9 +73,7 @@ def _distances(gram: Floats) -> Floats:
     """Return ``G_ii + G_jj - G_ij - G_ji`` of (possibly asymmetric) products."""
     i, j = pair_index(gram.shape[-1])
     diagonal = np.diagonal(gram, axis1=-2, axis2=-1)
-    return np.asarray(
-        diagonal[..., i] + diagonal[..., j] - gram[..., i, j] - gram[..., j, i]
-    )
+    return np.asarray(diagonal[..., i] + diagonal[..., j] - gram[..., i, j] - gram[..., j, i])
 
 
 def _euclidean(patterns: Floats) -> Floats:
@@ -130,7 +128,7 @@ def _crossed_unbalanced(first: Floats, second: Floats) -> Floats:
         i, j = first_of[start:stop], second_of[start:stop]
         a = first[..., i, :] - first[..., j, :]
         b = second[..., i, :] - second[..., j, :]
-        seen = np.isfinite(a).all(axis=-1) & np.isfinite(b).all(axis=-1)
+        seen = complete(a, -1) & complete(b, -1)
         a, b = (np.where(seen[..., None], d, 0.0) for d in (a, b))
         count = seen.sum(axis=-2)
         total = (a.sum(axis=-3) * b.sum(axis=-3)).sum(axis=-1) - (a * b).sum(axis=(-3, -1))

@@ -23,7 +23,9 @@ SLACK = 1e-9
 def _unit(rows: Floats) -> Floats:
     low, high = np.nanmin(rows, axis=1)[:, None], np.nanmax(rows, axis=1)[:, None]
     flat = ~(high > low)
-    return np.where(flat, np.where(np.isnan(rows), np.nan, 0.0), (rows - low) / np.where(flat, 1.0, high - low))
+    return np.where(
+        flat, np.where(np.isnan(rows), np.nan, 0.0), (rows - low) / np.where(flat, 1.0, high - low)
+    )
 
 
 def _ranks(rows: Floats) -> Floats:
