@@ -141,6 +141,7 @@ def crossvalidated_scores(
     condition_folds: int = 2,
     subjects: Index | None = None,
     conditions: Index | None = None,
+    test_subject: int | None = None,
 ) -> Floats:
     """Score models on subjects and conditions that they were not fitted to.
 
@@ -156,6 +157,8 @@ def crossvalidated_scores(
         Folds; one fold of subjects means that all are in both sets (a single subject).
     subjects, conditions : ndarray of int, optional
         A resample; copies stay in one fold.
+    test_subject : int, optional
+        Score this one alone, with models fitted to the others.
 
     Returns
     -------
@@ -166,13 +169,15 @@ def crossvalidated_scores(
     subjects = np.arange(len(data)) if subjects is None else subjects
     conditions = np.arange(n) if conditions is None else conditions
     people = _folds(subjects, min(subject_folds, np.unique(subjects).size), rng)
+    if test_subject is not None:
+        people = [np.flatnonzero(subjects == test_subject)]
     scores = []
     for held_out in _folds(conditions, condition_folds, rng):
         if np.unique(conditions[held_out]).size < LEAST_TEST_CONDITIONS:
             continue
         rest = np.delete(conditions, held_out)
         for test in people:
-            train = subjects if len(people) == 1 else np.delete(subjects, test)
+            train = subjects if test.size == subjects.size else np.delete(subjects, test)
             known, new = (
                 _sub_pairs(data[train], rest),
                 _sub_pairs(data[subjects[test]], conditions[held_out]),
