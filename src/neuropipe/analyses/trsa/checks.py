@@ -96,6 +96,18 @@ def _from_observations(data: xr.Dataset) -> xr.Dataset:
     return joined.merge(others).assign_attrs(data.attrs)
 
 
+def _named(data: xr.Dataset) -> xr.Dataset:
+    """Return the input with all dims there and their rows named."""
+    if "condition" not in data.coords:
+        raise DataError("input: coordinate `condition` is missing; it names the rows")
+    for dim in ("subject", "region", "run"):
+        if dim not in data.dims:
+            data = data.assign(patterns=data["patterns"].expand_dims({dim: [ONLY]}))
+        if dim not in data.coords:
+            data = data.assign_coords({dim: [f"{k:04d}" for k in range(data.sizes[dim])]})
+    return data
+
+
 def ordered(data: xr.Dataset) -> xr.Dataset:
     """Return the input in grid form, all dims there, rows in plain string order of their names.
 
@@ -116,14 +128,7 @@ def ordered(data: xr.Dataset) -> xr.Dataset:
             f"input: patterns has dims {data['patterns'].dims}; need condition and channel, out of "
             f"{', '.join(GRID)}, time"
         )
-    for dim in ("subject", "region", "run"):
-        if dim not in data.dims:
-            data = data.assign(patterns=data["patterns"].expand_dims({dim: [ONLY]}))
-    for dim in ("subject", "region", "run", "condition"):
-        if dim not in data.coords:
-            if dim == "condition":
-                raise DataError("input: coordinate `condition` is missing; it names the rows")
-            data = data.assign_coords({dim: [f"{k:04d}" for k in range(data.sizes[dim])]})
+    data = _named(data)
     _check_conditions(data["condition"].values.astype(str))
     order = {d: np.argsort(data[d].values.astype(str)) for d in ("subject", "region", "run")}
     for dim in ("condition", "condition_2"):

@@ -19,6 +19,7 @@ from neuropipe.analyses.trsa.spec import DescriptorSettings
 __all__ = ["describe", "descriptor_names", "descriptor_vectors", "geodesics"]
 
 Floats = NDArray[np.float64]
+BAR_NUMBERS = ("total_persistence", "persistence_entropy", "longest_bar")
 FILTRATION = np.linspace(0.0, 1.0, 64)
 
 
@@ -64,8 +65,7 @@ def descriptor_vectors(values: Floats, settings: DescriptorSettings) -> dict[str
 def _cells(values: Floats, settings: DescriptorSettings, timed: bool) -> Floats:
     """Return transformed RDMs ``(..., n_cells, n_pairs)``, of a movie with shared thresholds."""
     if timed and settings.thresholds == "pooled":
-        subjects, regions, times, pairs = values.shape
-        joined = scaled_rdms(values.reshape(subjects, regions, -1), settings)
+        joined = scaled_rdms(values.reshape(*values.shape[:2], -1), settings)
         parts = [rgtm(joined, *cell).reshape(values.shape) for cell in settings.cells]
     else:
         scaled = scaled_rdms(values, settings)
@@ -115,22 +115,18 @@ def _homology(scaled: Floats, lead: tuple[str, ...]) -> xr.Dataset:
     """Return Betti curves and sizes of the bars of complete RDMs."""
     shape = scaled.shape[:-1]
     curves = np.zeros((*shape, 2, FILTRATION.size), dtype=np.int64)
-    numbers = {
-        name: np.full((*shape, 2), np.nan)
-        for name in ("total_persistence", "entropy", "longest_bar")
-    }
+    numbers = {name: np.full((*shape, 2), np.nan) for name in BAR_NUMBERS}
     for place in np.ndindex(shape):
         if not np.isfinite(scaled[place]).all():
             continue
         for degree, bars in enumerate(rips_bars(scaled[place])):
             curves[(*place, degree)] = betti_curve(bars, FILTRATION, forever=int(degree == 0))
             numbers["total_persistence"][(*place, degree)] = total_persistence(bars)
-            numbers["entropy"][(*place, degree)] = persistence_entropy(bars)
+            numbers["persistence_entropy"][(*place, degree)] = persistence_entropy(bars)
             length = (bars[:, 1] - bars[:, 0]).max() if len(bars) else 0.0
             numbers["longest_bar"][(*place, degree)] = length
-    names = {"entropy": "persistence_entropy"}
     return xr.Dataset(
         {"betti": ((*lead, "homology", "filtration"), curves)}
-        | {names.get(n, n): ((*lead, "homology"), v) for n, v in numbers.items()},
+        | {name: ((*lead, "homology"), v) for name, v in numbers.items()},
         coords={"homology": ["H0", "H1"], "filtration": FILTRATION},
     )

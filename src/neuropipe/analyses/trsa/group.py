@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,8 +24,6 @@ def joined_parts(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
     Maps of subjects with other centres cannot be joined and are left out of the group.
     """
-    import json
-
     used = [part for part in parts if "rdm" in part]
     if not used:
         raise DataError("input: no subject has patterns in any region")

@@ -56,9 +56,7 @@ def _of_csv(path: Path, name: str, wanted: Sequence[str]) -> Floats:
     frame = pd.read_csv(path, index_col=0)
     labels = [str(label) for label in frame.index]
     if labels != [str(label) for label in frame.columns]:
-        raise DataError(
-            f"{path}: model {name}: first row and first column must hold the same labels"
-        )
+        raise DataError(f"{path}: model {name}: first row and first column must be the same labels")
     return _square(frame.to_numpy(dtype=np.float64), labels, wanted, name)[None]
 
 

@@ -10,6 +10,12 @@ from neuropipe.analyses.trsa.kernels.pairs import to_pairs
 
 __all__ = ["score"]
 
+DESCRIPTORS = {
+    "geometry": "geometry (0, 1)",
+    "topology": "RGTM (0.4, 0.6)",
+    "local": "RGTM (0, 0.3)",
+}
+
 
 def score(result: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:
     """Return how well the planted geometry was found.
@@ -39,12 +45,7 @@ def score(result: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:
     found = {"rdm_correlation": float(np.diagonal(fit).mean())}
     if "identification_accuracy" in result:
         accuracy = result["identification_accuracy"]
-        names = {
-            "geometry": "geometry (0, 1)",
-            "topology": "RGTM (0.4, 0.6)",
-            "local": "RGTM (0, 0.3)",
-        }
-        for name, descriptor in names.items():
+        for name, descriptor in DESCRIPTORS.items():
             if descriptor in accuracy["descriptor"].values:
                 found[f"identification_{name}"] = float(accuracy.sel(descriptor=descriptor))
     if "model_score" in result:

@@ -1,4 +1,4 @@
-"""Permutations of condition labels: is a model related to the RDMs at all?
+"""Permutations of condition labels, which tell whether a model is related to RDMs at all.
 
 For comparators that are cosines the mean score of a permuted model is one dot product with a
 vector that does not change, since the norm of a complete RDM does not depend on the labels.
