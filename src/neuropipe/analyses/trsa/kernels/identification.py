@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuropipe.analyses.trsa.kernels.compare import compare
 from neuropipe.analyses.trsa.kernels.pairs import complete
-from neuropipe.analyses.trsa.kernels.transform import rgtm
+from neuropipe.analyses.trsa.kernels.transform import ramp, row_quantiles
 
 __all__ = [
     "Identification",
@@ -54,8 +54,10 @@ class Identification:
 def _grams(vectors: Floats) -> tuple[Floats, Bools]:
     """Return products ``(S, L, S, L)`` over the pairs that all have, and which rows exist."""
     present = np.asarray(np.isfinite(vectors).any(axis=2))
-    rows = np.where(present[..., None], vectors, 0.0)[..., complete(vectors[present], 0)]
-    flat = rows.reshape(-1, rows.shape[-1])
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    if not np.isfinite(flat).all():
+        kept = complete(vectors[present], 0)
+        flat = np.compress(kept, np.where(present.reshape(-1, 1), flat, 0.0), axis=1)
     return (flat @ flat.T).reshape(*present.shape, *present.shape), present
 
 
@@ -201,8 +203,12 @@ def accuracy_map(
     outer = np.full((len(cells), len(scaled)), np.nan)
     inner, accuracy = outer.copy(), np.full(len(cells), np.nan)
     weight = np.isfinite(scaled).any(axis=2).sum(axis=1)
-    for k, (lower, upper) in enumerate(cells):
-        gram, present = _grams(rgtm(scaled, lower, upper))
+    rows = scaled.reshape(-1, scaled.shape[-1])
+    levels, place = np.unique(cells, return_inverse=True)
+    thresholds = row_quantiles(rows, levels)
+    for k, (lower, upper) in enumerate(place.reshape(cells.shape)):
+        transformed = ramp(rows, thresholds[lower], thresholds[upper])
+        gram, present = _grams(transformed.reshape(scaled.shape))
         distance = squared_distances(gram, present, np.ones(len(scaled)))
         known = present & np.isfinite(distance).any(axis=2)
         outer[k] = _share_correct(np.where(known, distance.argmin(axis=2), -1), known)

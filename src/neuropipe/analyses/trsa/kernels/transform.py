@@ -6,14 +6,23 @@ thresholds enter one expression, so that values and thresholds always have the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import rankdata
 
-__all__ = ["CLASSES", "prescale", "rgtm", "smooth", "threshold_class", "threshold_grid"]
+__all__ = [
+    "CLASSES",
+    "prescale",
+    "ramp",
+    "rgtm",
+    "row_quantiles",
+    "smooth",
+    "threshold_class",
+    "threshold_grid",
+]
 
 Floats = NDArray[np.float64]
 CLASSES = ("geometry", "topology", "local", "global", "intermediate")
@@ -97,18 +106,32 @@ def rgtm(scaled: Floats, lower: float, upper: float, *, mode: str = "quantile") 
     if mode == "quantile":
         if lower < 0 or upper > 1:
             raise ValueError(f"quantiles must lie in [0, 1], found {lower} and {upper}")
-        known = np.isfinite(rows).any(axis=1)
-        a, b = np.full((2, len(rows), 1), np.nan)
-        quantile = np.nanquantile if np.isnan(rows).any() else np.quantile
-        if known.any():
-            a[known, 0], b[known, 0] = quantile(rows[known], [lower, upper], axis=1)
+        a, b = row_quantiles(rows, [lower, upper])
     else:
         a, b = np.full((2, len(rows), 1), 0.0) + np.array([lower, upper])[:, None, None]
+    return ramp(rows, a, b).reshape(np.shape(scaled))
+
+
+def row_quantiles(rows: Floats, levels: Sequence[float] | Floats) -> Floats:
+    """Return quantiles of each row, shape ``(n_levels, n_rows, 1)``; NaN for empty rows."""
+    found = np.full((len(levels), len(rows)), np.nan)
+    known = np.isfinite(rows).any(axis=1)
+    quantile = np.nanquantile if np.isnan(rows).any() else np.quantile
+    if known.any():
+        found[:, known] = quantile(rows[known], levels, axis=1)
+    return found[:, :, None]
+
+
+def ramp(rows: Floats, a: Floats, b: Floats) -> Floats:
+    """Return ``clip((d - a) / (b - a), 0, 1)`` of rows, and the step ``d > a`` where a = b."""
     width = b - a
     step = ~(width > 0)
-    ramp = np.clip((rows - a) / np.where(step, 1.0, width), 0.0, 1.0)
-    jump = np.where(np.isnan(rows), np.nan, (rows > a).astype(np.float64))
-    return np.where(step, jump, ramp).reshape(np.shape(scaled))
+    found = (rows - a) / np.where(step, 1.0, width)
+    np.clip(found, 0.0, 1.0, out=found)
+    if step.any():
+        jump = np.where(np.isnan(rows), np.nan, (rows > a).astype(np.float64))
+        found = np.where(step, jump, found)
+    return found
 
 
 def smooth(scaled: Floats, slope: float = 10.0, centre: float = 0.5) -> Floats:
