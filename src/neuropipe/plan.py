@@ -297,16 +297,22 @@ def stage_rule(analysis: Analysis, stage: str) -> str:
     return f"{analysis.name}_{stage}" if analysis.stages else "analysis_fit"
 
 
+def _keys(run: Run, collection: Collection, stage: str) -> list[dict[str, int | str]]:
+    """Return the keys of the jobs of one stage: one per subject, or what the settings say."""
+    if stage in run.analysis.subject_stages:
+        return [{"subject": name} for name in sorted({r.subject for r in collection.recordings})]
+    return [dict(key) for key in run.analysis.scatter(run.settings).get(stage, [{}])]
+
+
 def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
     analysis, made = run.analysis, []
     source = layout.input_file(collection.name, run.label)
-    scatter = analysis.scatter(run.settings)
     stages = stage_list(analysis)
     sizes = {"input_mb": _megabytes(study.root, [source])}
     for stage in stages:
         last = stage == stages[-1]
         parts = tuple(made)
-        for key in scatter.get(stage, [{}]):
+        for key in _keys(run, collection, stage):
             out = _stage_output(run, collection, stage, key, last)
             made.append(out)
             words = [f"{k}={v}" for k, v in key.items()]
@@ -335,7 +341,7 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
 
 
 def _stage_output(
-    run: Run, collection: Collection, stage: str, key: Mapping[str, int], last: bool
+    run: Run, collection: Collection, stage: str, key: Mapping[str, int | str], last: bool
 ) -> str:
     if last:
         return layout.result_file(collection.name, run.label)

@@ -132,6 +132,7 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
         found.append(_discriminability(joined))
     result = xr.merge(found, compat="override", join="outer", combine_attrs="drop")
     result = result.drop_vars("permuted_mean", errors="ignore")
+    result["rdm"].attrs = dict(rdms.attrs)
     return result.assign_attrs(
         converged=1,
         issues=issues_to_json(issues),
