@@ -79,7 +79,10 @@ class Job:
         """Log file of the job."""
         named = dict(self.wildcards)
         folder = [named.pop("folder")] if "folder" in named else []
-        parts = [f"{key}-{value}" if value.isdigit() else value for key, value in named.items()]
+        parts = [
+            f"{key}-{value}" if value.isdigit() or key == "subject" else value
+            for key, value in named.items()
+        ]
         return layout.log_file("/".join([self.rule, *folder]), *(parts or ["all"]))
 
     @property

@@ -25,12 +25,26 @@ QUICK = {
     "ntf": (
         {"n_neurons": 24, "n_subjects": 3, "duration": 80.0, "n_motifs": 2},
         {"rank": 2, "restarts": 2, "max_iter": 25, "communities": {"null_draws": 5, "restarts": 2}},
-    )
+    ),
+    "trsa": (
+        {"n_conditions": 10, "n_categories": 5, "n_layers": 3, "n_subjects": 4, "n_channels": 12},
+        {
+            "rdm": {"permutations": 10},
+            "descriptor": {"grid_step": 0.25},
+            "inference": {"bootstrap": 20, "permutations": 20},
+        },
+    ),
 }
 # Data large enough for a matrix product to be split over threads.
-LARGE = {"ntf": {"n_subjects": 3, "duration": 180.0}}
+LARGE = {
+    "ntf": {"n_subjects": 3, "duration": 180.0},
+    "trsa": {"n_subjects": 6, "n_channels": 150},
+}
 # Another value of one key of each kind, to see it in the methods text.
-CHANGED = {"ntf": ({"ridge": 0.5}, "0.5")}
+CHANGED = {
+    "ntf": ({"ridge": 0.5}, "0.5"),
+    "trsa": ({"compare": "spearman"}, "compare = spearman"),
+}
 
 
 @pytest.fixture(params=NAMES)

@@ -5,9 +5,9 @@ rule trsa_rdm:
     output:
         temp("work/{collection}/{analysis}/rdm/subject-{subject}.nc"),
     log:
-        "logs/trsa_rdm/{collection}_{analysis}_{subject}.log",
+        "logs/trsa_rdm/{collection}_{analysis}_subject-{subject}.log",
     benchmark:
-        "benchmarks/trsa_rdm/{collection}_{analysis}_{subject}.tsv"
+        "benchmarks/trsa_rdm/{collection}_{analysis}_subject-{subject}.tsv"
     wildcard_constraints:
         analysis=flow.labels("trsa"),
         subject="[A-Za-z0-9]+",
