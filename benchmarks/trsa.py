@@ -77,11 +77,16 @@ def speed() -> None:
     runs = rng.normal(size=(8, 62, 500))
     covariance = np.cov(rng.normal(size=(1000, 500)), rowvar=False)
     noise = whitener(covariance)
-    report("S1 crossnobis 62 x 8 x 500, precision given",
-           timed(lambda: rdm(whiten(runs, noise), "crossnobis")), 0.05)
+    report(
+        "S1 crossnobis 62 x 8 x 500, precision given",
+        timed(lambda: rdm(whiten(runs, noise), "crossnobis")),
+        0.05,
+    )
     movie = rng.normal(size=(200, 8, 40, 64))
     small = whitener(np.cov(rng.normal(size=(500, 64)), rowvar=False))
-    report("S2 movie 40 x 8 x 64 x 200", timed(lambda: rdm(whiten(movie, small), "crossnobis")), 0.5)
+    report(
+        "S2 movie 40 x 8 x 64 x 200", timed(lambda: rdm(whiten(movie, small), "crossnobis")), 0.5
+    )
     data, models = rng.uniform(size=(24, 1891)), rng.uniform(size=(10, 1891))
     for method in ("cosine", "pearson", "cosine_w", "pearson_w"):
         report(
@@ -90,7 +95,11 @@ def speed() -> None:
                 data, models, method=m, samples=1000, rng=np.random.default_rng(1)), 1), 3.0,
         )  # fmt: skip
     regions = prescale(rng.uniform(size=(24, 8, 1891)))
-    report("S5 map of 229 cells, nested", timed(lambda: accuracy_map(regions, threshold_grid()), 1), 10.0)
+    report(
+        "S5 map of 229 cells, nested",
+        timed(lambda: accuracy_map(regions, threshold_grid()), 1),
+        10.0,
+    )
     large = rng.uniform(size=(1, 499_500))
 
     def both() -> None:
@@ -122,7 +131,9 @@ def brain(centres: int = 100_000) -> None:
 
 def growth() -> None:
     rng = np.random.default_rng(0)
-    print("conditions  crossnobis  bootstrap  RGTM   RGDM  (s CPU; 8 runs x 200 channels, 24 subjects)")
+    print(
+        "conditions  crossnobis  bootstrap  RGTM   RGDM  (s CPU; 8 runs x 200 channels, 24 subjects)"
+    )
     for n in (20, 40, 80, 160):
         patterns, pairs = rng.normal(size=(8, n, 200)), n * (n - 1) // 2
         data, models = rng.uniform(size=(24, pairs)), rng.uniform(size=(10, pairs))
@@ -144,8 +155,10 @@ def growth() -> None:
     for centres in (1000, 4000, 16_000):
         mask, patterns, models = brain_case(rng, centres)
         where = offset_neighbours(mask, np.ones(3), 3.65, 10)
-        print(f"{len(where):7d}  {timed(lambda p=patterns, w=where, m=models: searchlight_scores(p, w, m), 1):.3f}",
-              flush=True)
+        print(
+            f"{len(where):7d}  {timed(lambda p=patterns, w=where, m=models: searchlight_scores(p, w, m), 1):.3f}",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -156,7 +169,9 @@ def main() -> None:
         "acceptance": acceptance, "speed": speed, "growth": growth, "brain": brain,
         **ACCEPTANCE, **trsa_peers.CASES, **trsa_real.CASES,
     }  # fmt: skip
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("case", choices=cases)
     parser.add_argument("data", nargs="?", type=Path, help="folder of public recordings")
     parser.add_argument("--figures", type=Path, help="folder for pictures of the figures")
