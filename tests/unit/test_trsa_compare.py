@@ -22,6 +22,7 @@ from neuropipe.analyses.trsa.kernels.inference import (
     t_test,
 )
 from neuropipe.analyses.trsa.kernels.pairs import pair_index, to_pairs, to_square
+from neuropipe.analyses.trsa.kernels.permutation import permutation_null
 from neuropipe.analyses.trsa.kernels.ranks import signed_concordance, weighted_ranks
 from neuropipe.analyses.trsa.kernels.whitened import distance_covariance, whitened_grams
 
@@ -303,3 +304,17 @@ def test_clusters_find_a_planted_interval(rng):
 def test_pairs_of_a_square_are_read_in_row_order():
     square = np.arange(16.0).reshape(4, 4)
     np.testing.assert_array_equal(to_pairs(square), [1, 2, 3, 6, 7, 11])
+
+
+@pytest.mark.parametrize("method", BOOTSTRAPPED)
+@pytest.mark.parametrize("holes", [False, True])
+def test_permuted_labels_equal_comparisons_with_permuted_models(rdms, method, holes):
+    data, models = rdms[:3], np.round(rdms[3:], 1)
+    if holes:
+        data[1, 4] = np.nan
+    null = permutation_null(data, models, method, 5, np.random.default_rng(3))
+    again, (i, j) = np.random.default_rng(3), pair_index(N)
+    orders = [np.arange(N), *(again.permutation(N) for _ in range(5))]
+    for row, order in zip(null, orders, strict=True):
+        permuted = to_square(models)[:, order[i], order[j]]
+        np.testing.assert_allclose(row, compare(data, permuted, method).mean(axis=0), atol=1e-12)

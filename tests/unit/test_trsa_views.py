@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
@@ -214,7 +216,7 @@ def test_frames_of_a_movie_follow_each_other(rng):
     points = rng.normal(size=(6, 2))
     squares = np.stack([squareform(pdist(points * scale)) for scale in (1.0, 1.2, 1.4)])
     frames, misfit = mds_movie(squares)
-    for before, after in zip(frames[:-1], frames[1:], strict=True):
+    for before, after in itertools.pairwise(frames):
         assert np.linalg.norm(after - before) < 0.3 * np.linalg.norm(before)
     assert misfit.max() < 1e-5
 

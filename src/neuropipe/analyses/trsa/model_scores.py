@@ -36,6 +36,15 @@ FLEXIBLE_DRAWS, REPEATS = 100, 2
 LEAST_SIGNED_RANK, LEAST_SUBJECTS = 6, 3
 
 
+def _variance(draws: Floats) -> Floats:
+    """Return the variance over draws, NaN left out; NaN where fewer than two are left."""
+    seen = np.isfinite(draws)
+    count = seen.sum(axis=0)
+    mean = np.where(seen, draws, 0.0).sum(axis=0) / np.maximum(count, 1)
+    square = np.where(seen, (draws - mean) ** 2, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 1, square / np.maximum(count - 1, 1), np.nan))
+
+
 def resampled(settings: InferenceSettings, n_subjects: int) -> tuple[str, ...]:
     """Return what can be resampled: subjects only if there are three or more."""
     wanted = tuple(settings.resample)
@@ -65,10 +74,10 @@ class _Draws:
         """Return variances of lower ceiling minus score."""
         if self.repeats is None:
             gaps = {s: self.ceilings[s][:, :1] - draws for s, draws in self.scores.items()}
-            return {s: np.nanvar(gap, axis=0, ddof=1) for s, gap in gaps.items()}
+            return {s: _variance(gap) for s, gap in gaps.items()}
         # Drawn apart from the ceilings: the variance of the difference is at most this sum.
         own = self.variances(np.eye(next(iter(self.repeats.values())).shape[2]))
-        return {s: own[s] + np.nanvar(self.ceilings[s][:, 0], ddof=1) for s in own}
+        return {s: own[s] + _variance(self.ceilings[s][:, 0]) for s in own}
 
 
 def _draw(
@@ -181,7 +190,7 @@ def _tested(
         "p_vs_zero": t_test(estimate, variance, dof),
         "p_vs_ceiling": t_test(ceiling[0] - estimate, gap, dof),
         "p_pairwise": pairwise,
-        "ceiling_se": np.nanstd(ceilings, axis=0, ddof=1),
+        "ceiling_se": np.sqrt(_variance(ceilings)),
     }
 
 

@@ -18,6 +18,7 @@ from neuropipe.errors import DataError, MissingInput
 __all__ = ["named_models"]
 
 Floats = NDArray[np.float64]
+LEAST_CONDITIONS = 12  # of flexible models
 
 
 def _square(values: Floats, labels: list[str], wanted: Sequence[str], name: str) -> Floats:
@@ -93,5 +94,10 @@ def named_models(
             raise MissingInput(f"{path}: file of model {one.name} does not exist")
         if path.suffix not in READERS:
             raise DataError(f"{path}: model {one.name}: expected .csv or .nc")
+        if one.kind != "fixed" and len(conditions) < LEAST_CONDITIONS:
+            raise DataError(
+                f"model {one.name}: {one.kind} models are fitted to some conditions and scored on "
+                f"others; need {LEAST_CONDITIONS} conditions or more, found {len(conditions)}"
+            )
         found[one.name] = Model(one.kind, READERS[path.suffix](path, one.name, conditions))
     return found

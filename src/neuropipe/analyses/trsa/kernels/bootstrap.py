@@ -97,6 +97,7 @@ def _pearson_w(vectors: Floats, weights: Floats, complete: NDArray[np.bool_]) ->
     return correlate(centre_whitened(grams))
 
 
+Draw = tuple[Floats, Floats]  # counts of conditions and of subjects
 Similarity = Callable[[Floats, Floats, NDArray[np.bool_]], Floats]
 COSINES: dict[str, Similarity] = {
     "cosine": _cosine,
@@ -106,20 +107,41 @@ COSINES: dict[str, Similarity] = {
 }
 
 
-def _by_cosines(
-    method: str, vectors: Floats, complete: NDArray[np.bool_], conditions: Floats, subjects: Floats
-) -> tuple[Floats, Floats]:
-    """Return scores and ceilings of resamples, for comparators that are cosines."""
+Resampled = dict[str, tuple[Floats, Floats]]
+
+
+def _of_similarity(similarity: Floats, subjects: Floats) -> tuple[Floats, Floats]:
+    """Return scores and ceilings of resampled subjects from cosines between all rows."""
     count = subjects.shape[1]
-    scores = np.empty((len(subjects), len(vectors) - count))
-    ceilings = np.empty((len(subjects), 2))
-    for start in range(0, len(subjects), AT_ONCE):
+    toward = similarity[:, :count, count:]
+    if len(similarity) == 1:
+        scores = subjects @ toward[0] / count
+    else:
+        scores = np.einsum("bs,bsm->bm", subjects, toward) / count
+    own = np.broadcast_to(similarity[:, :count, :count], (len(subjects), count, count))
+    return scores, ceilings_of_similarity(own, subjects)
+
+
+def _by_cosines(
+    method: str, vectors: Floats, complete: NDArray[np.bool_], draws: dict[str, Draw]
+) -> Resampled:
+    """Resample comparators that are cosines; one look at the RDMs serves all that share it."""
+    whole = COSINES[method](vectors, np.ones((1, n_conditions(vectors.shape[1]))), complete)
+    found: Resampled = {}
+    if "subject" in draws:
+        found["subject"] = _of_similarity(whole, draws["subject"][1])
+    rest = {source: draw for source, draw in draws.items() if source != "subject"}
+    parts: dict[str, list[tuple[Floats, Floats]]] = {source: [] for source in rest}
+    conditions = next(iter(rest.values()))[0] if rest else np.zeros((0, 0))
+    for start in range(0, len(conditions), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
         similarity = COSINES[method](vectors, conditions[rows], complete)
-        shares = subjects[rows] / count
-        scores[rows] = np.einsum("bs,bsm->bm", shares, similarity[:, :count, count:])
-        ceilings[rows] = ceilings_of_similarity(similarity[:, :count, :count], subjects[rows])
-    return scores, ceilings
+        for source, (_, subjects) in rest.items():
+            parts[source].append(_of_similarity(similarity, subjects[rows]))
+    for source, some in parts.items():
+        scores, ceilings = zip(*some, strict=True)
+        found[source] = np.concatenate(scores), np.concatenate(ceilings)
+    return found
 
 
 def _rank_correlation(first: Floats, second: Floats, pairs: Floats) -> Floats:
@@ -150,11 +172,25 @@ BOOTSTRAPPED = (*COSINES, *RANKS)
 
 
 def _by_ranks(
-    method: str, vectors: Floats, complete: NDArray[np.bool_], conditions: Floats, subjects: Floats
-) -> tuple[Floats, Floats]:
-    """Return scores and ceilings of resamples, for rank comparators (means are ranked again)."""
-    count, statistic = subjects.shape[1], RANKS[method]
+    method: str, vectors: Floats, complete: NDArray[np.bool_], draws: dict[str, Draw]
+) -> Resampled:
+    """Resample rank comparators; means over subjects are ranked again for the ceilings."""
     orders = np.argsort(vectors, axis=1)
+    return {
+        source: _ranked(RANKS[method], vectors, complete, orders, draw)
+        for source, draw in draws.items()
+    }
+
+
+def _ranked(
+    statistic: Callable[[Floats, Floats, Floats], Floats],
+    vectors: Floats,
+    complete: NDArray[np.bool_],
+    orders: NDArray[np.intp],
+    draw: Draw,
+) -> tuple[Floats, Floats]:
+    conditions, subjects = draw
+    count = subjects.shape[1]
     scores = np.empty((len(subjects), len(vectors) - count))
     ceilings = np.empty((len(subjects), 2))
     for sample, (w, times) in enumerate(zip(conditions, subjects, strict=True)):
@@ -238,7 +274,7 @@ def dual_bootstrap(
     if not wanted:
         raise ValueError("nothing to resample: name `subject`, `condition` or both")
     run = _by_cosines if method in COSINES else _by_ranks
-    found = {source: run(method, vectors, complete, *draws[source]) for source in wanted}
+    found = run(method, vectors, complete, {source: draws[source] for source in wanted})
     return Bootstrap(
         {source: scores for source, (scores, _) in found.items()},
         {source: ceilings for source, (_, ceilings) in found.items()},
