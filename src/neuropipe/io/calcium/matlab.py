@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from neuropipe.config.models import Positive, StrictModel
-from neuropipe.errors import ConfigError, IngestError
+from neuropipe.errors import ConfigError
 from neuropipe.io.calcium.hdf5 import Datasets, Hdf5Settings, open_fields
 from neuropipe.io.calcium.laboratory import TIME_UNITS
 from neuropipe.io.entities import entities_of
