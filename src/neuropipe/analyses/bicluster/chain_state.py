@@ -210,6 +210,15 @@ class ChainState:
         """Whether all clusters share one trajectory vector."""
         return self.x.shape[2] != self.coefficients.shape[1]
 
+    def grow(self, free: int) -> None:
+        """Make sure that at least `free` slots have no members."""
+        missing = np.unique(self.label).size + free - len(self.x)
+        if missing > 0:
+            for name in ("x", "A", "b", "Q"):
+                array = getattr(self, name)
+                more = np.zeros((missing, *array.shape[1:]))
+                setattr(self, name, np.concatenate([array, more]))
+
     def active(self) -> Ints:
         """Return the slots in use, ascending."""
         return np.zeros(1, np.int64) if self.coupled else np.unique(self.label)

@@ -19,12 +19,14 @@ from neuropipe.analyses.bicluster.kernels.states import (
     scan_states,
 )
 from neuropipe.analyses.bicluster.kernels.trajectory import (
+    DRAW,
     accumulate_information,
     sample_backward,
     sample_trajectory,
 )
 from neuropipe.analyses.bicluster.kernels.transitions import sample_transitions
 from neuropipe.analyses.bicluster.kernels.windows import update_windows
+from neuropipe.analyses.bicluster.split_merge import SplitMerge
 from neuropipe.errors import ComputationError
 
 __all__ = ["Sweep", "Tally", "predictor"]
@@ -47,7 +49,7 @@ class Tally:
 
     Attributes
     ----------
-    label, trajectory : ndarray of int, shape (2,)
+    label, trajectory, split, merge : ndarray of int, shape (2,)
         Accepted, proposed.
     failures : ndarray of int, shape (2,)
         Matrices that needed jitter; matrices that jitter did not save.
@@ -55,12 +57,14 @@ class Tally:
 
     label: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     trajectory: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
+    split: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
+    merge: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     failures: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
 
     def read(self) -> dict[str, float]:
         """Return acceptance shares and failures since the last reading, and begin again."""
         shares = {}
-        for name in ("label", "trajectory"):
+        for name in ("label", "trajectory", "split", "merge"):
             accepted, proposed = getattr(self, name)
             shares[f"accept_{name}"] = float(accepted / proposed) if proposed else np.nan
             getattr(self, name)[:] = 0
@@ -91,9 +95,24 @@ class Sweep:
         self.prior_precision = np.full(size, 1.0 / priors.v_c)
         self.prior_precision[0] = 1.0 / priors.v_d
         self._log_v = scheme.log_v(n_units, priors, 1.0)
+        self.split_merge = SplitMerge(
+            problem, priors, scheme, self.prior_mean, self.prior_precision, self.tally.failures
+        )
+        self.count = 0
 
-    def __call__(self, state: ChainState, rng: np.random.Generator) -> None:
+    def __call__(
+        self, state: ChainState, rng: np.random.Generator, *, lenient: bool = False
+    ) -> None:
         """Advance the state by one sweep, in place.
+
+        Parameters
+        ----------
+        state : ChainState
+            Changed in place.
+        rng : Generator
+            Random numbers of the chain.
+        lenient : bool
+            Warm-up form of the merge, see `split_merge`.
 
         Raises
         ------
@@ -109,14 +128,24 @@ class Sweep:
         for _ in range(self.scheme.n_inner):
             self.dynamics(state, rng)
         self.labels(state, rng)
-        if self.scheme.partition == "dp" and not self.scheme.frozen:
-            self.concentration(state, rng)
+        if not self.scheme.frozen:
+            if self.scheme.partition == "dp":
+                self.concentration(state, rng)
+            self._split_or_merge(state, rng, lenient)
         if self.tally.failures[1] > MOST_FAILURES:
             raise ComputationError(
                 f"{self.tally.failures[1]} covariance matrices of one sweep were not positive "
                 "definite, also with jitter; check the counts for extreme values, or widen q0"
             )
         self.tally.failures[1] = 0
+
+    def _split_or_merge(
+        self, state: ChainState, rng: np.random.Generator, lenient: bool
+    ) -> None:
+        self.count += 1
+        if self.scheme.sm_every and self.count % self.scheme.sm_every == 0:
+            kind, accepted = self.split_merge(state, rng, lenient=lenient)
+            getattr(self.tally, kind)[:] += (int(accepted), 1)
 
     def _information(
         self, state: ChainState, rng: np.random.Generator, eta: Floats, sizes: Floats
@@ -157,7 +186,7 @@ class Sweep:
         for a, slot in enumerate(active):
             sample_backward(
                 rng, state.A[slot], state.b[slot], state.Q[slot], state.states, start,
-                precision[a], linear[a], state.x[slot], 0, start.size, True, failures,
+                precision[a], linear[a], state.x[slot], 0, start.size, DRAW, failures,
             )  # fmt: skip
 
     def poisson_trajectories(self, state: ChainState, rng: np.random.Generator) -> None:
@@ -204,7 +233,7 @@ class Sweep:
         order, done = rng.permutation(n_units), 0
         while done < n_units:
             if not self.scheme.frozen:
-                _grow(state, self.scheme.n_aux)
+                state.grow(self.scheme.n_aux + 1)
             paths = state.cluster_paths()
             slots = Slots(
                 paths, state.A, state.b, state.Q, np.bincount(state.label, minlength=len(paths))
@@ -227,16 +256,6 @@ class Sweep:
         odds = clusters / (n_units * rate)
         shape = clusters + (1.0 if rng.random() * (1.0 + odds) < odds else 0.0)
         state.concentration = float(rng.gamma(shape, 1.0 / rate))
-
-
-def _grow(state: ChainState, free: int) -> None:
-    """Make sure that `free` slots and one more have no members."""
-    missing = np.unique(state.label).size + free + 1 - len(state.x)
-    if missing > 0:
-        for name in ("x", "A", "b", "Q"):
-            array = getattr(state, name)
-            more = np.zeros((missing, *array.shape[1:]))
-            setattr(state, name, np.concatenate([array, more]))
 
 
 TRAJECTORIES: dict[str, Callable[[Sweep, ChainState, np.random.Generator], None]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.special import multigammaln
 
 from neuropipe.analyses.bicluster.kernels.linalg import (
     cholesky,
@@ -13,7 +14,13 @@ from neuropipe.analyses.bicluster.kernels.linalg import (
     solve_lower_transposed,
 )
 
-__all__ = ["draw_path", "draw_prior_dynamics", "sample_dynamics", "state_moments"]
+__all__ = [
+    "draw_path",
+    "draw_prior_dynamics",
+    "log_dynamics_conditional",
+    "sample_dynamics",
+    "state_moments",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -190,3 +197,44 @@ def draw_path(
             for m in range(i + 1):
                 value += roots[k, i, m] * noise[m]
             x[t, i] = value
+
+
+def log_dynamics_conditional(
+    x: Floats, states: Ints, start: Bools, nu_extra: float, q0: float, A: Floats, b: Floats,
+    Q: Floats,
+) -> float:  # fmt: skip
+    """Return the log of conditional over prior density of one group's dynamics.
+
+    By Bayes, per state, the density of the steps given the dynamics over their density with the
+    dynamics integrated out.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n_bins, n)
+        Trajectory.
+    states, start : ndarray, shape (n_bins,)
+        State of each bin; first bins of trials.
+    nu_extra, q0 : float
+        Prior, as in `sample_dynamics`.
+    A, b, Q : ndarray, shapes (n_states, n[, n])
+        Where to evaluate.
+    """
+    size = x.shape[1]
+    steps, inputs, cross, outputs = state_moments(x, states, start, len(A))
+    anchor = np.eye(size, size + 1)
+    dof, value = size + nu_extra, 0.0
+    for k in np.flatnonzero(steps):
+        n = steps[k]
+        map_ = np.column_stack([A[k], b[k]])
+        residual = outputs[k] - map_ @ cross[k].T - cross[k] @ map_.T + map_ @ inputs[k] @ map_.T
+        value -= 0.5 * (n * np.linalg.slogdet(Q[k])[1] + np.trace(np.linalg.solve(Q[k], residual)))
+        column = inputs[k] + np.eye(size + 1)
+        rows = cross[k] + anchor
+        scale = q0 * np.eye(size) + outputs[k] + np.eye(size)
+        scale = scale - rows @ np.linalg.solve(column, rows.T)
+        # The normal constants of the steps, (2 pi)^(-n size / 2), are in both densities.
+        value -= multigammaln(0.5 * (dof + n), size) - multigammaln(0.5 * dof, size)
+        value -= 0.5 * n * size * np.log(2.0) + 0.5 * dof * size * np.log(q0)
+        value += 0.5 * (dof + n) * np.linalg.slogdet(scale)[1]
+        value += 0.5 * size * np.linalg.slogdet(column)[1]
+    return float(value)

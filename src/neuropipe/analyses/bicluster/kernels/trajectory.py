@@ -20,6 +20,9 @@ from neuropipe.analyses.bicluster.kernels.linalg import (
 )
 
 __all__ = [
+    "DRAW",
+    "EVALUATE",
+    "MEAN",
     "accumulate_information",
     "filter_bin",
     "filter_forward",
@@ -34,6 +37,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Generator = np.random.Generator
+DRAW, MEAN, EVALUATE = 0, 1, 2
 
 
 @njit(cache=True, nogil=True)
@@ -234,13 +238,14 @@ def filter_forward(
 @njit(cache=True, nogil=True)
 def sample_backward(
     rng: Generator, A: Floats, b: Floats, Q: Floats, states: Ints, start: Bools,
-    precision: Floats, linear: Floats, x: Floats, low: int, high: int, fresh: bool,
+    precision: Floats, linear: Floats, x: Floats, low: int, high: int, mode: int,
     failures: Ints,
 ) -> float:  # fmt: skip
     """Draw bins low to high given filtered natural parameters; return the log density.
 
-    The draw is conditional on ``x[high]`` unless a trial or the data end there. With `fresh` False
-    nothing is drawn: the log density of the `x` given is returned.
+    The draw is conditional on ``x[high]`` unless a trial or the data end there. `mode` is `DRAW`;
+    `MEAN`, the smoothed mean is written in place of a draw; or `EVALUATE`, the log density of the
+    `x` given is returned and nothing is written.
     """
     n_bins, size = linear.shape
     inverse, left, both = transition_terms(A, Q, failures)
@@ -261,9 +266,9 @@ def sample_backward(
         cholesky(matrix, lower, failures)
         solve_lower(lower, mean)
         solve_lower_transposed(lower, mean)
-        if fresh:
+        if mode != EVALUATE:
             for i in range(size):
-                noise[i] = rng.standard_normal()
+                noise[i] = rng.standard_normal() if mode == DRAW else 0.0
                 density -= 0.5 * noise[i] * noise[i]
             solve_lower_transposed(lower, noise)
             for i in range(size):
@@ -290,5 +295,5 @@ def sample_trajectory(
         A, b, Q, states, start, information, shift, x, 0, n_bins, precision, linear, failures
     )
     sample_backward(
-        rng, A, b, Q, states, start, precision, linear, x, 0, n_bins, True, failures
+        rng, A, b, Q, states, start, precision, linear, x, 0, n_bins, DRAW, failures
     )

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.kernels.likelihood import CLIP
-from neuropipe.analyses.bicluster.kernels.trajectory import filter_forward, sample_backward
+from neuropipe.analyses.bicluster.kernels.trajectory import DRAW, filter_forward, sample_backward
 
 __all__ = ["update_windows"]
 
@@ -95,7 +95,7 @@ def update_windows(
             A, b, Q, states, start, information, shift, x, low, high, precision, linear, failures
         )
         sample_backward(
-            rng, A, b, Q, states, start, precision, linear, x, low, high, True, failures
+            rng, A, b, Q, states, start, precision, linear, x, low, high, DRAW, failures
         )
         change = x[low:high] - before[low:high]
         ratio = _window_ratio(counts, predictor, readout, members, change, low, size, False)
