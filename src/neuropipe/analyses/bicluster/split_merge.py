@@ -11,11 +11,6 @@ is ::
     p(C') / p(C) x choice x M(S1 + S2) / [M(S1) M(S2)] x prod_{i in S2} p(b_i') / Laplace(b_i')
 
 since the priors of what the split draws from the prior cancel.
-
-During warm-up, whose draws are thrown away, the dropped cluster's dynamics and coefficients may be
-counted by their conditional instead of their prior density (`lenient`), an estimate of the ratio
-of marginal likelihoods (Chib 1995): chains that start with too many clusters then reach the right
-number in tens of sweeps. It is not used afterwards.
 """
 
 from __future__ import annotations
@@ -26,10 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
-from neuropipe.analyses.bicluster.kernels.dynamics import (
-    draw_prior_dynamics,
-    log_dynamics_conditional,
-)
+from neuropipe.analyses.bicluster.kernels.dynamics import draw_prior_dynamics
 from neuropipe.analyses.bicluster.kernels.laplace_path import (
     approximate_path,
     expand_likelihood,
@@ -66,21 +58,19 @@ class SplitMerge:
     prior_precision: Floats
     failures: Ints
 
-    def __call__(
-        self, state: ChainState, rng: np.random.Generator, *, lenient: bool = False
-    ) -> tuple[str, bool]:
+    def __call__(self, state: ChainState, rng: np.random.Generator) -> tuple[str, bool]:
         """Propose a split or a merge, each with probability one half; return which, if accepted."""
         slots = np.unique(state.label)
         if rng.random() < 0.5:
             if slots.size < 2:
                 return "merge", False
             kept, dropped = rng.choice(slots, 2, replace=False)
-            return "merge", self.merge(state, rng, int(kept), int(dropped), lenient)
+            return "merge", self.merge(state, rng, int(kept), int(dropped))
         sizes = np.bincount(state.label, minlength=len(state.x))
         slot = int(rng.choice(np.flatnonzero(sizes >= 2))) if (sizes >= 2).any() else -1
         return "split", slot >= 0 and self.split(state, rng, slot)
 
-    def _path(
+    def path(
         self, state: ChainState, rng: np.random.Generator, members: Ints, coefficients: Floats,
         slot: int, x: Floats, mode: int,
     ) -> float:  # fmt: skip
@@ -98,7 +88,7 @@ class SplitMerge:
         )
         return log_path_prior(x, *dynamics, self.failures) + likelihood - proposal
 
-    def _coefficients(
+    def coefficients(
         self, state: ChainState, rng: np.random.Generator, members: Ints, x: Floats,
         coefficients: Floats, draw: bool,
     ) -> float:  # fmt: skip
@@ -135,7 +125,7 @@ class SplitMerge:
         return float(value - members * np.log(2.0))
 
     def merge(
-        self, state: ChainState, rng: np.random.Generator, kept: int, dropped: int, lenient: bool
+        self, state: ChainState, rng: np.random.Generator, kept: int, dropped: int
     ) -> bool:
         """Propose to move the members of one cluster to another."""
         first, second = (np.flatnonzero(state.label == slot) for slot in (kept, dropped))
@@ -143,30 +133,17 @@ class SplitMerge:
         labels, merged = np.where(state.label == dropped, kept, state.label), state.coefficients
         merged = merged.copy()
         ratio = self._choice(state.label, labels, state, both.size)
-        ratio += self._coefficients(state, rng, second, state.x[kept], merged, True)
+        ratio += self.coefficients(state, rng, second, state.x[kept], merged, True)
         x = np.empty_like(state.x[kept])
-        ratio += self._path(state, rng, both, merged, kept, x, DRAW)
+        ratio += self.path(state, rng, both, merged, kept, x, DRAW)
         for members, slot in ((first, kept), (second, dropped)):
-            ratio -= self._path(
+            ratio -= self.path(
                 state, rng, members, state.coefficients, slot, state.x[slot], EVALUATE
             )
-        if lenient:
-            ratio += self._dropped_occam(state, rng, second, dropped)
         if not np.log(1.0 - rng.random()) < ratio:
             return False
         state.label[:], state.coefficients[:], state.x[kept] = labels, merged, x
         return True
-
-    def _dropped_occam(
-        self, state: ChainState, rng: np.random.Generator, members: Ints, slot: int
-    ) -> float:
-        """Return conditional over prior density of a cluster's dynamics and coefficients."""
-        x = state.x[slot]
-        value = -self._coefficients(state, rng, members, x, state.coefficients.copy(), False)
-        return value + log_dynamics_conditional(
-            x, state.states, self.problem.start, self.priors.nu_extra, self.priors.q0,
-            state.A[slot], state.b[slot], state.Q[slot],
-        )  # fmt: skip
 
     def split(self, state: ChainState, rng: np.random.Generator, slot: int) -> bool:
         """Propose to move some members of a cluster to a new one."""
@@ -187,11 +164,11 @@ class SplitMerge:
             divided[second].shape
         ) / np.sqrt(self.prior_precision)
         paths = np.empty_like(state.x[[slot, new]])
-        ratio = self._path(state, rng, first, divided, slot, paths[0], DRAW)
-        ratio += self._path(state, rng, second, divided, new, paths[1], DRAW)
+        ratio = self.path(state, rng, first, divided, slot, paths[0], DRAW)
+        ratio += self.path(state, rng, second, divided, new, paths[1], DRAW)
         ratio -= self._choice(labels, state.label, state, both.size)
-        ratio -= self._coefficients(state, rng, second, paths[0], state.coefficients, False)
-        ratio -= self._path(state, rng, both, state.coefficients, slot, state.x[slot], EVALUATE)
+        ratio -= self.coefficients(state, rng, second, paths[0], state.coefficients, False)
+        ratio -= self.path(state, rng, both, state.coefficients, slot, state.x[slot], EVALUATE)
         if not np.log(1.0 - rng.random()) < ratio:
             return False
         state.label[:], state.coefficients[:] = labels, divided

@@ -1,4 +1,9 @@
-"""Where chains begin: one cluster on a random smooth path, or k-means clusters, by chain number."""
+"""Where chains begin: many or fewer clusters, one state or random bouts, by chain number.
+
+Both begin with more clusters than expected, which the merges of the warm-up bring down: a chain
+that begins with one cluster fitted to all neurons stays there, since a new cluster's trajectory,
+drawn from the prior, seldom fits any neuron.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,16 @@ from scipy.cluster.vq import kmeans2
 from scipy.ndimage import gaussian_filter1d
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
+from neuropipe.analyses.bicluster.kernels.states import report_first_bins
 
-__all__ = ["initial_state"]
+__all__ = ["initial_state", "kmeans_labels", "smooth_paths"]
 
 Floats = NDArray[np.float64]
 SMOOTHING = 5.0  # bins
+BOUT = 50  # bins
 
 
-def _smooth_paths(rng: np.random.Generator, count: int, n_bins: int, size: int) -> Floats:
+def smooth_paths(rng: np.random.Generator, count: int, n_bins: int, size: int) -> Floats:
     """Return random smooth trajectories of standard deviation 0.5, (count, n_bins, size)."""
     noise = rng.standard_normal((count, n_bins, size))
     width = max(min(2 * SMOOTHING, n_bins / 10), 1.0)
@@ -24,17 +31,32 @@ def _smooth_paths(rng: np.random.Generator, count: int, n_bins: int, size: int) 
     return found
 
 
-def _kmeans_labels(rng: np.random.Generator, problem: Problem) -> NDArray[np.int64]:
-    """Return clusters of smoothed, square-rooted, standardised counts."""
-    counts = problem.counts
+def kmeans_labels(
+    rng: np.random.Generator, counts: Floats, clusters: int
+) -> NDArray[np.int64]:
+    """Return labels of neurons by k-means of smoothed, square-rooted, standardised counts."""
     mean = np.where(counts >= 0, counts, 0).sum(axis=1) / np.maximum((counts >= 0).sum(axis=1), 1)
     filled = np.sqrt(np.where(counts >= 0, counts, mean[:, None]))
     smooth = gaussian_filter1d(filled, SMOOTHING, axis=1, mode="nearest")
     smooth -= smooth.mean(axis=1, keepdims=True)
     smooth /= np.maximum(smooth.std(axis=1, keepdims=True), 1e-12)
-    clusters = int(np.ceil(np.sqrt(len(counts))))
-    _, labels = kmeans2(smooth, clusters, minit="++", rng=rng)
+    _, labels = kmeans2(smooth, min(clusters, len(counts)), minit="++", rng=rng)
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _states(
+    rng: np.random.Generator, start: NDArray[np.bool_], n_states: int, chain: int
+) -> NDArray[np.int64]:
+    """Return state 0 everywhere, or bouts of random states of `BOUT` bins on average."""
+    states = np.zeros(start.size, np.int64)
+    if chain % 4 < 2:
+        return states
+    switches = rng.random(start.size) < 1.0 / BOUT
+    drawn = rng.integers(n_states, size=start.size)
+    for t in range(1, start.size):
+        states[t] = drawn[t] if switches[t] else states[t - 1]
+    report_first_bins(states, start)
+    return states
 
 
 def initial_state(
@@ -58,15 +80,17 @@ def initial_state(
     rng : Generator
         Random numbers of the chain.
     chain : int
-        Even: one cluster on a random path that is not fitted, so that the first sweep scatters the
-        neurons; odd: ``ceil(sqrt(N))`` clusters by k-means.
+        Even: ``ceil(2 sqrt(N))`` clusters by k-means, odd: ``ceil(sqrt(N))``. Chains 0 and 1, 4
+        and 5, ... begin in one state, the others in random bouts. Trajectories are random smooth
+        paths and fitted to nothing.
     labels : ndarray of int, shape (n_units,), optional
         Clusters, if they are given.
     """
     n_units, n_bins = problem.counts.shape
     size, n_states = scheme.p + 1, scheme.n_states_max
     if labels is None:
-        labels = _kmeans_labels(rng, problem) if chain % 2 else np.zeros(n_units, np.int64)
+        factor = 1.0 if chain % 2 else 2.0
+        labels = kmeans_labels(rng, problem.counts, int(np.ceil(factor * np.sqrt(n_units))))
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     clusters = int(labels.max()) + 1
     groups, n = (1, clusters * size) if scheme.coupling == "full" else (clusters, size)
@@ -80,11 +104,11 @@ def initial_state(
         label=labels,
         coefficients=coefficients,
         dispersion=np.full(n_units, 10.0),
-        x=_smooth_paths(rng, groups, n_bins, n),
+        x=smooth_paths(rng, groups, n_bins, n),
         A=np.tile(np.eye(n), (groups, n_states, 1, 1)),
         b=np.zeros((groups, n_states, n)),
         Q=np.tile(0.01 * np.eye(n), (groups, n_states, 1, 1)),
-        states=np.zeros(n_bins, np.int64),
+        states=_states(rng, problem.start, n_states, chain),
         beta=np.full(n_states, 1.0 / n_states),
         transition=stay / stay.sum(axis=1, keepdims=True),
     )

@@ -100,19 +100,8 @@ class Sweep:
         )
         self.count = 0
 
-    def __call__(
-        self, state: ChainState, rng: np.random.Generator, *, lenient: bool = False
-    ) -> None:
+    def __call__(self, state: ChainState, rng: np.random.Generator) -> None:
         """Advance the state by one sweep, in place.
-
-        Parameters
-        ----------
-        state : ChainState
-            Changed in place.
-        rng : Generator
-            Random numbers of the chain.
-        lenient : bool
-            Warm-up form of the merge, see `split_merge`.
 
         Raises
         ------
@@ -131,7 +120,7 @@ class Sweep:
         if not self.scheme.frozen:
             if self.scheme.partition == "dp":
                 self.concentration(state, rng)
-            self._split_or_merge(state, rng, lenient)
+            self._split_or_merge(state, rng)
         if self.tally.failures[1] > MOST_FAILURES:
             raise ComputationError(
                 f"{self.tally.failures[1]} covariance matrices of one sweep were not positive "
@@ -139,12 +128,10 @@ class Sweep:
             )
         self.tally.failures[1] = 0
 
-    def _split_or_merge(
-        self, state: ChainState, rng: np.random.Generator, lenient: bool
-    ) -> None:
+    def _split_or_merge(self, state: ChainState, rng: np.random.Generator) -> None:
         self.count += 1
         if self.scheme.sm_every and self.count % self.scheme.sm_every == 0:
-            kind, accepted = self.split_merge(state, rng, lenient=lenient)
+            kind, accepted = self.split_merge(state, rng)
             getattr(self.tally, kind)[:] += (int(accepted), 1)
 
     def _information(

@@ -80,7 +80,7 @@ def _fill_auxiliary(
 ) -> int:  # fmt: skip
     """List the auxiliary slots: `own` if not -1, then free ones drawn from the prior."""
     found = 0
-    if own >= 0:
+    if own >= 0 and n_aux > 0:
         chosen[0] = own
         found = 1
     for slot in range(slots.members.shape[0]):
@@ -152,7 +152,7 @@ def scan_labels(
     gamma : float
         Added to the size of an occupied cluster.
     n_aux : int
-        Empty candidates.
+        Empty candidates; 0 keeps the clusters to those there are.
     nu_extra, q0 : float
         Prior of the dynamics.
     frozen : bool

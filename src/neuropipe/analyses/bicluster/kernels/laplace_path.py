@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Generator = np.random.Generator
-NEWTON_STEPS = 8
-LARGEST_STEP = 3.0
+NEWTON_STEPS = 30
+LARGEST_STEP = 1.0
 
 
 @njit(cache=True, nogil=True)
