@@ -13,7 +13,7 @@ from neuropipe.analyses.bicluster.joint import log_joint, log_likelihood, sample
 from neuropipe.analyses.bicluster.kernels.likelihood import log_likelihood_bins
 from neuropipe.analyses.bicluster.sweep import predictor
 
-__all__ = ["CHECKS", "Records", "count_statistics"]
+__all__ = ["CHECKS", "LATENTS", "Records", "count_statistics"]
 
 Floats = NDArray[np.float64]
 CHECKS = ("fano", "isi0_fraction", "lag1_corr", "pop_var")
@@ -185,7 +185,7 @@ class Records:
             padded = np.full((len(parts), most, *parts[0].shape[1:]), np.nan, np.float32)
             for row, part in zip(padded, parts, strict=True):
                 row[: len(part)] = part
-            found[name] = (("latent_draw", "cluster", *latent_dims[name]), padded)
+            found[name] = (("latent_draw", "draw_cluster", *latent_dims[name]), padded)
         for name, parts in self.checks.items():
             dim = ("latent_draw",) if name == "pop_var" else ("latent_draw", "unit")
             found[f"check_{name}"] = (dim, np.array(parts))

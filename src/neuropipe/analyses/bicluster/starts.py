@@ -1,8 +1,9 @@
-"""Where chains begin: many or fewer clusters, one state or random bouts, by chain number.
+"""Where chains begin: many or fewer clusters, longer or shorter bouts of states, by number.
 
 Both begin with more clusters than expected, which the merges of the warm-up bring down: a chain
 that begins with one cluster fitted to all neurons stays there, since a new cluster's trajectory,
-drawn from the prior, seldom fits any neuron.
+drawn from the prior, seldom fits any neuron. A chain that begins with one state for all bins
+finds others only after some thousand sweeps.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["initial_state", "kmeans_labels", "smooth_paths"]
 
 Floats = NDArray[np.float64]
 SMOOTHING = 5.0  # bins
-BOUT = 50  # bins
+BOUTS = (50.0, 20.0)  # bins
 
 
 def smooth_paths(rng: np.random.Generator, count: int, n_bins: int, size: int) -> Floats:
@@ -47,11 +48,9 @@ def kmeans_labels(
 def _states(
     rng: np.random.Generator, start: NDArray[np.bool_], n_states: int, chain: int
 ) -> NDArray[np.int64]:
-    """Return state 0 everywhere, or bouts of random states of `BOUT` bins on average."""
+    """Return bouts of random states, shorter for every second pair of chains."""
     states = np.zeros(start.size, np.int64)
-    if chain % 4 < 2:
-        return states
-    switches = rng.random(start.size) < 1.0 / BOUT
+    switches = rng.random(start.size) < 1.0 / BOUTS[chain % 4 // 2]
     drawn = rng.integers(n_states, size=start.size)
     for t in range(1, start.size):
         states[t] = drawn[t] if switches[t] else states[t - 1]
@@ -80,9 +79,9 @@ def initial_state(
     rng : Generator
         Random numbers of the chain.
     chain : int
-        Even: ``ceil(2 sqrt(N))`` clusters by k-means, odd: ``ceil(sqrt(N))``. Chains 0 and 1, 4
-        and 5, ... begin in one state, the others in random bouts. Trajectories are random smooth
-        paths and fitted to nothing.
+        Even: ``ceil(2 sqrt(N))`` clusters by k-means, odd: ``ceil(sqrt(N))``. States
+        begin in random bouts of 50 bins on average for chains 0, 1, 4, 5, ..., else 20.
+        Trajectories are random smooth paths and fitted to nothing.
     labels : ndarray of int, shape (n_units,), optional
         Clusters, if they are given.
     """
