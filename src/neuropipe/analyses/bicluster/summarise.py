@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -215,7 +216,7 @@ def summarise(ready: Prepared, settings: Settings, chains: Sequence[xr.Dataset])
     root.attrs = {
         "converged": int(converged),
         "issues": issues_to_json([*ready.issues, *issues]),
-        "dropped_units": list(ready.dropped),
+        "dropped_units": json.dumps(ready.dropped),
         "bin_width_s": width,
         "time_per_sweep_s": float(np.mean(seconds)),
         "family": settings.model.family,
