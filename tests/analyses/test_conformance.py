@@ -22,15 +22,22 @@ from neuropipe.study import section_model
 NAMES = sorted(analyses())
 # Settings that make the simulated data of an analysis a matter of seconds.
 QUICK = {
+    "bicluster": (
+        {"n_per": 4, "n_clusters": 2, "p": 1, "T": 60},
+        {
+            "model": {"p": 1, "n_states_max": 3},
+            "mcmc": {"warmup": 20, "draws": 40, "thin": 2, "latent_thin": 2, "chains": 2},
+        },
+    ),
     "ntf": (
         {"n_neurons": 24, "n_subjects": 3, "duration": 80.0, "n_motifs": 2},
         {"rank": 2, "restarts": 2, "max_iter": 25, "communities": {"null_draws": 5, "restarts": 2}},
     )
 }
 # Data large enough for a matrix product to be split over threads.
-LARGE = {"ntf": {"n_subjects": 3, "duration": 180.0}}
+LARGE = {"bicluster": {"n_per": 8, "T": 100}, "ntf": {"n_subjects": 3, "duration": 180.0}}
 # Another value of one key of each kind, to see it in the methods text.
-CHANGED = {"ntf": ({"ridge": 0.5}, "0.5")}
+CHANGED = {"bicluster": ({"on_silent": "keep"}, "keep"), "ntf": ({"ridge": 0.5}, "0.5")}
 
 
 @pytest.fixture(params=NAMES)

@@ -140,6 +140,7 @@ ANALYSIS = Analysis(
     metrics=f"{PACKAGE}.report_numbers:metrics",
     stages=("chain", "summary"),
     scatter=_scatter,
+    checkpointed=("chain",),
     stage_settings={"chain": ("model", "mcmc", "heldout", "on_silent")},
     kernels=("neuropipe.stats.clustering_scores",),
     resources=_resources,
