@@ -87,7 +87,8 @@ def planted_biclusters(
         ``counts(unit, time)``, ``valid``, ``trial``, ``region``.
     truth : xarray.Dataset
         ``unit_cluster``, ``time_state``, ``log_rate``, ``trajectory``, ``loading``, ``baseline``,
-        ``dispersion``.
+        ``dispersion``, and ``dynamics_matrix``, ``dynamics_offset`` in the frame of the centred
+        and rotated trajectories.
 
     Examples
     --------
@@ -102,15 +103,21 @@ def planted_biclusters(
     loading = rng.normal(0.0, sd_c, (n_units, p))
     baseline = rng.normal(0.0, sd_delta, n_units)
     paths = np.empty((n_clusters, T, size))
+    matrices, offsets = np.empty((n_clusters, 2, size, size)), np.empty((n_clusters, 2, size))
     for j in range(n_clusters):
         oscillation = rho_osc * _rotation(rng, theta, size)
         dynamics = np.stack([a_rest * np.eye(size), oscillation])
         x = _trajectory(rng, dynamics, states, q)[BURN_IN:]
-        x -= x.mean(axis=0)
+        centre = x.mean(axis=0)
+        x -= centre
         _, _, axes = np.linalg.svd(x[:, 1:], full_matrices=False)
         x[:, 1:] = x[:, 1:] @ axes.T
         loading[labels == j] = loading[labels == j] @ axes.T
         paths[j] = x
+        frame = np.eye(size)
+        frame[1:, 1:] = axes
+        matrices[j] = frame @ dynamics @ frame.T
+        offsets[j] = (dynamics @ centre - centre) @ frame.T
     eta = baseline[:, None] + paths[labels, :, 0]
     eta += np.einsum("ip,itp->it", loading, paths[labels, :, 1:])
     rate = np.exp(eta)
@@ -134,6 +141,8 @@ def planted_biclusters(
             "time_state": ("time", states[BURN_IN:]),
             "log_rate": (("unit", "time"), eta),
             "trajectory": (("cluster", "time", "component"), paths),
+            "dynamics_matrix": (("cluster", "state", "component", "component_in"), matrices),
+            "dynamics_offset": (("cluster", "state", "component"), offsets),
             "loading": (("unit", "latent"), loading),
             "baseline": ("unit", baseline),
             "dispersion": ("unit", np.full(n_units, r)),
