@@ -1,6 +1,6 @@
 """Bi-clustering: acceptance on the simulator, Geweke and calibration tests, speed, peers.
 
-    python benchmarks/bicluster.py acceptance --seeds 0 1 2 3 4 11 12 13 [--warmup 2500 --draws 7500]
+    python benchmarks/bicluster.py acceptance --seeds 0 1 2 3 4 [--warmup 2500 --draws 7500]
     python benchmarks/bicluster.py geweke --draws 20000
     python benchmarks/bicluster.py sbc --replicates 200
     python benchmarks/bicluster.py speed [--large]
@@ -179,7 +179,9 @@ def peers(arguments: argparse.Namespace) -> None:
         counts = data["counts"].values
         smooth = gaussian_filter1d(np.sqrt(counts), 5.0, axis=1)
         smooth = (smooth - smooth.mean(1, keepdims=True)) / smooth.std(1, keepdims=True)
-        spectral = SpectralBiclustering(n_clusters=(3, 2), random_state=0).fit(smooth - smooth.min())
+        spectral = SpectralBiclustering(n_clusters=(3, 2), random_state=0).fit(
+            smooth - smooth.min()
+        )
         units = {
             "k-means (3 given)": KMeans(3, n_init=10, random_state=0).fit_predict(smooth),
             "SpectralBiclustering (3 given)": spectral.row_labels_,
@@ -196,7 +198,10 @@ def peers(arguments: argparse.Namespace) -> None:
         result = bicluster.fit(data, settings(arguments), seed)
         name = f"bicluster ({time.process_time() - began:.0f} CPU s)"
         units[name], states[name] = result["unit_cluster"].values, result["time_state"].values
-        for kind, found, true in (("units", units, "unit_cluster"), ("states", states, "time_state")):
+        for kind, found, true in (
+            ("units", units, "unit_cluster"),
+            ("states", states, "time_state"),
+        ):
             for method, labels in found.items():
                 value = adjusted_rand_score(labels, truth[true].values)
                 print(f"seed {seed} {kind}: ARI {value:.2f} {method}", flush=True)

@@ -94,7 +94,7 @@ def test_a_merge_undoes_a_split_with_the_inverse_ratio():
 PLAN = ChainPlan(warmup=12, draws=24, thin=2, latent_thin=2, seed=5, chain=1)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of a job."""
 
 
@@ -108,9 +108,9 @@ def test_a_killed_chain_resumes_to_the_same_bits(family, tmp_path):
 
         def stop(index: int, last: int = last) -> None:
             if index == last:
-                raise Killed
+                raise KilledError
 
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run_chain(
                 problem, Priors(), scheme, PLAN, checkpoint=folder, minutes=0.0, on_sweep=stop
             )
@@ -124,9 +124,9 @@ def test_a_checkpoint_of_other_settings_is_ignored(tmp_path):
 
     def stop(index: int) -> None:
         if index == 6:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_chain(
             problem, Priors(), SMALL, plan, checkpoint=tmp_path, signature="a", minutes=0.0,
             on_sweep=stop,

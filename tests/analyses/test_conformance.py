@@ -32,7 +32,7 @@ QUICK = {
     "ntf": (
         {"n_neurons": 24, "n_subjects": 3, "duration": 80.0, "n_motifs": 2},
         {"rank": 2, "restarts": 2, "max_iter": 25, "communities": {"null_draws": 5, "restarts": 2}},
-    )
+    ),
 }
 # Data large enough for a matrix product to be split over threads.
 LARGE = {"bicluster": {"n_per": 8, "T": 100}, "ntf": {"n_subjects": 3, "duration": 180.0}}

@@ -220,9 +220,7 @@ def test_blocked_states_have_the_law_of_enumeration():
     toy = Toy(2)
     x = toy.rng.standard_normal((1, toy.n_bins, 2))
     transition = np.array([[0.8, 0.2], [0.3, 0.7]])
-    density = log_transition_densities(
-        x, np.array([0]), toy.A, toy.b, toy.Q, toy.start, failures()
-    )
+    density = log_transition_densities(x, np.array([0]), toy.A, toy.b, toy.Q, toy.start, failures())
 
     def log_weight(states):
         value = _log_chain(states, toy.start, transition)
@@ -285,9 +283,7 @@ def test_dynamics_have_the_moments_of_the_matrix_normal_inverse_wishart():
         Sn = 0.2 * np.eye(2) + Y @ Y.T + M0 @ M0.T - Mn @ Kn @ Mn.T
         # Mean of IW(nu, S) is S / (nu - n - 1); one percent is three Monte-Carlo errors.
         np.testing.assert_allclose(sums[2][k], Sn / (8 + steps.size - 3), rtol=0.05, atol=2e-3)
-        np.testing.assert_allclose(
-            np.column_stack([sums[0][k], sums[1][k]]), Mn, atol=0.02
-        )
+        np.testing.assert_allclose(np.column_stack([sums[0][k], sums[1][k]]), Mn, atol=0.02)
 
 
 def test_density_of_dynamics_is_bayes_theorem():
@@ -298,9 +294,7 @@ def test_density_of_dynamics_is_bayes_theorem():
     ratios = []
     for _ in range(4000):
         draw_prior_dynamics(toy.rng, 6.0, 0.5, A, b, Q, failures())
-        ratios.append(
-            np.exp(log_dynamics_conditional(x, toy.states, toy.start, 6.0, 0.5, A, b, Q))
-        )
+        ratios.append(np.exp(log_dynamics_conditional(x, toy.states, toy.start, 6.0, 0.5, A, b, Q)))
     error = np.std(ratios) / np.sqrt(len(ratios))
     assert np.mean(ratios) == pytest.approx(1.0, abs=5 * error)
     assert error < 0.1
@@ -316,9 +310,7 @@ def test_tables_have_the_law_of_the_restaurant():
     """Means of the table counts: sums of Bernoulli probabilities, thinned by stickiness."""
     rng = np.random.default_rng(0)
     counts, beta, alpha, kappa = np.array([[6, 3], [0, 4]]), np.array([0.3, 0.7]), 2.0, 1.5
-    mean = np.mean(
-        [sample_tables(rng, counts, beta, alpha, kappa) for _ in range(20_000)], axis=0
-    )
+    mean = np.mean([sample_tables(rng, counts, beta, alpha, kappa) for _ in range(20_000)], axis=0)
 
     def expected(a: int, b: int) -> float:
         weight = alpha * beta[b] + kappa * (a == b)
@@ -487,9 +479,7 @@ def test_gaussian_path_is_exact_where_the_likelihood_says_nothing():
     )
     x = np.empty((toy.n_bins, 2))
     density = toy.backward(precision, linear, x, DRAW)
-    prior = log_path_prior(
-        x, toy.A[0], toy.b[0], toy.Q[0], toy.states, toy.start, failures()
-    )
+    prior = log_path_prior(x, toy.A[0], toy.b[0], toy.Q[0], toy.states, toy.start, failures())
     assert density == pytest.approx(prior, abs=1e-9)
 
 

@@ -178,8 +178,8 @@ def run_chain(
             on_sweep(index)
         sweep(state, rng)
         _warm_up(sweep, state, rng, index, plan)
-        if index >= plan.warmup and (index - plan.warmup) % plan.thin == plan.thin - 1:
-            if records.done < plan.draws // plan.thin:
-                records.add(state, sweep.tally.read(), replicas)
+        kept = index - plan.warmup + 1
+        if kept > 0 and kept % plan.thin == 0:
+            records.add(state, sweep.tally.read(), replicas)
     seconds = (time.perf_counter() - began) / max(total - first, 1)
     return records.dataset().assign_attrs(time_per_sweep_s=seconds)

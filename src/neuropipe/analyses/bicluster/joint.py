@@ -26,9 +26,7 @@ TINY = 1e-300
 def log_likelihood(problem: Problem, state: ChainState, scheme: Scheme) -> float:
     """Return the log probability of the observed counts."""
     eta = predictor(problem, state)
-    return float(
-        log_likelihood_bins(problem.counts, eta, state.dispersion, scheme.poisson).sum()
-    )
+    return float(log_likelihood_bins(problem.counts, eta, state.dispersion, scheme.poisson).sum())
 
 
 def _log_dirichlet(weights: Floats, concentration: Floats) -> float:
@@ -37,15 +35,15 @@ def _log_dirichlet(weights: Floats, concentration: Floats) -> float:
     return float(gammaln(a.sum()) - gammaln(a).sum() + ((a - 1.0) * np.log(w)).sum())
 
 
-def _log_mniw(A: Floats, b: Floats, Q: Floats, priors: Priors) -> float:
+def _log_mniw(matrix: Floats, offset: Floats, noise: Floats, priors: Priors) -> float:
     """Return the log prior of one state's dynamics."""
-    size = len(b)
+    size = len(offset)
     dof = size + priors.nu_extra
-    log_det, inverse = np.linalg.slogdet(Q)[1], np.linalg.inv(Q)
+    log_det, inverse = np.linalg.slogdet(noise)[1], np.linalg.inv(noise)
     value = 0.5 * dof * size * np.log(priors.q0) - 0.5 * dof * size * np.log(2.0)
     value -= multigammaln(0.5 * dof, size)
     value -= 0.5 * (dof + size + 1.0) * log_det + 0.5 * priors.q0 * np.trace(inverse)
-    change = np.column_stack([A - np.eye(size), b])
+    change = np.column_stack([matrix - np.eye(size), offset])
     value -= 0.5 * (size + 1) * (size * np.log(2.0 * np.pi) + log_det)
     return float(value - 0.5 * np.einsum("ic,ij,jc->", change, inverse, change))
 
@@ -161,15 +159,17 @@ def sample_prior(
     report_first_bins(states, problem.start)
     clusters = int(labels.max()) + 1
     groups, n = (1, clusters * size) if scheme.coupling == "full" else (clusters, size)
-    x, A = np.empty((groups, n_bins, n)), np.empty((groups, n_states, n, n))
-    b, Q = np.empty((groups, n_states, n)), np.empty((groups, n_states, n, n))
+    x, matrix = np.empty((groups, n_bins, n)), np.empty((groups, n_states, n, n))
+    offset, noise = np.empty((groups, n_states, n)), np.empty((groups, n_states, n, n))
     failures = np.zeros(2, np.int64)
     for j in range(groups):
-        draw_prior_dynamics(rng, priors.nu_extra, priors.q0, A[j], b[j], Q[j], failures)
-        draw_path(rng, A[j], b[j], Q[j], states, problem.start, x[j], failures)
+        draw_prior_dynamics(
+            rng, priors.nu_extra, priors.q0, matrix[j], offset[j], noise[j], failures
+        )
+        draw_path(rng, matrix[j], offset[j], noise[j], states, problem.start, x[j], failures)
     dispersion = rng.gamma(priors.a_r, 1.0 / priors.h_r, n_units)
     return ChainState(
-        labels.copy(), coefficients, dispersion, x, A, b, Q, states, beta, transition,
+        labels.copy(), coefficients, dispersion, x, matrix, offset, noise, states, beta, transition,
         concentration=concentration,
     )  # fmt: skip
 

@@ -43,8 +43,7 @@ def fit(data: xr.Dataset, settings: Settings | None = None, seed: int = 0) -> xr
     """
     settings = Settings() if settings is None else settings
     chains = [
-        stages.chain(data, settings, seed, {}, chain=chain)
-        for chain in range(settings.mcmc.chains)
+        stages.chain(data, settings, seed, {}, chain=chain) for chain in range(settings.mcmc.chains)
     ]
     return stages.summary(data, settings, seed, {"chain": chains})
 

@@ -134,9 +134,7 @@ def _drop_silent(
     return data.isel(unit=~silent), counts[~silent], names, [issue]
 
 
-def _hold_out(
-    seen: Bools, rules: HeldoutSettings, rng: np.random.Generator
-) -> Bools:
+def _hold_out(seen: Bools, rules: HeldoutSettings, rng: np.random.Generator) -> Bools:
     """Return held-out entries: whole blocks of bins of single units, drawn at random."""
     n_units, n_bins = seen.shape
     blocks = int(np.ceil(n_bins / rules.block_bins))

@@ -36,7 +36,9 @@ ROUNDS, LEAST_SPLIT = 12, 4
 TRADE_OFF, PER_STATE, LEAST_SHARE = 5.0, 18.0, 0.05
 
 
-def _local(sweep: Sweep, state: ChainState, members: Ints, labels: Ints) -> tuple[Sweep, ChainState]:
+def _local(
+    sweep: Sweep, state: ChainState, members: Ints, labels: Ints
+) -> tuple[Sweep, ChainState]:
     """Return sampler and state of some neurons alone, in the clusters given, not yet fitted."""
     whole = sweep.problem
     problem = Problem(whole.counts[members], whole.offset[members], whole.start)
@@ -81,9 +83,7 @@ def _log_evidence(part: Sweep, local: ChainState, rng: np.random.Generator) -> f
     for slot in np.unique(local.label):
         members, x = np.flatnonzero(local.label == slot), local.x[slot]
         total += allowance
-        total += part.split_merge.path(
-            local, rng, members, local.coefficients, slot, x, EVALUATE
-        )
+        total += part.split_merge.path(local, rng, members, local.coefficients, slot, x, EVALUATE)
         total += part.split_merge.coefficients(
             local, rng, members, x, local.coefficients.copy(), False
         )

@@ -13,9 +13,10 @@ from neuropipe.analyses.bicluster.joint import log_joint, log_likelihood, sample
 from neuropipe.analyses.bicluster.kernels.likelihood import log_likelihood_bins
 from neuropipe.analyses.bicluster.sweep import predictor
 
-__all__ = ["CHECKS", "LATENTS", "Records", "count_statistics"]
+__all__ = ["CHECKS", "LATENTS", "SHARES", "Records", "count_statistics"]
 
 Floats = NDArray[np.float64]
+SHARES = ("accept_label", "accept_trajectory", "accept_split", "accept_merge", "jitter")
 CHECKS = ("fano", "isi0_fraction", "lag1_corr", "pop_var")
 LATENTS = ("trajectory", "dynamics_matrix", "dynamics_offset", "noise_covariance")
 
@@ -83,11 +84,7 @@ class Records:
             "state_weight": ((n_states,), np.float32),
             "transition_matrix": ((n_states, n_states), np.float32),
         }
-        shapes |= {
-            name: ((), np.float64)
-            for name in ("accept_label", "accept_trajectory", "accept_split", "accept_merge",
-                         "jitter")  # fmt: skip
-        }
+        shapes |= dict.fromkeys(SHARES, ((), np.float64))
         self.draws = {
             name: np.zeros((kept, *shape), dtype=kind) for name, (shape, kind) in shapes.items()
         }
@@ -100,9 +97,7 @@ class Records:
         self.checks: dict[str, list[np.ndarray]] = {name: [] for name in CHECKS}
         self.done = 0
 
-    def add(
-        self, state: ChainState, shares: dict[str, float], rng: np.random.Generator
-    ) -> None:
+    def add(self, state: ChainState, shares: dict[str, float], rng: np.random.Generator) -> None:
         """Keep one draw; `rng` is a generator of its own, for replicated counts."""
         eta = predictor(self.problem, state)
         density = log_likelihood_bins(self.counts, eta, state.dispersion, self.scheme.poisson)

@@ -131,9 +131,15 @@ ANALYSIS = Analysis(
     fit=f"{PACKAGE}.model:fit",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=(
-        "counts", "coclustering", "numbers", "trajectories", "dynamics", "regions", "checks",
+        "counts",
+        "coclustering",
+        "numbers",
+        "trajectories",
+        "dynamics",
+        "regions",
+        "checks",
         "diagnostics",
-    ),  # fmt: skip
+    ),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.report_numbers:summary",
     headline=f"{PACKAGE}.report_numbers:headline",

@@ -92,9 +92,7 @@ class SplitMerge:
         self, state: ChainState, rng: np.random.Generator, members: Ints, x: Floats,
         coefficients: Floats, draw: bool,
     ) -> float:  # fmt: skip
-        """Draw or evaluate the members' coefficients under `x`; return the log of their prior
-        density over that of the Laplace approximation.
-        """  # fmt: skip
+        """Draw or evaluate coefficients under `x`; return log prior over Laplace density."""
         size, total = coefficients.shape[1], 0.0
         mode, lower = np.empty(size), np.empty((size, size))
         for i in members:
@@ -124,9 +122,7 @@ class SplitMerge:
         value += np.log(clusters * (clusters - 1.0)) - np.log(splittable)
         return float(value - members * np.log(2.0))
 
-    def merge(
-        self, state: ChainState, rng: np.random.Generator, kept: int, dropped: int
-    ) -> bool:
+    def merge(self, state: ChainState, rng: np.random.Generator, kept: int, dropped: int) -> bool:
         """Propose to move the members of one cluster to another."""
         first, second = (np.flatnonzero(state.label == slot) for slot in (kept, dropped))
         both = np.sort(np.concatenate([first, second]))

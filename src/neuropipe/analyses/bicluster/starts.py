@@ -32,9 +32,7 @@ def smooth_paths(rng: np.random.Generator, count: int, n_bins: int, size: int) -
     return found
 
 
-def kmeans_labels(
-    rng: np.random.Generator, counts: Floats, clusters: int
-) -> NDArray[np.int64]:
+def kmeans_labels(rng: np.random.Generator, counts: Floats, clusters: int) -> NDArray[np.int64]:
     """Return labels of neurons by k-means of smoothed, square-rooted, standardised counts."""
     mean = np.where(counts >= 0, counts, 0).sum(axis=1) / np.maximum((counts >= 0).sum(axis=1), 1)
     filled = np.sqrt(np.where(counts >= 0, counts, mean[:, None]))

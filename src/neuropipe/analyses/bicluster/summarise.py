@@ -20,7 +20,7 @@ from neuropipe.analyses.bicluster.kernels.point_partition import (
     point_partition_of_draws,
 )
 from neuropipe.analyses.bicluster.prepare import Prepared
-from neuropipe.analyses.bicluster.records import CHECKS, LATENTS, count_statistics
+from neuropipe.analyses.bicluster.records import CHECKS, LATENTS, SHARES, count_statistics
 from neuropipe.analyses.bicluster.spec import Settings
 from neuropipe.errors import Issue, issues_to_json
 
@@ -33,7 +33,6 @@ POSTERIOR = (
     "cluster_label", "state_label", "baseline", "loading", "dispersion", "n_clusters", "n_states",
     "log_joint", "log_likelihood_total", "state_weight", "transition_matrix",
 )  # fmt: skip
-STATISTICS = ("accept_label", "accept_trajectory", "accept_split", "accept_merge", "jitter")
 
 
 def _pooled(chains: Sequence[xr.Dataset], name: str) -> np.ndarray:
@@ -153,7 +152,7 @@ def _groups(ready: Prepared, chains: Sequence[xr.Dataset]) -> dict[str, xr.Datas
     groups = {
         "posterior": stacked(POSTERIOR),
         "latent": stacked(LATENTS),
-        "sample_stats": stacked(STATISTICS),
+        "sample_stats": stacked(SHARES),
         "posterior_predictive": checks.rename(
             {f"check_{name}": name for name in CHECKS} | {"latent_draw": "ppc_draw"}
         ),

@@ -148,9 +148,7 @@ class Sweep:
         shift = np.empty((active.size, n_bins, size))
         for a, slot in enumerate(active):
             members = np.flatnonzero(group == slot)
-            accumulate_information(
-                omega, weighted, readout, members, information[a], shift[a]
-            )
+            accumulate_information(omega, weighted, readout, members, information[a], shift[a])
         return information, shift
 
     def negbin_trajectories(self, state: ChainState, rng: np.random.Generator) -> None:

@@ -80,7 +80,7 @@ def draw_numbers(result: xr.DataTree) -> ReportFigure:
     return figure
 
 
-def _whole_ticks(axis) -> None:  # noqa: ANN001 - an axis of matplotlib
+def _whole_ticks(axis) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -121,9 +121,10 @@ def draw_diagnostics(result: xr.DataTree) -> ReportFigure:
     place = np.arange(len(names))[::-1]
     right.barh(place, shown - 1.0, left=1.0, color=[colour(5 if v < LIMIT else 3) for v in shown])
     for y, value, size in zip(place, rhat, bulk, strict=True):
-        right.text(1.02, y, f"{value:.2f}, ESS {size:.0f}", va="center", fontsize=6)
+        end = min(max(np.nan_to_num(value, nan=3.0), LIMIT), 3.0)
+        right.text(end, y, f" {value:.2f}\n ESS {size:.0f}", va="center", fontsize=6)
     right.axvline(LIMIT, color="k", lw=0.7, ls="--")
     labels = [name.replace("_", " ") for name in names]
-    right.set(yticks=place, yticklabels=labels, xlabel="R-hat (cut at 3)", xlim=(1, None))
-    right.set_xlim(1.0, max(1.3, shown.max() * 1.02))
+    right.set(yticks=place, yticklabels=labels, xlabel="R-hat (cut at 3)")
+    right.set_xlim(1.0, 1.0 + 1.6 * max(0.1, shown.max() - 1.0))
     return figure

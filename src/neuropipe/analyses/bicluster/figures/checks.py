@@ -18,7 +18,7 @@ __all__ = ["draw_checks"]
 NAMES = {
     "fano": "Fano factor",
     "isi0_fraction": "Share of empty bins",
-    "lag1_corr": "Autocorrelation at one bin",
+    "lag1_corr": "Lag-1 correlation",
 }
 CAPTION = (
     "Statistics of each unit's counts (horizontal) against counts drawn from the model (vertical: "

@@ -43,9 +43,11 @@ def draw_coclustering(result: xr.DataTree) -> ReportFigure:
     figure = ReportFigure(
         title="How surely units and bins belong together",
         caption=PAIRS.format(
-            draws=draws.size, chains=len(draws), units=float(result["pear_unit"]),
+            draws=draws.size,
+            chains=len(draws),
+            units=float(result["pear_unit"]),
             bins=float(result["pear_time"]),
-        ),  # fmt: skip
+        ),
         table=pd.DataFrame(
             result["coclustering_unit"].values[np.ix_(order, order)],
             index=result["unit"].values[order],

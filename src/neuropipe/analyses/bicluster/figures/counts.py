@@ -30,7 +30,7 @@ CAPTION = (
 )
 
 
-def _strip(axes: Axes, codes: np.ndarray, title: str) -> None:
+def _strip(axes: Axes, codes: np.ndarray, title: str, side: str) -> None:
     from matplotlib.colors import ListedColormap
 
     most = int(codes.max()) + 1
@@ -39,7 +39,7 @@ def _strip(axes: Axes, codes: np.ndarray, title: str) -> None:
         cmap=ListedColormap([colour(k) for k in range(most)]),
     )  # fmt: skip
     axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=6)
+    axes.set_title(title, fontsize=6, loc=side)
 
 
 def draw_counts(result: xr.DataTree) -> ReportFigure:
@@ -71,9 +71,7 @@ def draw_counts(result: xr.DataTree) -> ReportFigure:
         table=table,
         height_mm=100,
     )
-    grid = figure.subplots(
-        2, 3, gridspec_kw={"width_ratios": [1, 40, 1], "height_ratios": [1, 14]}
-    )
+    grid = figure.subplots(2, 3, gridspec_kw={"width_ratios": [1, 40, 1], "height_ratios": [1, 14]})
     for blank in (grid[0, 0], grid[0, 2]):
         blank.set_axis_off()
     state_strip(grid[0, 1], result)
@@ -87,7 +85,7 @@ def draw_counts(result: xr.DataTree) -> ReportFigure:
     for edge in boundaries(labels[order]):
         raster.axhline(edge, color="#D55E00", lw=0.8)
     raster.set(xlabel="Time (s)", yticks=[])
-    _strip(grid[1, 0], labels[order], "cluster")
+    _strip(grid[1, 0], labels[order], "cluster", "left")
     grid[1, 0].set_ylabel(f"Units (n = {len(order)})")
-    _strip(grid[1, 2], codes[order], "region")
+    _strip(grid[1, 2], codes[order], "region", "right")
     return figure

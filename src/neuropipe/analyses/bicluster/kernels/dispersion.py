@@ -91,9 +91,7 @@ def sample_dispersion(
             rate[t] = np.exp(min(max(predictor[i, t], -30.0), 30.0))
         y, tail = counts[i], count_tail(counts[i])
         here = np.log(dispersion[i])
-        level = log_conditional(here, y, tail, rate, shape, prior_rate) + np.log(
-            1.0 - rng.random()
-        )
+        level = log_conditional(here, y, tail, rate, shape, prior_rate) + np.log(1.0 - rng.random())
         low = here - WIDTH * rng.random()
         high = low + WIDTH
         left = int(rng.random() * STEPS)

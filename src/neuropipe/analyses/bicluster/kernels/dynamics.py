@@ -61,7 +61,7 @@ def state_moments(
 
 
 @njit(cache=True, nogil=True)
-def _draw_mniw(
+def _draw_mniw(  # noqa: C901 - plain loops of one recursion
     rng: Generator, dof: float, scale: Floats, mean: Floats, column: Floats, A: Floats, b: Floats,
     Q: Floats, failures: Ints,
 ) -> None:  # fmt: skip
@@ -152,9 +152,7 @@ def sample_dynamics(
         for i in range(size):
             mean[i] = rows[i]
             solve_lower_transposed(lower, mean[i])
-        _draw_mniw(
-            rng, size + nu_extra + steps[k], scale, mean, column, A[k], b[k], Q[k], failures
-        )
+        _draw_mniw(rng, size + nu_extra + steps[k], scale, mean, column, A[k], b[k], Q[k], failures)
 
 
 @njit(cache=True, nogil=True)

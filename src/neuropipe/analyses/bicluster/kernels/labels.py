@@ -119,7 +119,7 @@ def _accept(
 
 
 @njit(cache=True, nogil=True)
-def scan_labels(
+def scan_labels(  # noqa: C901 - plain loops of one recursion
     rng: Generator, order: Ints, first: int, slots: Slots, units: Readouts, states: Ints,
     start: Bools, poisson: bool, log_birth: Floats, gamma: float, n_aux: int, nu_extra: float,
     q0: float, frozen: bool, tally: Ints, failures: Ints,

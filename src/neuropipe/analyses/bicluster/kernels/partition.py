@@ -75,9 +75,7 @@ def log_partition_prior(labels: Ints, log_v: Floats, gamma: float) -> float:
     return float(log_v[sizes.size] + (gammaln(gamma + sizes) - gammaln(gamma)).sum())
 
 
-def sample_partition(
-    rng: np.random.Generator, n_units: int, rho: float, gamma: float
-) -> Ints:
+def sample_partition(rng: np.random.Generator, n_units: int, rho: float, gamma: float) -> Ints:
     """Draw labels of N neurons from the mixture of finite mixtures, numbered by appearance."""
     count = int(rng.geometric(rho))
     weights = rng.dirichlet(np.full(count, gamma))

@@ -167,9 +167,7 @@ def point_partition_of_draws(draws: Ints, most: int = 200) -> tuple[Ints, float]
     total, n_items = float(own.mean()), draws.shape[1]
     scores = np.empty(len(chosen))
     for k, candidate in enumerate(chosen):
-        shared = np.mean(
-            [_table_pairs(np.bincount(candidate * width + other)) for other in chosen]
-        )
+        shared = np.mean([_table_pairs(np.bincount(candidate * width + other)) for other in chosen])
         scores[k] = _pear_score(own[k], float(shared), total, n_items)
     best = int(np.argmax(scores))
     return number_by_size(chosen[best]), float(scores[best])

@@ -27,7 +27,7 @@ STEPS, HALVINGS, TOLERANCE = 25, 8, 1e-4
 
 
 @njit(cache=True, nogil=True)
-def log_target(
+def log_target(  # noqa: C901 - plain loops of one recursion
     counts: Floats, offset: Floats, x: Floats, dispersion: float, poisson: bool, prior_mean: Floats,
     prior_precision: Floats, b: Floats, gradient: Floats, hessian: Floats,
 ) -> float:  # fmt: skip

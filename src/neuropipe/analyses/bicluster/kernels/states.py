@@ -55,7 +55,7 @@ def draw_index(rng: Generator, log_weights: Floats) -> int:
 
 
 @njit(cache=True, nogil=True)
-def log_transition_densities(
+def log_transition_densities(  # noqa: C901 - plain loops of one recursion
     x: Floats, active: Ints, A: Floats, b: Floats, Q: Floats, start: Bools, failures: Ints
 ) -> Floats:
     """Return ``sum_j log N(x_t; A_k x_{t-1} + b_k, Q_k)``, (n_bins, n_states), 0 at starts.
@@ -118,7 +118,7 @@ def report_first_bins(states: Ints, start: Bools) -> None:
 
 
 @njit(cache=True, nogil=True)
-def sample_states_blocked(
+def sample_states_blocked(  # noqa: C901 - plain loops of one recursion
     rng: Generator, log_density: Floats, transition: Floats, start: Bools, states: Ints
 ) -> None:
     """Overwrite `states` with a draw given trajectories: filter forwards, sample backwards.
@@ -173,7 +173,7 @@ def sample_states_blocked(
 
 
 @njit(cache=True, nogil=True)
-def backward_information(
+def backward_information(  # noqa: C901 - plain loops of one recursion
     A: Floats, b: Floats, Q: Floats, states: Ints, start: Bools, information: Floats,
     shift: Floats, theta: Floats, linear: Floats, failures: Ints,
 ) -> None:  # fmt: skip
@@ -265,7 +265,7 @@ def _pull_back(
 
 
 @njit(cache=True, nogil=True)
-def _log_evidence(
+def _log_evidence(  # noqa: C901 - plain loops of one recursion
     mean: Floats, cov: Floats, theta: Floats, linear: Floats, lower: Floats, inner: Floats,
     factor: Floats, vector: Floats, failures: Ints,
 ) -> float:  # fmt: skip

@@ -85,9 +85,7 @@ def accumulate_information(
 
 
 @njit(cache=True, nogil=True)
-def transition_terms(
-    A: Floats, Q: Floats, failures: Ints
-) -> tuple[Floats, Floats, Floats]:
+def transition_terms(A: Floats, Q: Floats, failures: Ints) -> tuple[Floats, Floats, Floats]:
     """Return per state ``Q^{-1}``, ``A'Q^{-1}`` and ``A'Q^{-1}A``, each (n_states, n, n)."""
     states, size = A.shape[0], A.shape[1]
     inverse = np.empty((states, size, size))
@@ -148,8 +146,8 @@ def first_bin(mean: Floats, cov: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def filter_bin(
-    mean: Floats, cov: Floats, information: Floats, shift: Floats, precision: Floats, linear: Floats,
-    lower: Floats, work: Floats, failures: Ints,
+    mean: Floats, cov: Floats, information: Floats, shift: Floats, precision: Floats,
+    linear: Floats, lower: Floats, work: Floats, failures: Ints,
 ) -> float:  # fmt: skip
     """Add one bin's likelihood to its prediction, which is overwritten with the filtered moments.
 
@@ -248,7 +246,7 @@ def sample_backward(
     `x` given is returned and nothing is written.
     """
     n_bins, size = linear.shape
-    inverse, left, both = transition_terms(A, Q, failures)
+    _, left, both = transition_terms(A, Q, failures)
     matrix, lower = np.empty((size, size)), np.empty((size, size))
     mean, noise = np.empty(size), np.empty(size)
     density = -0.5 * (high - low) * size * np.log(2.0 * np.pi)
@@ -294,6 +292,4 @@ def sample_trajectory(
     filter_forward(
         A, b, Q, states, start, information, shift, x, 0, n_bins, precision, linear, failures
     )
-    sample_backward(
-        rng, A, b, Q, states, start, precision, linear, x, 0, n_bins, DRAW, failures
-    )
+    sample_backward(rng, A, b, Q, states, start, precision, linear, x, 0, n_bins, DRAW, failures)

@@ -39,9 +39,7 @@ def draw_dirichlet(rng: Generator, concentration: Floats, out: Floats) -> None:
 
 
 @njit(cache=True, nogil=True)
-def sample_tables(
-    rng: Generator, counts: Ints, beta: Floats, alpha: float, kappa: float
-) -> Floats:
+def sample_tables(rng: Generator, counts: Ints, beta: Floats, alpha: float, kappa: float) -> Floats:
     """Return tables per dish, without those that stickiness alone explains, (n_states,).
 
     ``m_ab ~ CRT(n_ab, alpha beta_b + kappa 1[a = b])``, then ``m_aa`` loses a
