@@ -97,6 +97,9 @@ class Analysis:
         without it they work on all subjects.
     part_suffix : mapping
         Stage -> file suffix of its part, ``.nc`` unless given.
+    checkpointed : tuple of str
+        Stages that take ``checkpoint``, a folder beside the parts from which a killed job resumes;
+        it is removed when the part is written.
     stage_settings : mapping
         Stage -> settings keys that it uses; absent stages use all. A changed key reruns the
         stages that use it, and those after.
@@ -126,6 +129,7 @@ class Analysis:
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
     subject_stages: tuple[str, ...] = ()
     part_suffix: Mapping[str, str] = field(default_factory=dict)
+    checkpointed: tuple[str, ...] = ()
     stage_settings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     kernels: tuple[str, ...] = ()
     resources: Callable[[Any, Mapping[str, float]], Resources] = lambda settings, sizes: Resources()
