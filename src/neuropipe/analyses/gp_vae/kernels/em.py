@@ -20,6 +20,7 @@ from neuropipe.analyses.gp_vae.kernels.posterior import Posterior, infer
 __all__ = ["LinearFit", "elbo", "fit_linear"]
 
 Float = NDArray[np.float64]
+LENGTH_TOL = 5e-3  # relative change of a length scale per iteration at convergence
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,16 @@ def elbo(
     return total, terms
 
 
-def _balance(model: LinearModel, posterior: Posterior) -> LinearModel:
+def _carry(before: LinearModel, after: LinearModel, posterior: Posterior) -> Posterior:
+    """Keep latents, not their whitened coefficients, as the start under new length scales.
+
+    Coefficients that the new prior finds less likely are left, so that none grows.
+    """
+    old, new = (model.variances()[:, posterior.functions] for model in (before, after))
+    return replace(posterior, mean=posterior.mean * np.sqrt(np.minimum(old / new, 1.0)))
+
+
+def _balance(model: LinearModel, posterior: Posterior) -> tuple[LinearModel, Posterior]:
     """Move the scale of latents that the data determine from posterior to loadings.
 
     One step of parameter-expanded EM: the second moment of the determined coefficients becomes 1.
@@ -66,7 +76,8 @@ def _balance(model: LinearModel, posterior: Posterior) -> LinearModel:
     decoders = {
         name: replace(one, loading=one.loading * gain) for name, one in model.decoders.items()
     }
-    return replace(model, decoders=decoders)
+    posterior = replace(posterior, mean=posterior.mean / gain[:, None])
+    return replace(model, decoders=decoders), posterior
 
 
 def _relevance(model: LinearModel, data: Mapping[str, Modality]) -> LinearModel:
@@ -138,15 +149,17 @@ def fit_linear(
                 decoders[name] = replace(decoders[name], decay=decay)
         kl = float(posterior.kl.mean())
         history.append([sum(terms) - kl, kl, *terms])
-        lengths = model.lengths
+        lengths, before = model.lengths, model.lengths
         if iteration >= frozen_lengths:
             lengths = update_lengths(model, posterior, bounds)
-        model = _balance(replace(model, decoders=decoders, lengths=lengths), posterior)
+        moved = replace(model, decoders=decoders, lengths=lengths)
+        model, posterior = _balance(moved, _carry(model, moved, posterior))
         if relevance:
             model = _relevance(model, data)
         if watch is not None:
             watch(iteration, model, posterior)
-        calm = calm + 1 if _is_calm(history, tol) else 0
+        still = np.abs(np.log(model.lengths / before)).max() < LENGTH_TOL
+        calm = calm + 1 if still and _is_calm(history, tol) else 0
         if calm >= 2:
             break
     assert posterior is not None

@@ -26,6 +26,8 @@ Float = NDArray[np.float64]
 VALUES_PER_CHUNK = 4e5
 SMALLEST_SCALE = 1e-6
 LARGEST_MOVE = np.log(1.6)  # of a length scale in one iteration
+LARGEST_STEP = 1.0  # of a loading or offset on a log or logit scale in one iteration
+DAMPING = 0.5  # loadings move at the same time; whole steps overshoot and alternate
 
 
 class _Sums(NamedTuple):
@@ -132,6 +134,7 @@ def update_decoder(
         Expected log-likelihood of each trial under the old parameters.
     """
     first: Float | None = None
+    normal = modality.likelihood == "gaussian"  # one step is exact, however large
     for _ in range(steps):
         decoder = model.decoders[name]
         pieces = [
@@ -142,15 +145,15 @@ def update_decoder(
         first = loglik if first is None else first
         slope = np.sum([piece.slope for piece in pieces], axis=0)
         hessian = np.sum([piece.hessian for piece in pieces], axis=0)
-        decoder = _step(decoder, slope, hessian)
+        decoder = _step(decoder, slope, hessian, np.inf if normal else LARGEST_STEP)
         decoder = replace(decoder, scale=_scale(model, name, modality, posterior, decoder))
         model = replace(model, decoders={**model.decoders, name: decoder})
     assert first is not None
     return model.decoders[name], first
 
 
-def _step(decoder: Decoder, slope: Float, hessian: Float) -> Decoder:
-    """Move loadings, offset and regressor weights by one Newton step, at most 1 in each offset."""
+def _step(decoder: Decoder, slope: Float, hessian: Float, cap: float) -> Decoder:
+    """Move loadings, offset and regressor weights by one Newton step, none by more than `cap`."""
     seen = np.flatnonzero(decoder.seen)
     size, n_latents = slope.shape[1], seen.size
     ridge = np.full(size, 1e-8)
@@ -163,8 +166,7 @@ def _step(decoder: Decoder, slope: Float, hessian: Float) -> Decoder:
         :, :, None
     ]
     move = np.linalg.solve(hessian, slope[..., None])[..., 0]
-    if decoder.scale.size and np.any(np.abs(move) > 5.0):
-        move *= np.minimum(1.0, 5.0 / np.abs(move).max(axis=1, keepdims=True))
+    move *= np.minimum(1.0, cap / np.maximum(np.abs(move).max(axis=1, keepdims=True), 1e-300))
     new = decoder.loading.copy()
     new[:, seen] = loading + move[:, :n_latents]
     return replace(
@@ -256,7 +258,7 @@ def update_lengths(model: LinearModel, posterior: Posterior, bounds: tuple[float
     known = (np.clip(1 - posterior.variance, 0, 1) ** 2).sum(axis=0)
     gradient = 0.5 * (slope * excess).sum(axis=1)
     curvature = 0.5 * (slope**2 * known).sum(axis=1) + 1e-3
-    move = np.clip(gradient / curvature, -LARGEST_MOVE, LARGEST_MOVE)
+    move = np.clip(DAMPING * gradient / curvature, -LARGEST_MOVE, LARGEST_MOVE)
     return np.clip(model.lengths * np.exp(move), *bounds)
 
 

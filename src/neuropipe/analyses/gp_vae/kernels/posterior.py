@@ -26,7 +26,7 @@ __all__ = ["Moments", "Posterior", "infer", "latent_moments", "linear_predictor"
 
 Float = NDArray[np.float64]
 BYTES_PER_CHUNK = 6e7
-HALVINGS = 6
+HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,12 @@ def _ascend(
     size = np.ones(len(mean))
     for _ in range(HALVINGS):
         moved = mean + size[:, None, None] * step
-        worse = trials.evaluate(moved, var)[0] < value - 1e-9 * np.abs(value)
+        worse = ~(trials.evaluate(moved, var)[0] >= value - 1e-9 * np.abs(value))
         if not worse.any():
-            break
+            return moved
         size[worse] *= 0.5
-    return moved
+    size[worse] = 0.0
+    return mean + size[:, None, None] * step
 
 
 def _invert(matrix: Float) -> tuple[Float, Float]:
