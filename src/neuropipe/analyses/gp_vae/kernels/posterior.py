@@ -255,6 +255,7 @@ def infer(
     tol: float = 1e-6,
     averaged: bool = False,
     keep_cov: bool = False,
+    clocks: Mapping[str, Float] | None = None,
 ) -> Posterior:
     """Return the posterior of every trial.
 
@@ -274,6 +275,8 @@ def infer(
         Slope and curvature averaged over the posterior (variational) instead of at its mode.
     keep_cov : bool
         Also return the covariances.
+    clocks : mapping, optional
+        Name -> times at which moments of the latents are wanted besides those of the data.
     """
     functions = active_functions(model)
     maps = {
@@ -282,6 +285,9 @@ def infer(
         )
         for name, one in data.items()
     }
+    wanted = dict(maps)
+    for name, times in (clocks or {}).items():
+        wanted[name] = mixed_basis(model, times, functions, "delta", 0.0)
     n_trials = len(next(iter(data.values())).values)
     begin = _start(start, functions, (n_trials, model.latents, functions.size))
     normal = all(one.likelihood == "gaussian" for one in data.values())
@@ -294,14 +300,14 @@ def infer(
             mean, cov, logdet = _newton(trials, begin[rows], steps, tol, averaged)
         diagonal = np.diagonal(cov, axis1=1, axis2=2)
         kl = 0.5 * (diagonal.sum(1) + (mean**2).sum((1, 2)) - diagonal.shape[1] + logdet)
-        moments = {name: latent_moments(maps[name], mean, cov) for name in data}
+        moments = {name: latent_moments(one, mean, cov) for name, one in wanted.items()}
         pieces.append((mean, diagonal.reshape(mean.shape), kl, moments, cov if keep_cov else None))
     joined = {
         name: Moments(
             np.concatenate([piece[3][name].mean for piece in pieces]),
             np.concatenate([piece[3][name].cov for piece in pieces]),
         )
-        for name in data
+        for name in wanted
     }
     mean, variance, kl = (np.concatenate([piece[i] for piece in pieces]) for i in range(3))
     covs = np.concatenate([piece[4] for piece in pieces]) if keep_cov else None
