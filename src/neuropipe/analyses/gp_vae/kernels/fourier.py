@@ -87,7 +87,7 @@ def make_circle(
         raise ValueError(f"length scale bounds {length_bounds}: expected 0 < shortest < longest")
     circumference = span + pad * longest
     count = int(circumference / (np.pi * shortest) * np.sqrt(0.5 * np.log(cond)))
-    count = max(1, min(count, int(nyquist * circumference / (2 * np.pi))))
+    count = max(1, int(min(count, nyquist * circumference / (2 * np.pi))))
     harmonics = 2 * np.pi * np.arange(1, count + 1) / circumference
     return Circle(circumference, np.concatenate([[0.0], harmonics, harmonics]))
 
