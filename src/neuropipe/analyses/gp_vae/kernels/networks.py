@@ -218,16 +218,18 @@ class Network(nn.Module):
 
     def encode(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Potential]:
         """Return the potentials of each modality on all latents, 0 for unseen ones."""
-        found = {}
-        for name in self.names:
-            potential = self.encoders[name](values[name], masks[name])
-            if len(self.places[name]) < self.latents:
-                shape = (*potential.centre.shape[:2], self.latents)
-                places = torch.as_tensor(self.places[name], device=potential.centre.device)
-                spread = [part.new_zeros(shape).index_copy(2, places, part) for part in potential]
-                potential = Potential(*spread)
-            found[name] = potential
-        return found
+        return {name: self.encode_one(name, values[name], masks[name]) for name in values}
+
+    def encode_one(self, name: str, values: Tensor, mask: Tensor) -> Potential:
+        """Return the potential of one modality on all latents."""
+        potential: Potential = self.encoders[name](values, mask)
+        if len(self.places[name]) == self.latents:
+            return potential
+        shape = (*potential.centre.shape[:2], self.latents)
+        places = torch.as_tensor(self.places[name], device=potential.centre.device)
+        return Potential(
+            *[part.new_zeros(shape).index_copy(2, places, part) for part in potential]
+        )
 
     def posterior(self, potentials: Mapping[str, Potential]) -> Sites:
         """Combine potentials with the prior, one Gaussian per latent."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
-from neuropipe.analyses.gp_vae.kernels.networks import Network, Potential
+from neuropipe.analyses.gp_vae.kernels.networks import Network
 
 __all__ = ["Batch", "Schedule", "elbo_terms", "evaluate", "tensors", "train"]
 
@@ -115,11 +115,7 @@ def elbo_terms(
     samples: int = 1,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return divergence and log-likelihoods of each trial, (B,) each."""
-    potentials: dict[str, Potential] = {
-        name: one
-        for name, one in network.encode(batch.values, masks).items()
-        if name in names
-    }
+    potentials = network.encode({name: batch.values[name] for name in names}, masks)
     sites = network.posterior(potentials)
     terms = {
         name: network.loglik(
