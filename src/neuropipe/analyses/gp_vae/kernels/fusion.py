@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from neuropipe.analyses.gp_vae.kernels.likelihoods import STUDENT_DOF
-from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality
+from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality, mixed_basis
 from neuropipe.analyses.gp_vae.kernels.maximise import update_decoder
 from neuropipe.analyses.gp_vae.kernels.networks import Network
 from neuropipe.analyses.gp_vae.kernels.posterior import Moments, Posterior, infer
 from neuropipe.analyses.gp_vae.kernels.training import tensors
 
-__all__ = ["Pseudo", "fuse", "linear_part", "polish", "pseudo_observations"]
+__all__ = ["Pseudo", "encoded_posterior", "fuse", "linear_part", "polish", "pseudo_observations"]
 
 Float = NDArray[np.float64]
 ROUNDS, BLOCK = 4, 50
@@ -201,3 +201,60 @@ def polish(
     return model
 
 
+
+
+def encoded_posterior(
+    network: Network,
+    model: LinearModel,
+    data: Mapping[str, Modality],
+    clocks: Mapping[str, Float],
+) -> Posterior:
+    """Return the posterior by encoders alone, independent over latents.
+
+    Parameters
+    ----------
+    network : Network
+        Trained.
+    model : LinearModel
+        Circle and spectrum; the network's length scales count.
+    data : mapping
+        Modality -> observations.
+    clocks : mapping
+        Name -> times at which moments are wanted besides those of the network's modalities.
+    """
+    omega = network.omega.numpy().astype(float)
+    functions = np.flatnonzero(model.circle.omega <= omega.max() * (1 + 1e-6))
+    lengths = np.exp(network.log_length.detach().numpy().astype(float))
+    maps = {
+        name: mixed_basis(replace(model, lengths=lengths), times, functions, "delta", 0.0)
+        for name, times in clocks.items()
+    }
+    pieces: list[tuple[Float, Float, Float, dict[str, Moments]]] = []
+    count = len(next(iter(data.values())).values)
+    for start in range(0, count, BLOCK):
+        part = {name: one.take(slice(start, start + BLOCK)) for name, one in data.items()}
+        batch = tensors(part)
+        with torch.no_grad():
+            sites = network.posterior(network.encode(batch.values, batch.masks))
+            moments = {
+                name: _diagonal(*(m.numpy().astype(float) for m in network.moment(sites, name)))
+                for name in part
+            }
+        mean, root = sites.mean.numpy().astype(float), sites.root.numpy().astype(float)
+        for name, one in maps.items():
+            spread = ((root @ one) ** 2).sum(axis=2).transpose(0, 2, 1)
+            moments[name] = _diagonal(np.einsum("rkf,kft->rtk", mean, one), spread)
+        pieces.append((mean, (root**2).sum(axis=2), sites.kl.numpy().astype(float), moments))
+    mean, variance, kl = (np.concatenate([piece[i] for piece in pieces]) for i in range(3))
+    joined = {
+        name: Moments(
+            np.concatenate([piece[3][name].mean for piece in pieces]),
+            np.concatenate([piece[3][name].cov for piece in pieces]),
+        )
+        for name in pieces[0][3]
+    }
+    return Posterior(functions, mean, variance, kl, joined)
+
+
+def _diagonal(mean: Float, var: Float) -> Moments:
+    return Moments(mean, var[..., None] * np.eye(var.shape[-1]))

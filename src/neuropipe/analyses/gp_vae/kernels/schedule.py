@@ -43,6 +43,8 @@ class Plan:
         Weight of frames in the joint phase; None: units of linear modalities per pixel, at most 1.
     patience : int
         Epochs without a better validation ELBO before the joint phase ends.
+    warmup : int
+        Epochs of encoder training over which the divergence gets its full weight.
     """
 
     image_epochs: int = 100
@@ -53,6 +55,7 @@ class Plan:
     modality_dropout: float = 0.3
     omega: float | None = None
     patience: int = 10
+    warmup: int = 0
 
 
 def network_of(
@@ -186,7 +189,7 @@ def fit_amortized(
     names = [name for name in data if name not in mlp]
     frozen = ("decoders", "log_length", *(f"encoders.{name}." for name in mlp))
     encoders = Schedule(
-        plan.encoder_epochs, 5e-3, plan.batch_trials,
+        plan.encoder_epochs, 5e-3, plan.batch_trials, warmup=min(plan.warmup, plan.encoder_epochs),
         channel_dropout=plan.channel_dropout, likelihoods=names,
     )  # fmt: skip
     train(network, batch, encoders, generator, frozen=frozen)

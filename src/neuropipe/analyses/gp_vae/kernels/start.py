@@ -14,6 +14,7 @@ __all__ = ["initial_model"]
 
 Float = NDArray[np.float64]
 GRID_POINTS = 80  # times per trial at which modalities are compared
+FEATURE_NOISE = 2.0  # variance of a feature that is not of latents, relative to theirs
 SPREAD = 0.7  # SD given to starting latents: below 1, as posterior means shrink
 
 
@@ -41,8 +42,7 @@ def _smooth(modality: Modality, features: Float, grid: Float, circle: Circle, le
     here = basis(modality.times, circle)
     there = basis(grid, circle)
     prior = prior_covariance(modality.times, circle, length)
-    noise = float(max(np.median(np.diff(modality.times)) * 0 + 2.0, 1.0))
-    weights = np.linalg.solve(prior + noise * np.eye(len(prior)), (here.T * variance) @ there)
+    weights = np.linalg.solve(prior + FEATURE_NOISE * np.eye(len(prior)), (here.T * variance) @ there)
     return np.einsum("rtn,tg->rgn", features, weights, optimize=True)
 
 
@@ -94,7 +94,7 @@ def initial_model(
     rng: np.random.Generator,
     *,
     length: float,
-    decay: float = 0.5,
+    decays: Mapping[str, float] | None = None,
     spectrum_name: str = "rbf",
     centre: float = 0.0,
     cond: float = 1e8,
@@ -114,8 +114,8 @@ def initial_model(
         For `perturb`.
     length : float
         Length scale of every latent, seconds.
-    decay : float
-        Time constant of calcium kernels, seconds.
+    decays : mapping, optional
+        Modality -> time constant of its calcium kernel, seconds; 0.5 if not given.
     spectrum_name, centre, cond
         As in `LinearModel`.
     perturb : float
@@ -149,7 +149,7 @@ def initial_model(
             seen,
             _initial_scale(one),
             np.zeros((one.values.shape[2], features_dim)),
-            decay,
+            (decays or {}).get(name, 0.5),
         )
     lengths = np.full(n_latents, length)
     return LinearModel(circle, lengths, decoders, spectrum_name, centre, cond)
