@@ -194,7 +194,10 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
     for name, channels in prepared.channels.items():
         heldout, metric = channels.heldout, _metric(prepared.data[name])
         units[name] = np.full(heldout.size, np.nan)
-        scored = heldout if channels.decoder == "linear" else np.ones_like(heldout)
+        linear = channels.decoder == "linear"
+        # Pixels are no units: of frames the reconstruction is scored, from all that was seen.
+        scored = heldout if linear else np.ones_like(heldout)
+        metric = metric if linear else f"reconstruction_{metric}"
         if not scored.any():
             continue
         for split in splits:
@@ -206,10 +209,11 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
                 fitted, name, one, predicted, var, scored
             )
             if split == "test":
-                units[name][scored] = unit_scores(one, predicted, scored)
+                if linear:
+                    units[name][scored] = unit_scores(one, predicted, scored)
                 null, _ = fitted.predict(name, one, _shuffled(moments, rng))
                 table[f"null_{metric}", name, split] = _total(one, null, scored)
-        if "test" in splits and channels.decoder == "linear":
+        if "test" in splits and linear:
             table[f"few_shot_{metric}", name, "test"] = _few_shot(
                 fitted, prepared, name, posteriors
             )

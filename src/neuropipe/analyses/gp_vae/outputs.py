@@ -113,6 +113,13 @@ def _spread(values: Float, kept: NDArray[np.bool_], fill: float) -> Float:
     return full
 
 
+def _example(prepared: Prepared) -> int:
+    """Return the trial that figures show: the middle one of the test."""
+    test = prepared.trials("test")
+    test = test if test.size else np.arange(len(prepared.split))
+    return int(test[test.size // 2])
+
+
 def _modality(name: str, chosen: Chosen) -> dict[str, Any]:
     fitted, channels = chosen.fitted, chosen.prepared.channels[name]
     one, moments = chosen.prepared.data[name], chosen.posterior.moments[name]
@@ -120,8 +127,13 @@ def _modality(name: str, chosen: Chosen) -> dict[str, Any]:
     predicted = predicted * channels.sd + channels.mean
     full = np.zeros((*predicted.shape[:2], channels.kept.size), np.float32)
     full[..., channels.kept] = predicted
-    unit = f"unit_{name}"
+    unit, trial = f"unit_{name}", _example(chosen.prepared)
+    seen = np.full((one.times.size, channels.kept.size), np.nan, np.float32)
+    seen[:, channels.kept] = np.where(
+        one.valid[trial], one.values[trial] * channels.sd + channels.mean, np.nan
+    )
     found: dict[str, Any] = {
+        f"example_{name}": ((f"time_{name}", unit), seen),
         f"prediction_{name}": (("trial", f"time_{name}", unit), full),
         f"noise_{name}": (unit, _spread(fitted.noise(name), channels.kept, np.nan)),
         f"heldout_{name}": (unit, _spread(channels.heldout * 1.0, channels.kept, 0) > 0),
@@ -254,5 +266,5 @@ def result_dataset(data: xr.Dataset, chosen: Chosen, settings: Settings) -> xr.D
         issues=issues_to_json(_issues(chosen, result)),
         length_bounds_s=json.dumps(list(prepared.bounds)),
         factorised=int(fitted.network is not None and not fitted.refine),
-        device="cpu",
+        example_trial=_example(prepared),
     )
