@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ import xarray as xr
 
 from neuropipe.store.series import Block, SeriesSpec
 from neuropipe.store.zarr import open_store, write_recording
+
+# Import mode `importlib` puts no folder of tests on the path.
+sys.path.insert(0, str(Path(__file__).parent))
 
 LABELS = ("AVAL", "", "ÄÖß", "神経", "RMED", "a b", "NaN", "e\u0301")
 

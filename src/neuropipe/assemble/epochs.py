@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuropipe.assemble.trial_settings import check_window
+from neuropipe.assemble.windows import ROUNDING, grid_numbers, samples_in
 from neuropipe.errors import ConfigError, DataError
 from neuropipe.preprocess.sampling import n_samples, sampling_rate
 from neuropipe.preprocess.steps import row_dim
@@ -15,10 +17,9 @@ from neuropipe.preprocess.steps import row_dim
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["epochs", "rest_starts"]
+__all__ = ["Span", "check_baseline", "epochs", "in_baseline", "rest_starts", "subtract_baseline"]
 
 REST_S = 10.0
-ROUNDING = 1e-6
 
 Span = tuple[float | None, float | None]
 
@@ -45,9 +46,9 @@ def rest_starts(observed: np.ndarray, length_s: float = REST_S) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _check(window_s: tuple[float, float], baseline_s: Span | None) -> None:
-    if not window_s[1] > window_s[0]:
-        raise ConfigError(f"input.window_s: {list(window_s)} must end after it starts")
+def check_baseline(window_s: tuple[float, float], baseline_s: Span | None) -> None:
+    """Raise `ConfigError` for an empty window, or a baseline that does not lie in it."""
+    check_window(window_s, "input.window_s")
     if baseline_s is None:
         return
     low, high = _ends(baseline_s, window_s)
@@ -61,14 +62,6 @@ def _check(window_s: tuple[float, float], baseline_s: Span | None) -> None:
 def _ends(baseline_s: Span, window_s: tuple[float, float]) -> tuple[float, float]:
     low, high = baseline_s
     return (window_s[0] if low is None else low, window_s[1] if high is None else high)
-
-
-def _cut(time: np.ndarray, start: float, count: int, rate: float) -> tuple[slice, np.ndarray]:
-    """Return the samples of one window and their places in it; a gap leaves places empty."""
-    low = int(np.searchsorted(time, start - ROUNDING / rate, side="left"))
-    high = int(np.searchsorted(time, start + (count - ROUNDING) / rate, side="left"))
-    place = np.floor((time[low:high] - start) * rate + ROUNDING).astype(np.int64)
-    return slice(low, high), place
 
 
 def epochs(
@@ -113,7 +106,7 @@ def epochs(
     """
     import xarray as xr
 
-    _check(window_s, baseline_s)
+    check_baseline(window_s, baseline_s)
     row = row_dim(ds)
     values = ds["activity"].transpose("time", row).values
     usable = np.isfinite(values)
@@ -121,20 +114,21 @@ def epochs(
         usable &= ds["valid"].transpose("time", row).values
     ok = ds[f"{row}_ok"].values if f"{row}_ok" in ds else np.ones(values.shape[1], dtype=bool)
     rate, time = sampling_rate(ds), np.asarray(ds["time"].values, dtype=np.float64)
+    grid = grid_numbers(time, 1 / rate)
     count = n_samples(window_s[1] - window_s[0], rate)
     if count < 1:
         raise ConfigError(f"input.window_s: {list(window_s)} is shorter than a sample at {rate} Hz")
     relative = window_s[0] + np.arange(count) / rate
     kept, excluded = [], []
     for event, onset in enumerate(np.asarray(onsets, dtype=np.float64).tolist()):
-        here, place = _cut(time, onset + window_s[0], count, rate)
+        here, place = samples_in(time, grid, onset + window_s[0], count, rate)
         block = np.full((count, values.shape[1]), np.nan, dtype=values.dtype)
         block[place] = np.where(usable[here], values[here], np.nan)
         reason = _refuse(block, ok, peak_to_peak)
         if reason:
             excluded.append({"kind": "trial", "event": event, "onset": onset, "reason": reason})
             continue
-        kept.append((event, onset, _referred(block, relative, baseline_s, window_s)))
+        kept.append((event, onset, subtract_baseline(block, relative, baseline_s, window_s)))
     if not kept:
         reasons = sorted({entry["reason"] for entry in excluded}) or ["there are no events"]
         raise DataError(
@@ -172,14 +166,21 @@ def _refuse(block: np.ndarray, ok: np.ndarray, peak_to_peak: float | None) -> st
     return "peak to peak above the limit" if swing.max() > peak_to_peak else ""
 
 
-def _referred(
+def in_baseline(
+    relative: np.ndarray, baseline_s: Span, window_s: tuple[float, float]
+) -> np.ndarray:
+    """Say which times of a window lie in its baseline, both ends included."""
+    low, high = _ends(baseline_s, window_s)
+    return (relative >= low - ROUNDING) & (relative <= high + ROUNDING)
+
+
+def subtract_baseline(
     block: np.ndarray, relative: np.ndarray, baseline_s: Span | None, window_s: tuple[float, float]
 ) -> np.ndarray:
     """Return the window minus its baseline; NaN for a row without a sample in it."""
     if baseline_s is None:
         return block
-    low, high = _ends(baseline_s, window_s)
-    inside = block[(relative >= low - ROUNDING) & (relative <= high + ROUNDING)]
+    inside = block[in_baseline(relative, baseline_s, window_s)]
     known = np.isfinite(inside)
     number = known.sum(axis=0)
     total = np.where(known, inside, 0.0).sum(axis=0, dtype=np.float64)

@@ -3,14 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from neuropipe.assemble.rows import Member
 from neuropipe.errors import DataError, Issue
 
-__all__ = ["exclude", "one_subject"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from neuropipe.assemble.sources import Source
+
+__all__ = ["Account", "Unusable", "exclude", "left_out", "one_subject"]
 
 _OR_EXCLUDE = "or mark the recording `exclude` in the recordings table"
+
+
+class Unusable(Exception):  # noqa: N818 - no error: the recording is left out
+    """A recording that cannot enter: the reason, and what to do about it."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        self.reason, self.remedy = reason, f"{remedy}, {_OR_EXCLUDE}"
+        super().__init__(reason)
+
+
+def left_out(
+    recording: str, subject: str, reason: str, remedy: str
+) -> tuple[dict[str, Any], Issue]:
+    """Return the entry of ``excluded`` and the issue of a recording that does not enter."""
+    entry = {
+        "kind": "recording",
+        "recording": recording,
+        "subject": subject,
+        "reason": reason,
+        "count": 1,
+        "names": [recording],
+    }
+    return entry, Issue("RECORDING_LEFT_OUT", recording, reason, remedy)
+
+
+@dataclass
+class Account:
+    """What was left out, and what a reader is told; filled on the way."""
+
+    excluded: list[dict[str, Any]] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+
+    def leave_out(self, tree: xr.DataTree, reason: str, remedy: str) -> None:
+        """Note a recording that does not enter."""
+        origin = str(tree.attrs.get("recording", "")), str(tree.attrs.get("subject_id", ""))
+        entry, issue = left_out(*origin, reason, remedy)
+        self.excluded.append(entry)
+        self.issues.append(issue)
+
+    def note(self, kind: str, source: Source, reason: str, names: Sequence[str]) -> None:
+        """Note rows or trials of a recording that do not enter."""
+        self.excluded.append(
+            {
+                "kind": kind,
+                "recording": source.recording,
+                "subject": source.subject,
+                "reason": reason,
+                "count": len(names),
+                "names": list(names),
+            }
+        )
+
+    def check_left(self, remaining: Sequence[Any]) -> None:
+        """Raise `DataError` if nothing remains, with every reason."""
+        if not remaining:
+            reasons = "; ".join(f"{issue.path}: {issue.message}" for issue in self.issues)
+            raise DataError(f"no recording is left to assemble ({reasons})")
 
 
 def _reason(member: Member, epochs: Sequence[str] | None) -> tuple[str, str]:
@@ -65,20 +128,10 @@ def exclude(
         if not reason:
             kept.append(member)
             continue
-        issues.append(Issue("RECORDING_LEFT_OUT", member.recording, reason, remedy))
-        excluded.append(
-            {
-                "kind": "recording",
-                "recording": member.recording,
-                "subject": member.subject,
-                "reason": reason,
-                "count": 1,
-                "names": [member.recording],
-            }
-        )
-    if not kept:
-        reasons = "; ".join(f"{issue.path}: {issue.message}" for issue in issues)
-        raise DataError(f"no recording is left to assemble ({reasons})")
+        entry, issue = left_out(member.recording, member.subject, reason, remedy)
+        excluded.append(entry)
+        issues.append(issue)
+    Account(excluded, issues).check_left(kept)
     return kept, excluded, issues
 
 

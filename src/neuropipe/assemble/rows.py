@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from neuropipe.config.models import InputConfig
 
-__all__ = ["UNNAMED", "Member", "read_member", "refuse_unnamed", "spike_rates"]
+__all__ = [
+    "UNNAMED",
+    "Member",
+    "modality_of",
+    "read_member",
+    "refuse_unnamed",
+    "region_names",
+    "row_tests",
+    "spike_rates",
+    "too_short",
+]
 
 ATLAS = "celegans-300"
 NAMES = {"calcium": "label", "eeg": "channel", "meg": "channel", "fmri": "parcel"}
@@ -100,7 +110,7 @@ def _texts(ds: xr.Dataset, name: str, size: int) -> list[str]:
     return ["" if value is None else str(value) for value in ds[name].values.tolist()]
 
 
-def _regions(ds: xr.Dataset, size: int) -> list[str]:
+def region_names(ds: xr.Dataset, size: int) -> list[str]:
     """Return the region of each row; of intracranial contacts it is the anatomical label."""
     return _texts(ds, "region" if "region" in ds.variables else "anat_label", size)
 
@@ -166,13 +176,24 @@ def _check_unique(names: Sequence[str], recording: str) -> None:
         )
 
 
-def _too_short(ds: xr.Dataset, used: int) -> str:
+def too_short(ds: xr.Dataset, used: int) -> str:
+    """Return why a preprocessed recording of which `used` samples remain is too short, or ""."""
     attrs = ds["activity"].attrs
     least = int(attrs.get("min_samples", 1))
     raw = int(attrs.get("raw_samples", least))
     if raw < least:
         return f"too short: {raw} raw samples, preprocess.*.min_samples is {least}"
     return f"too short: {used} samples within input.span_s" if used < 2 else ""
+
+
+def row_tests(ds: xr.Dataset, row: str, where: str | None) -> list[tuple[str, np.ndarray]]:
+    """Return the rows that ``units.where`` and their quality keep out: reason, bool per row."""
+    ok_name = f"{row}_ok"
+    ok = np.ones(ds.sizes[row], dtype=bool)
+    if ok_name in ds:
+        ok = np.asarray(ds[ok_name].values, dtype=bool)
+    chosen = select_rows(ds, row, where)
+    return [(f"units.where: {where}", ~chosen), (f"{ok_name} is False", ~ok)]
 
 
 def _choose(
@@ -184,15 +205,9 @@ def _choose(
     silent: Sequence[tuple[str, np.ndarray]] = (),
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Return the rows that enter, and a table of the others with the reason."""
-    ok_name = f"{row}_ok"
-    ok = np.ones(len(names), dtype=bool)
-    if ok_name in ds:
-        ok = np.asarray(ds[ok_name].values, dtype=bool)
-    chosen = select_rows(ds, row, where)
     left = [("unlabelled", ~named)]
     enters = named.copy()
-    tests = [(f"units.where: {where}", ~chosen), (f"{ok_name} is False", ~ok), *silent]
-    for reason, out in tests:
+    for reason, out in [*row_tests(ds, row, where), *silent]:
         left.append((reason, enters & out))
         enters &= ~out
     dropped = [
@@ -294,7 +309,7 @@ def read_member(
     dropped = tuple({"recording": recording, "subject": subject, **entry} for entry in left)
     _check_unique(names[keep].tolist(), recording)
     cut = select_span(ds, settings.span_s).isel({row: keep})
-    region = np.array(_regions(ds, len(ids)), dtype=object)
+    region = np.array(region_names(ds, len(ids)), dtype=object)
     return Member(
         recording=recording,
         subject=subject,
@@ -310,5 +325,5 @@ def read_member(
         events=_events(tree),
         has_labels=bool(enters.any()),
         dropped=dropped,
-        short=_too_short(ds, cut.sizes["time"]),
+        short=too_short(ds, cut.sizes["time"]),
     )

@@ -15,7 +15,7 @@ from neuropipe.errors import ConfigError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["check_where", "evaluate_where", "select_rows", "select_span"]
+__all__ = ["check_where", "evaluate_where", "names_in", "select_rows", "select_span"]
 
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -49,6 +49,17 @@ def check_where(where: str) -> ast.expr:
         raise ConfigError(f"{KEY}: cannot read {where!r}: {error}; write {FORM}") from None
     _check_logic(where, tree)
     return tree
+
+
+def names_in(where: str) -> set[str]:
+    """Return the columns that an expression compares.
+
+    Examples
+    --------
+    >>> sorted(names_in("depth > 2 and quality == 'good'"))
+    ['depth', 'quality']
+    """
+    return {node.id for node in ast.walk(check_where(where)) if isinstance(node, ast.Name)}
 
 
 def _check_logic(where: str, node: ast.expr) -> None:

@@ -24,7 +24,7 @@ from neuropipe.store.schema import MODALITIES, modality_of
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["align"]
+__all__ = ["align", "check_session", "held"]
 
 MILLI = 1000
 ROW_BLOCK = 64
@@ -85,7 +85,7 @@ def align(
     if not streams:
         raise DataError("align: no stream is given")
     width = bin_width((Fraction(repr(dt)) if isinstance(dt, float) else Fraction(dt)) * MILLI)
-    issues = _check_session(streams)
+    issues = check_session(streams, "align")
     edges = _edges(width, [_span(name, s) for name, s in streams.items()], span_s)
     root = xr.Dataset(coords={"time": ("time", (edges[:-1] + edges[1:]) / 2, {"units": "s"})})
     root.attrs = {"dt_s": float(width), "issues": issues_to_json(issues)}
@@ -98,8 +98,26 @@ def align(
     return xr.DataTree.from_dict(groups)
 
 
-def _check_session(streams: Mapping[str, Any]) -> list[Issue]:
-    """Raise for recordings of several sessions; tell of clocks that nothing relates."""
+def check_session(streams: Mapping[str, Any], where: str) -> list[Issue]:
+    """Raise for recordings of several sessions; tell of clocks that nothing relates.
+
+    Parameters
+    ----------
+    streams : mapping of str to xarray.DataTree or xarray.DataArray
+        Name -> store; arrays have no clock of their own and are passed over.
+    where : str
+        Who asks, for the messages.
+
+    Returns
+    -------
+    list of Issue
+        ``CLOCK_ASSUMED`` where a recording's clock is taken to begin with the session.
+
+    Raises
+    ------
+    DataError
+        If subjects, sessions or clocks differ, or starts do and nothing relates the clocks.
+    """
     import xarray as xr
 
     stores = {n: s for n, s in streams.items() if not isinstance(s, xr.DataArray)}
@@ -107,15 +125,15 @@ def _check_session(streams: Mapping[str, Any]) -> list[Issue]:
         found = {name: str(store.attrs.get(key, "")) for name, store in stores.items()}
         if len(set(found.values())) > 1:
             listed = ", ".join(f"{name}: {value!r}" for name, value in found.items())
-            raise DataError(f"align: the streams are of different {what} ({listed})")
+            raise DataError(f"{where}: the recordings are of different {what} ({listed})")
     loose = sorted(name for name, store in stores.items() if not _has_clock(store))
     starts = {n: str(s.attrs.get("session_start", "")) for n, s in stores.items()}
     known = {name: start for name, start in starts.items() if start}
     if loose and len(set(known.values())) > 1:
         listed = ", ".join(f"{name}: {value}" for name, value in known.items())
         raise DataError(
-            f"align: the streams state different starts ({listed}), and nothing relates the clock "
-            f"of {loose[0]} to the session; set `clock: {{session_start: ...}}` in "
+            f"{where}: the recordings state different starts ({listed}), and nothing relates the "
+            f"clock of {loose[0]} to the session; set `clock: {{session_start: ...}}` in "
             "ingest.overrides"
         )
     if len(stores) < 2 or not loose:
@@ -125,7 +143,7 @@ def _check_session(streams: Mapping[str, Any]) -> list[Issue]:
         "taken to begin with it"
     )
     hint = "set `clock` in ingest.overrides: a pair, shared pulses or moments"
-    return [Issue("CLOCK_ASSUMED", "align", text, hint)]
+    return [Issue("CLOCK_ASSUMED", where, text, hint)]
 
 
 def _has_clock(store: xr.DataTree) -> bool:
@@ -231,7 +249,7 @@ class _Stream:
         dims = ("time", *map(str, stream.dims[1:]))
         coords = {str(n): c.variable for n, c in stream.coords.items() if dim not in c.dims}
         if stream.dtype.kind != "f" or stream.attrs.get("categorical", False):
-            values, valid = _held(stream.values, time, (edges[:-1] + edges[1:]) / 2)
+            values, valid = held(stream.values, time, (edges[:-1] + edges[1:]) / 2)
         else:
             flat = np.asarray(stream.values, dtype=np.float64).reshape(len(time), -1)
             step = median_step(time) if len(time) > 1 else dt
@@ -242,16 +260,16 @@ class _Stream:
         return xr.Dataset(data, coords)
 
 
-def _held(values: np.ndarray, time: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def held(values: np.ndarray, time: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the value at or before each grid point, and which points lie inside the stream."""
     index = np.searchsorted(time, grid, side="right") - 1
     inside = (index >= 0) & (grid <= time[-1])
-    held = np.asarray(values)[np.maximum(index, 0)]
-    if held.dtype.kind in "OUT":
-        held = held.astype(object)
-    held = held.copy()
-    held[~inside] = {"f": np.nan, "O": ""}.get(held.dtype.kind, 0)
-    return held, inside
+    last = np.asarray(values)[np.maximum(index, 0)]
+    if last.dtype.kind in "OUT":
+        last = last.astype(object)
+    last = last.copy()
+    last[~inside] = {"f": np.nan, "O": ""}.get(last.dtype.kind, 0)
+    return last, inside
 
 
 def _physical(ds: xr.Dataset, name: str, row: str, rows: slice) -> np.ndarray:
