@@ -120,7 +120,9 @@ def test_slopes_and_weights_are_derivatives(name):
     low, here, high = (
         LIKELIHOODS[name].expect(y, np.array([mean + s]), var, noise) for s in (-step, 0, step)
     )
-    assert here.slope.item() == pytest.approx((high.value - low.value).item() / (2 * step), rel=1e-5)
+    assert here.slope.item() == pytest.approx(
+        (high.value - low.value).item() / (2 * step), rel=1e-5
+    )
     bend = -(high.slope - low.slope).item() / (2 * step)
     if name == "student_t":  # the weight of the scale mixture bounds the curvature from above
         assert here.weight.item() >= bend
@@ -203,9 +205,7 @@ def _poisson_problem(rng, circle, *, trials=12, units=15, dtype="poisson"):
     root = np.linalg.cholesky(rbf(TIMES, 10.0) + 1e-6 * np.eye(BINS))
     latents = np.einsum("ts,rsk->rtk", root, rng.standard_normal((trials, BINS, 2)))
     values = rng.poisson(np.exp(latents @ loading.T + offset)).astype(float)
-    decoder = Decoder(
-        loading, offset, np.ones(2, bool), np.full(units, 3.0), np.zeros((units, 0))
-    )
+    decoder = Decoder(loading, offset, np.ones(2, bool), np.full(units, 3.0), np.zeros((units, 0)))
     model = LinearModel(circle, np.array([10.0, 10.0]), {"spikes": decoder})
     modality = Modality(values, np.ones(values.shape, bool), TIMES, dtype)
     return model, {"spikes": modality}, latents

@@ -14,7 +14,7 @@ from neuropipe.analyses.gp_vae.kernels.maximise import update_decoder
 from neuropipe.analyses.gp_vae.kernels.posterior import Moments, Posterior
 from neuropipe.analyses.gp_vae.prepare import Prepared
 
-__all__ = ["Scores", "bits_per_event", "evaluate", "r_squared", "unit_scores"]
+__all__ = ["Scores", "bits_per_event", "evaluate", "r_squared", "total_score", "unit_scores"]
 
 Float = NDArray[np.float64]
 SHOTS, SHOT_STEPS = 10, 15
@@ -88,7 +88,7 @@ def unit_scores(modality: Modality, predicted: Float, units: NDArray[np.bool_]) 
     return r_squared(*parts)
 
 
-def _total(modality: Modality, predicted: Float, units: NDArray[np.bool_]) -> float:
+def total_score(modality: Modality, predicted: Float, units: NDArray[np.bool_]) -> float:
     """Return the score of some units together: all spikes, or the mean R2."""
     if not units.any():
         return np.nan
@@ -135,7 +135,7 @@ def _few_shot(
     scored = prepared.data[name].take(prepared.trials("test"))
     scored = replace(scored, values=scored.values[..., heldout], valid=scored.valid[..., heldout])
     predicted, _ = readout.predict(name, scored, posteriors["test"].moments[name])
-    return _total(scored, predicted, np.ones(count, bool))
+    return total_score(scored, predicted, np.ones(count, bool))
 
 
 def _shuffled(moments: Moments, rng: np.random.Generator) -> Moments:
@@ -164,7 +164,7 @@ def _cross(
                 one = prepared.data[name].take(trials)
                 predicted, _ = fitted.predict(name, one, posterior.moments[name])
                 every = np.ones(one.values.shape[2], bool)
-                table[f"from_{source}_{_metric(one)}", name, "test"] = _total(one, predicted, every)
+                table[f"from_{source}_{_metric(one)}", name, "test"] = total_score(one, predicted, every)
 
 
 def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Scores:
@@ -204,15 +204,13 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
             one = prepared.data[name].take(prepared.trials(split))
             moments = posteriors[split].moments[name]
             predicted, var = fitted.predict(name, one, moments)
-            table[metric, name, split] = _total(one, predicted, scored)
-            table["coverage", name, split] = _coverage(
-                fitted, name, one, predicted, var, scored
-            )
+            table[metric, name, split] = total_score(one, predicted, scored)
+            table["coverage", name, split] = _coverage(fitted, name, one, predicted, var, scored)
             if split == "test":
                 if linear:
                     units[name][scored] = unit_scores(one, predicted, scored)
                 null, _ = fitted.predict(name, one, _shuffled(moments, rng))
-                table[f"null_{metric}", name, split] = _total(one, null, scored)
+                table[f"null_{metric}", name, split] = total_score(one, null, scored)
         if "test" in splits and linear:
             table[f"few_shot_{metric}", name, "test"] = _few_shot(
                 fitted, prepared, name, posteriors

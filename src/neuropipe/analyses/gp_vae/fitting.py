@@ -150,15 +150,11 @@ def linear_shares(model: LinearModel, posterior: Posterior) -> dict[str, Float]:
     return found
 
 
-def _prune(
-    fit: LinearFit, groups: Groups
-) -> tuple[LinearModel, dict[str, NDArray[np.intp]], int]:
+def _prune(fit: LinearFit, groups: Groups) -> tuple[LinearModel, dict[str, NDArray[np.intp]], int]:
     """Drop latents from modalities in which they explain next to nothing."""
     model = fit.model
     shares = linear_shares(model, fit.posterior)
-    seen = {
-        name: one.seen & (shares[name] >= PRUNE_SHARE) for name, one in model.decoders.items()
-    }
+    seen = {name: one.seen & (shares[name] >= PRUNE_SHARE) for name, one in model.decoders.items()}
     for name, mask in seen.items():
         if not mask.any():
             seen[name] = shares[name] == shares[name].max()
@@ -320,5 +316,3 @@ def _device(settings: Settings) -> tuple[str, list[Issue]]:
             told = [Issue("NO_GPU", "device", message, severity="info")]
         return "cpu", told
     return "cuda", []
-
-

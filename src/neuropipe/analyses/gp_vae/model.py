@@ -68,7 +68,9 @@ def load(result: xr.Dataset) -> Fitted:
         kept = np.isfinite(result[f"noise_{name}"].values)
         times = result[f"time_{name}"].values
         empty = np.zeros((1, times.size, int(kept.sum())))
-        begin = min(float(result[f"time_{m}"].values[0]) for m in map(str, result["modality"].values))
+        begin = min(
+            float(result[f"time_{m}"].values[0]) for m in map(str, result["modality"].values)
+        )
         one = Modality(
             empty, np.ones(empty.shape, bool), times - begin, str(predicted.attrs["likelihood"]),
             float(predicted.attrs["bin_width_s"]), str(predicted.attrs["kernel"]),

@@ -98,9 +98,7 @@ def _latents(data: xr.Dataset, chosen: Chosen) -> dict[str, Any]:
         "latent_frame": (("latent", "latent_2"), frame),
         "variance_explained": (
             ("modality", "latent"),
-            variance_explained(
-                chosen.fitted, chosen.posterior, frame, chosen.prepared.names
-            ),
+            variance_explained(chosen.fitted, chosen.posterior, frame, chosen.prepared.names),
         ),
         "trial_split": ("trial", chosen.prepared.split),
     }

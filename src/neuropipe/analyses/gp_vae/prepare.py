@@ -132,7 +132,9 @@ def modality_names(data: xr.Dataset) -> list[str]:
         raise DataError(f"the input has no modality; known are {', '.join(KINDS)}")
     absent = [name for name in names if name not in data.data_vars]
     if absent:
-        raise DataError(f"attribute `modalities` names {', '.join(absent)}, but there is no such variable")
+        raise DataError(
+            f"attribute `modalities` names {', '.join(absent)}, but there is no such variable"
+        )
     return names
 
 
@@ -339,9 +341,13 @@ def prepare(data: xr.Dataset, settings: Settings, seed: int) -> Prepared:
     )
     begin = min(float(one.times[0]) for one in modalities.values())
     # Times count from the first, so that the circle's seam lies in the padding.
-    modalities = {
-        name: replace(one, times=one.times - begin) for name, one in modalities.items()
-    }
+    modalities = {name: replace(one, times=one.times - begin) for name, one in modalities.items()}
     return Prepared(
-        modalities, channels, split, circle, (shortest, longest), finest.times - begin, tuple(issues)
+        modalities,
+        channels,
+        split,
+        circle,
+        (shortest, longest),
+        finest.times - begin,
+        tuple(issues),
     )

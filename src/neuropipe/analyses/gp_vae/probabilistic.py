@@ -118,9 +118,7 @@ def pyro_guide(mean: NDArray[np.float64], tril: NDArray[np.float64]) -> Any:
 
     def sampled() -> None:
         loc = pyro.param("u_loc", torch.as_tensor(mean))
-        factor = pyro.param(
-            "u_tril", torch.as_tensor(tril), constraint=constraints.lower_cholesky
-        )
+        factor = pyro.param("u_tril", torch.as_tensor(tril), constraint=constraints.lower_cholesky)
         with pyro.plate("trial", len(mean)):
             pyro.sample("u", dist.MultivariateNormal(loc, scale_tril=factor).to_event(1))
 
@@ -196,9 +194,7 @@ def fit_svi(
 
     def guide() -> None:
         pyro.param("u_loc", torch.as_tensor(loc).float())
-        pyro.param(
-            "u_tril", torch.as_tensor(wide).float(), constraint=constraints.lower_cholesky
-        )
+        pyro.param("u_tril", torch.as_tensor(wide).float(), constraint=constraints.lower_cholesky)
 
     def bound() -> None:
         pyro.module("network", network)

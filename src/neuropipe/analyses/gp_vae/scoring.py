@@ -71,7 +71,9 @@ def score(result: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:
     rate = result["prediction_spikes"].values[test]
     true_rate = truth["rate"].values[test]
     centre = true_rate.mean(axis=(0, 1))
-    found["rate_r2"] = float(1 - ((rate - true_rate) ** 2).sum() / ((true_rate - centre) ** 2).sum())
+    found["rate_r2"] = float(
+        1 - ((rate - true_rate) ** 2).sum() / ((true_rate - centre) ** 2).sum()
+    )
     scores = result["score"].sel(modality="spikes", split="test")
     if "bits_per_spike" in scores["metric"].values:
         found["bits_per_spike"] = float(scores.sel(metric="bits_per_spike"))
@@ -86,5 +88,3 @@ def _cover(
     centre = mean[test] @ weights[:-1] + weights[-1]
     sd = np.sqrt(var[test] @ weights[:-1] ** 2)
     return float((np.abs(true[test] - centre) <= NORMAL_95 * sd).mean())
-
-

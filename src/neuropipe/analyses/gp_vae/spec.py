@@ -10,7 +10,14 @@ from pydantic import Field, field_validator
 from neuropipe.analyses.registry import Analysis, Resources
 from neuropipe.config.models import Positive, StrictModel
 
-__all__ = ["ANALYSIS", "AUTO_LATENTS", "GroupSizes", "ModalitySettings", "PriorSettings", "Settings"]
+__all__ = [
+    "ANALYSIS",
+    "AUTO_LATENTS",
+    "GroupSizes",
+    "ModalitySettings",
+    "PriorSettings",
+    "Settings",
+]
 
 AUTO_LATENTS = 8  # one modality, before relevance determination
 AUTO_GROUPS = (3, 2)  # several modalities: shared, private of each

@@ -120,9 +120,7 @@ def _validate(found: Fit, prepared: Prepared) -> tuple[NDArray[np.float64], floa
 
         one, heldout = data[name], prepared.channels[name].heldout
         mean, var = linear_predictor(found.fitted.model, name, one, posterior.moments[name])
-        value = one.model.expect(
-            one.values, mean, var, found.fitted.model.noise(name, one)
-        ).value
+        value = one.model.expect(one.values, mean, var, found.fitted.model.noise(name, one)).value
         score += (value * one.valid)[..., heldout].sum(axis=(1, 2))
     return score, float(bound)
 

@@ -114,7 +114,11 @@ def draw_latents(result: xr.Dataset) -> ReportFigure:
     labels, picked = _conditions(result), _picked(result)
     shown = min(mean.shape[2], MOST_LATENTS)
     several = len(set(labels)) > 1
-    more = f"; {mean.shape[2] - shown} further latents are in the table" if shown < mean.shape[2] else ""
+    more = (
+        f"; {mean.shape[2] - shown} further latents are in the table"
+        if shown < mean.shape[2]
+        else ""
+    )
     figure = ReportFigure(
         title="Latent trajectories",
         caption=CAPTION.format(

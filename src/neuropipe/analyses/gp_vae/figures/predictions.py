@@ -68,7 +68,9 @@ def _frames(axes: Axes, values: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def _column(axes: np.ndarray, figure: ReportFigure, result: xr.Dataset, name: str, trial: int) -> None:
+def _column(
+    axes: np.ndarray, figure: ReportFigure, result: xr.Dataset, name: str, trial: int
+) -> None:
     """Draw data, prediction and means of one modality, from top to bottom."""
     one = result[f"prediction_{name}"].transpose("trial", f"time_{name}", f"unit_{name}")
     predicted, time = one.values[trial].astype(float), result[f"time_{name}"].values

@@ -67,7 +67,9 @@ def _cross(axes: Axes, result: xr.Dataset, names: list[str]) -> None:
     for row, name in enumerate(names):
         for column, source in enumerate(names):
             found = [m for m in metrics if m.startswith(f"from_{source}_")]
-            values = [float(result["score"].sel(metric=m, modality=name, split="test")) for m in found]
+            values = [
+                float(result["score"].sel(metric=m, modality=name, split="test")) for m in found
+            ]
             values = [v for v in values if np.isfinite(v)]
             table[row, column] = values[0] if values else np.nan
     limit = max(float(np.nanmax(np.abs(table), initial=0.05)), 0.05)

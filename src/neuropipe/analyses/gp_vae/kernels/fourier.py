@@ -48,7 +48,6 @@ class Circle:
         return (self.omega.size - 1) // 2
 
 
-
 def make_circle(
     span: float,
     length_bounds: tuple[float, float],

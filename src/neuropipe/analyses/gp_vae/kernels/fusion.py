@@ -17,7 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from neuropipe.analyses.gp_vae.kernels.likelihoods import STUDENT_DOF
-from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality, mixed_basis
+from neuropipe.analyses.gp_vae.kernels.linear_model import (
+    Decoder,
+    LinearModel,
+    Modality,
+    mixed_basis,
+)
 from neuropipe.analyses.gp_vae.kernels.maximise import update_decoder
 from neuropipe.analyses.gp_vae.kernels.networks import Network
 from neuropipe.analyses.gp_vae.kernels.posterior import Moments, Posterior, infer
@@ -199,8 +204,6 @@ def polish(
         }
         model = replace(model, decoders=decoders)
     return model
-
-
 
 
 def encoded_posterior(

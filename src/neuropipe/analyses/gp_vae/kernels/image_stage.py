@@ -85,9 +85,7 @@ def first_rotation(
 
     if count == 2 and n_shared == 1:
         angles = np.pi * np.arange(CANDIDATES) / CANDIDATES
-        candidates = [
-            np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) for a in angles
-        ]
+        candidates = [np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) for a in angles]
     elif n_shared >= count:
         candidates = [np.eye(count)]
     else:
@@ -210,7 +208,9 @@ def _ascend(
     own_rows, shared_rows = [rows[k] for k in own], [rows[k] for k in shared]
     per_epoch = -(-batch.trials // schedule.batch_trials)
     slow = [decoder.log_scale, rotation.skew, network.log_length]
-    plain = [p for p in [*encoder.parameters(), *decoder.parameters()] if p is not decoder.log_scale]
+    plain = [
+        p for p in [*encoder.parameters(), *decoder.parameters()] if p is not decoder.log_scale
+    ]
     optimiser = torch.optim.Adam(
         [{"params": plain, "lr": schedule.rate}, {"params": slow, "lr": LENGTH_RATE}]
     )

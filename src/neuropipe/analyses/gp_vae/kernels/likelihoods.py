@@ -176,9 +176,7 @@ class Likelihood:
 
 
 LIKELIHOODS: dict[str, Likelihood] = {
-    "poisson": Likelihood(
-        _poisson, _poisson_constant, _count_mean, counts=True, exponential=True
-    ),
+    "poisson": Likelihood(_poisson, _poisson_constant, _count_mean, counts=True, exponential=True),
     "negbin": Likelihood(
         _quadrature(_negbin_point), predict=_count_mean, counts=True, has_scale=True
     ),

@@ -162,9 +162,10 @@ def _step(decoder: Decoder, slope: Float, hessian: Float, cap: float) -> Decoder
     loading = decoder.loading[:, seen]
     slope = slope.copy()
     slope[:, :n_latents] -= ridge[:n_latents] * loading
-    hessian = hessian + np.eye(size) * (ridge + 1e-9 * hessian.trace(axis1=1, axis2=2)[:, None])[
-        :, :, None
-    ]
+    hessian = (
+        hessian
+        + np.eye(size) * (ridge + 1e-9 * hessian.trace(axis1=1, axis2=2)[:, None])[:, :, None]
+    )
     move = np.linalg.solve(hessian, slope[..., None])[..., 0]
     move *= np.minimum(1.0, cap / np.maximum(np.abs(move).max(axis=1, keepdims=True), 1e-300))
     new = decoder.loading.copy()
@@ -273,9 +274,7 @@ def update_decay(
     for shift in (-step, 0.0, step):
         decay = decoder.decay * float(np.exp(shift))
         maps = mixed_basis(model, modality.times, posterior.functions, modality.kernel, decay)
-        mean = np.stack(
-            [posterior.mean[:, k] @ maps[k] for k in range(model.latents)], axis=-1
-        )
+        mean = np.stack([posterior.mean[:, k] @ maps[k] for k in range(model.latents)], axis=-1)
         moved = Moments(mean, posterior.moments[name].cov)
         eta, var = linear_predictor(model, name, modality, moved)
         found = modality.model.expect(modality.values, eta, var, model.noise(name, modality))

@@ -216,7 +216,9 @@ class Network(nn.Module):
         log_c = 0.5 * np.log(2 * np.pi) + torch.log(length) - 0.5 * (self.omega * length) ** 2
         return torch.exp(0.5 * log_c)[:, :, None] * getattr(self, f"basis_{name}")
 
-    def encode(self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Potential]:
+    def encode(
+        self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> dict[str, Potential]:
         """Return the potentials of each modality on all latents, 0 for unseen ones."""
         return {name: self.encode_one(name, values[name], masks[name]) for name in values}
 
@@ -227,9 +229,7 @@ class Network(nn.Module):
             return potential
         shape = (*potential.centre.shape[:2], self.latents)
         places = torch.as_tensor(self.places[name], device=potential.centre.device)
-        return Potential(
-            *[part.new_zeros(shape).index_copy(2, places, part) for part in potential]
-        )
+        return Potential(*[part.new_zeros(shape).index_copy(2, places, part) for part in potential])
 
     def posterior(self, potentials: Mapping[str, Potential]) -> Sites:
         """Combine potentials with the prior, one Gaussian per latent."""

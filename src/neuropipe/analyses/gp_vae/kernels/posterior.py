@@ -280,9 +280,7 @@ def infer(
     """
     functions = active_functions(model)
     maps = {
-        name: mixed_basis(
-            model, one.times, functions, one.kernel, model.decoders[name].decay
-        )
+        name: mixed_basis(model, one.times, functions, one.kernel, model.decoders[name].decay)
         for name, one in data.items()
     }
     wanted = dict(maps)

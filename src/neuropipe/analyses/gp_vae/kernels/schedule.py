@@ -226,5 +226,3 @@ def _omega(plan: Plan, data: Mapping[str, Modality], mlp: Sequence[str], name: s
         return plan.omega
     units = sum(one.values.shape[2] for key, one in data.items() if key not in mlp)
     return min(1.0, units / data[name].values.shape[2]) if units else 1.0
-
-

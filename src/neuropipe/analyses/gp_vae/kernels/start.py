@@ -36,13 +36,17 @@ def _features(modality: Modality) -> tuple[Float, Float]:
     return features / np.where(sd > 0, sd, 1.0), mean
 
 
-def _smooth(modality: Modality, features: Float, grid: Float, circle: Circle, length: float) -> Float:
+def _smooth(
+    modality: Modality, features: Float, grid: Float, circle: Circle, length: float
+) -> Float:
     """Return features smoothed by the prior at the times of a common grid, (R, G, N)."""
     variance = spectrum(circle.omega, np.array([length]))[0]
     here = basis(modality.times, circle)
     there = basis(grid, circle)
     prior = prior_covariance(modality.times, circle, length)
-    weights = np.linalg.solve(prior + FEATURE_NOISE * np.eye(len(prior)), (here.T * variance) @ there)
+    weights = np.linalg.solve(
+        prior + FEATURE_NOISE * np.eye(len(prior)), (here.T * variance) @ there
+    )
     return np.einsum("rtn,tg->rgn", features, weights, optimize=True)
 
 
@@ -62,7 +66,9 @@ def _without(features: Float, scores: Float) -> Float:
     return features - scores @ np.linalg.lstsq(scores, features, rcond=None)[0]
 
 
-def _scores(smooth: Mapping[str, Float], groups: Mapping[str, NDArray[np.intp]], count: int) -> Float:
+def _scores(
+    smooth: Mapping[str, Float], groups: Mapping[str, NDArray[np.intp]], count: int
+) -> Float:
     """Return starting latents: shared directions across modalities, then private ones.
 
     The shared ones maximise the summed squared correlation with the leading components of every

@@ -93,10 +93,14 @@ def _hidden(
             if name in network.mlp:
                 continue
             mask = masks[name]
-            share = schedule.channel_dropout * 2 * torch.rand((len(mask), 1, 1), generator=generator)
+            share = (
+                schedule.channel_dropout * 2 * torch.rand((len(mask), 1, 1), generator=generator)
+            )
             kept = torch.rand((len(mask), 1, mask.shape[2]), generator=generator) >= share
             masks[name] = mask * kept.to(mask)
-    names = [name for name in network.names if not schedule.likelihoods or name in schedule.likelihoods]
+    names = [
+        name for name in network.names if not schedule.likelihoods or name in schedule.likelihoods
+    ]
     if schedule.modality_dropout > 0 and len(names) > 1:
         chance = torch.rand(batch.trials, generator=generator) < schedule.modality_dropout
         which = torch.randint(len(names), (batch.trials,), generator=generator)
@@ -118,9 +122,7 @@ def elbo_terms(
     potentials = network.encode({name: batch.values[name] for name in names}, masks)
     sites = network.posterior(potentials)
     terms = {
-        name: network.loglik(
-            name, batch.values[name], batch.masks[name], sites, generator, samples
-        )
+        name: network.loglik(name, batch.values[name], batch.masks[name], sites, generator, samples)
         for name in names
     }
     if any(term.shape != sites.kl.shape for term in terms.values()):
