@@ -12,11 +12,6 @@ Times are CPU seconds of this process on one thread.
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import argparse
 import time
 from dataclasses import replace
@@ -24,6 +19,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
+from threadpoolctl import threadpool_limits
 
 from neuropipe.analyses.gp_vae.evaluate import total_score
 from neuropipe.analyses.gp_vae.fitted import Fitted
@@ -41,7 +37,10 @@ GPFA = Settings(latents=2, restarts=1)
 
 
 def row(criterion: str, what: str, value: float, demand: str, met: bool) -> None:
-    print(f"{criterion:4} {what:58} {value:10.4f}  {demand:22} {'met' if met else 'MISSED'}", flush=True)
+    print(
+        f"{criterion:4} {what:58} {value:10.4f}  {demand:22} {'met' if met else 'MISSED'}",
+        flush=True,
+    )
 
 
 def prepared_for(
@@ -149,7 +148,13 @@ def a3(seeds: list[int]) -> None:
             row("A3", f"{label}: fit CPU s", cpu, "<= 30", cpu <= 30)
             lengths = found.fitted.model.lengths / 0.02
             off = float(np.abs(lengths / 10 - 1).max())
-            row("A7", f"{label}: length scales {np.round(lengths, 2)}", off, "<= 0.2 off 10", off <= 0.2)
+            row(
+                "A7",
+                f"{label}: length scales {np.round(lengths, 2)}",
+                off,
+                "<= 0.2 off 10",
+                off <= 0.2,
+            )
             for name in ("shared", "spikes"):
                 inside = coverage(train, test, prepared, truth, name)
                 row("A8", f"{label}: coverage {name}", inside, "0.90-0.98", 0.9 <= inside <= 0.98)
@@ -246,7 +251,9 @@ def a6(train: int) -> None:
             own_r2(*both, prepared, truth, k, name)
             for k, name in enumerate(("shared", "spikes", "video"))
         ]
-    for name, before, after in zip(("shared", "neural", "image"), full[False], full[True], strict=True):
+    for name, before, after in zip(
+        ("shared", "neural", "image"), full[False], full[True], strict=True
+    ):
         row("A6", f"30 % bins, 20 % trials missing: loss of {name} R2 ({before:.3f})",
             before - after, "<= 0.03", before - after <= 0.03)  # fmt: skip
 
@@ -283,14 +290,20 @@ def a10() -> None:
     predicted, _ = loaded.predict("spikes", prepared.data["spikes"], posterior.moments["spikes"])
     gap = float(np.abs(predicted - first["prediction_spikes"].values).max())
     scale = float(np.abs(predicted).max())
-    row("A10", "largest change of reloaded predictions, relative", gap / scale, "<= 1e-6", gap / scale <= 1e-6)
+    row(
+        "A10",
+        "largest change of reloaded predictions, relative",
+        gap / scale,
+        "<= 1e-6",
+        gap / scale <= 1e-6,
+    )
 
 
 def peers(trials: list[int]) -> None:
     """Fit elephant's GPFA and ours to the same counts; both read out held-out units."""
     import neo
     import quantities as pq
-    from elephant.gpfa import GPFA as Elephant
+    from elephant.gpfa import GPFA as Elephant  # noqa: N811
     from sklearn.linear_model import PoissonRegressor
 
     for low in (False, True):
@@ -319,8 +332,9 @@ def peers(trials: list[int]) -> None:
             scored = peer.transform(inputs["test"])
             cpu_peer = time.process_time() - start
             latents = {
-                "train": np.stack([one.T for one in fitted]), "test": np.stack([one.T for one in scored])
-            }  # fmt: skip
+                split: np.stack([one.T for one in part])
+                for split, part in (("train", fitted), ("test", scored))
+            }
             flat = {s: one.reshape(-1, 2) for s, one in latents.items()}
             rate = np.stack(
                 [
@@ -358,15 +372,15 @@ def cost(large: bool) -> None:
     import resource
 
     def run(label: str, n_trials: int, n_bins: int, n_units: int, latents: int) -> None:
-        data, truth = spikes_and_frames(
-            n_trials=n_trials, n_bins=n_bins, n_units=n_units, video=False
-        )
+        data, _ = spikes_and_frames(n_trials=n_trials, n_bins=n_bins, n_units=n_units, video=False)
         settings = Settings(latents=latents, restarts=1, max_epochs=8, split=[0.9, 0.0, 0.1])
         prepared = prepare(data, settings, 0)
         start = time.process_time()
         fit_one(prepared, settings, 0, latents=latents, restart=0)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(f"{label:34} {time.process_time() - start:8.2f} CPU s  peak {peak:.2f} GB", flush=True)
+        print(
+            f"{label:34} {time.process_time() - start:8.2f} CPU s  peak {peak:.2f} GB", flush=True
+        )
 
     for n in (50, 100, 200):
         run(f"{n} trials x 60 bins x 100 units, 2", n, 60, 100, 2)
@@ -390,6 +404,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="*", default=[50, 240])
     parser.add_argument("--large", action="store_true")
     given = parser.parse_args()
+    threadpool_limits(limits=1)
     if given.command == "peers":
         peers(given.trials)
     elif given.command == "cost":

@@ -22,15 +22,25 @@ from neuropipe.study import section_model
 NAMES = sorted(analyses())
 # Settings that make the simulated data of an analysis a matter of seconds.
 QUICK = {
+    "gp_vae": (
+        {"n_trials": 14, "n_bins": 20, "n_units": 16},
+        {"latents": {"shared": 1, "private": 1}, "restarts": 2, "max_epochs": 2},
+    ),
     "ntf": (
         {"n_neurons": 24, "n_subjects": 3, "duration": 80.0, "n_motifs": 2},
         {"rank": 2, "restarts": 2, "max_iter": 25, "communities": {"null_draws": 5, "restarts": 2}},
     )
 }
 # Data large enough for a matrix product to be split over threads.
-LARGE = {"ntf": {"n_subjects": 3, "duration": 180.0}}
+LARGE = {
+    "gp_vae": {"n_trials": 24, "n_units": 60, "video": False},
+    "ntf": {"n_subjects": 3, "duration": 180.0},
+}
 # Another value of one key of each kind, to see it in the methods text.
-CHANGED = {"ntf": ({"ridge": 0.5}, "0.5")}
+CHANGED = {
+    "gp_vae": ({"batch_trials": 7}, "batch_trials = 7"),
+    "ntf": ({"ridge": 0.5}, "0.5"),
+}
 
 
 @pytest.fixture(params=NAMES)

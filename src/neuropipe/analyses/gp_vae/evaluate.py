@@ -164,7 +164,9 @@ def _cross(
                 one = prepared.data[name].take(trials)
                 predicted, _ = fitted.predict(name, one, posterior.moments[name])
                 every = np.ones(one.values.shape[2], bool)
-                table[f"from_{source}_{_metric(one)}", name, "test"] = total_score(one, predicted, every)
+                table[f"from_{source}_{_metric(one)}", name, "test"] = total_score(
+                    one, predicted, every
+                )
 
 
 def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Scores:

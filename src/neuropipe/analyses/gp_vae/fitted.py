@@ -63,7 +63,7 @@ class Fitted:
         clocks: Mapping[str, Float] | None = None,
         keep_cov: bool = False,
     ) -> Posterior:
-        """Return the posterior of trials; moments on the clock of every modality and of `clocks`."""
+        """Return the posterior of trials, with moments on every modality's clock and `clocks`."""
         wanted = {name: data[name].times for name in self.mlp} | dict(clocks or {})
         if self.network is not None and not self.refine:
             return self._encoded(data, wanted)

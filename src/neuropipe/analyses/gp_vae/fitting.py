@@ -124,8 +124,8 @@ def _check_memory(prepared: Prepared, latents: int, limit: float) -> None:
     if wanted > limit:
         raise DataError(
             f"{latents} latents with {functions} coefficients in {trials} trials need about "
-            f"{wanted:.1f} GB, more than max_memory_gb = {limit:.1f}; cut shorter trials, raise the "
-            "shortest length scale (prior.length_scale_s) or the limit"
+            f"{wanted:.1f} GB, more than max_memory_gb = {limit:.1f}; cut shorter trials, raise "
+            "the shortest length scale (prior.length_scale_s) or the limit"
         )
 
 
@@ -237,7 +237,9 @@ def fit_one(
         linear, groups, told = _pruned(prepared, settings, linear, groups)
         issues += told
     fitted = Fitted(linear.model, groups, inference, settings.refine)
-    if inference in ("amortized", "svi"):
+    if inference == "svi":
+        return _with_svi(prepared, linear, fitted, rng, issues)
+    if inference == "amortized":
         return _with_network(prepared, settings, linear, fitted, rng, issues, watch)
     return Fit(fitted, linear.history, linear.converged, tuple(issues))
 
@@ -261,6 +263,24 @@ def _pruned(
     message = f"{dropped} latents explained less than 0.5 % of every modality and were pruned"
     told = [Issue("PRUNED_LATENTS", "latents", message, severity="info")] if dropped else []
     return replace(again, history=history), groups, told
+
+
+def _with_svi(
+    prepared: Prepared,
+    linear: LinearFit,
+    fitted: Fitted,
+    rng: np.random.Generator,
+    issues: list[Issue],
+) -> Fit:
+    from neuropipe.analyses.gp_vae.probabilistic import fit_svi
+    from neuropipe.threads import one_torch_thread
+
+    train = prepared.take(prepared.trials("train"))
+    with one_torch_thread():
+        model, rows = fit_svi(linear.model, train, fitted.groups, int(rng.integers(2**31)))
+    order = ["total", "kl", *prepared.names]
+    history = np.array([[row[name] for name in order] for row in rows])
+    return Fit(replace(fitted, model=model), history, _at_rest(history), tuple(issues))
 
 
 def _with_network(

@@ -39,8 +39,8 @@ KERNELS = {
 DECODERS = {"linear": "a linear decoder", "mlp": "a network decoder (128 and 256 ELU units)"}
 INFERENCE = {
     "exact": "Posteriors of the coefficients of each trial were exact (normal, joint over latents)",
-    "laplace": "Posteriors of the coefficients of each trial were normal approximations at the mode "
-    "found by Newton's method (Laplace), joint over latents",
+    "laplace": "Posteriors of the coefficients of each trial were normal approximations at the "
+    "mode found by Newton's method (Laplace), joint over latents",
     "amortized": "Modalities with linear decoders were fitted first; network decoders were then "
     "trained on these latents, with a learned rotation, and at last everything together, each "
     "encoder giving a pseudo-observation and a precision per time and latent",

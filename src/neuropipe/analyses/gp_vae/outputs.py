@@ -16,7 +16,6 @@ from neuropipe.analyses.gp_vae.fitted import Fitted
 from neuropipe.analyses.gp_vae.frames import turn_moments, variance_explained
 from neuropipe.analyses.gp_vae.kernels.posterior import Posterior
 from neuropipe.analyses.gp_vae.prepare import SPLITS, Prepared
-from neuropipe.analyses.gp_vae.spec import Settings
 from neuropipe.errors import Issue, issues_to_json
 
 __all__ = ["Chosen", "result_dataset"]
@@ -212,7 +211,7 @@ def _issues(chosen: Chosen, result: xr.Dataset) -> list[Issue]:
     return issues
 
 
-def result_dataset(data: xr.Dataset, chosen: Chosen, settings: Settings) -> xr.Dataset:
+def result_dataset(data: xr.Dataset, chosen: Chosen) -> xr.Dataset:
     """Return the result: latents, loadings, predictions, scores and histories.
 
     Parameters
@@ -221,8 +220,6 @@ def result_dataset(data: xr.Dataset, chosen: Chosen, settings: Settings) -> xr.D
         The input; coordinates are copied.
     chosen : Chosen
         The fit that was kept.
-    settings : Settings
-        For the attributes.
     """
     prepared, fitted = chosen.prepared, chosen.fitted
     variables = _latents(data, chosen)

@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-
 __all__ = ["affine_r2", "score"]
 
 Float = NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +15,13 @@ from neuropipe.analyses.gp_vae.evaluate import evaluate
 from neuropipe.analyses.gp_vae.fitted import Fitted, pack, unpack
 from neuropipe.analyses.gp_vae.fitting import Fit, fit_one
 from neuropipe.analyses.gp_vae.frames import latent_frame
+from neuropipe.analyses.gp_vae.kernels.posterior import linear_predictor
 from neuropipe.analyses.gp_vae.outputs import Chosen, result_dataset
 from neuropipe.analyses.gp_vae.prepare import Prepared, prepare
 from neuropipe.analyses.gp_vae.spec import Settings
 from neuropipe.errors import Issue, issues_from_json, issues_to_json
 from neuropipe.seeds import stage_generator
-from neuropipe.threads import one_blas_thread
+from neuropipe.threads import one_blas_thread, one_torch_thread
 
 __all__ = ["fit", "read_fitted", "summary", "weights_of"]
 
@@ -56,6 +58,11 @@ def read_fitted(part: xr.Dataset, data: Mapping[str, Any], settings: Settings) -
     )
 
 
+def _threads(prepared: Prepared) -> contextlib.AbstractContextManager[None]:
+    """Return a context with one torch thread if networks run; torch is slow to import."""
+    return one_torch_thread() if prepared.mlp else contextlib.nullcontext()
+
+
 @one_blas_thread
 def fit(
     data: xr.Dataset, settings: Settings, seed: int, parts: Parts, *, latents: int, restart: int
@@ -82,8 +89,9 @@ def fit(
         ``validation_score(validation_trial)``, the log-likelihood of held-out units.
     """
     prepared = prepare(data, settings, seed)
-    found = fit_one(prepared, settings, seed, latents=latents, restart=restart)
-    score, bound = _validate(found, prepared)
+    with _threads(prepared):
+        found = fit_one(prepared, settings, seed, latents=latents, restart=restart)
+        score, bound = _validate(found, prepared)
     terms = ["total", "kl", *(prepared.names if found.fitted.mlp else prepared.linear)]
     return xr.Dataset(
         {
@@ -116,8 +124,6 @@ def _validate(found: Fit, prepared: Prepared) -> tuple[NDArray[np.float64], floa
     posterior = found.fitted.posterior(prepared.held_in(trials))
     score = np.zeros(trials.size)
     for name in found.fitted.model.decoders:
-        from neuropipe.analyses.gp_vae.kernels.posterior import linear_predictor
-
         one, heldout = data[name], prepared.channels[name].heldout
         mean, var = linear_predictor(found.fitted.model, name, one, posterior.moments[name])
         value = one.model.expect(one.values, mean, var, found.fitted.model.noise(name, one)).value
@@ -174,11 +180,12 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     group = by_size[size]
     best = _best(group)
     fitted = read_fitted(best, prepared.data, settings)
-    posterior = fitted.posterior(prepared.data, clocks={"grid": prepared.grid})
-    frame = latent_frame(fitted, posterior)
-    scores = evaluate(fitted, prepared, stage_generator(seed, "null"))
-    chosen = Chosen(fitted, prepared, posterior, frame, scores, tuple(group), by_size)
-    result = result_dataset(data, chosen, settings)
+    with _threads(prepared):
+        posterior = fitted.posterior(prepared.data, clocks={"grid": prepared.grid})
+        frame = latent_frame(fitted, posterior)
+        scores = evaluate(fitted, prepared, stage_generator(seed, "null"))
+        chosen = Chosen(fitted, prepared, posterior, frame, scores, tuple(group), by_size)
+        result = result_dataset(data, chosen)
     issues: list[Issue] = list(prepared.issues)
     for part in group:
         issues += [one for one in issues_from_json(part.attrs["issues"]) if one not in issues]

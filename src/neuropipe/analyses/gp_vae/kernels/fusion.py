@@ -68,7 +68,7 @@ def linear_part(network: Network, model: LinearModel, names: list[str]) -> Linea
     """
     decoders = {}
     for name in names:
-        one = network.decoders[name]
+        one = network.decoder(name)
         arrays = {
             key: getattr(one, key).detach().cpu().numpy().astype(float)
             for key in ("loading", "offset", "log_scale", "seen")
@@ -122,7 +122,7 @@ def _as_modality(pseudo: Pseudo, weight: Float) -> Modality:
 
 
 def _weights(pseudo: Pseudo, moments: Moments) -> Float:
-    """Return the weights of a Student-t scale mixture given the posterior, 1 for private latents."""
+    """Return weights of a Student-t scale mixture given the posterior, 1 for private latents."""
     var = np.diagonal(moments.cov, axis1=2, axis2=3)
     squared = (pseudo.centre - moments.mean) ** 2 + var
     weight = (STUDENT_DOF + 1) / (STUDENT_DOF + pseudo.precision * squared)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network, Potential
-from neuropipe.analyses.gp_vae.kernels.training import LENGTH_RATE, Batch, Schedule
 from neuropipe.analyses.gp_vae.kernels.torch_likelihoods import TORCH_LIKELIHOODS
+from neuropipe.analyses.gp_vae.kernels.training import LENGTH_RATE, Batch, Schedule
 
 __all__ = ["Rotation", "first_rotation", "learn_rotation"]
 
@@ -118,7 +118,7 @@ def _warm_up(
     seen: tuple[Sequence[int], Sequence[int]], generator: torch.Generator,
 ) -> None:  # fmt: skip
     """Regress encoder on, and decoder from, the starting latents."""
-    encoder, decoder = network.encoders[name], network.decoders[name]
+    encoder, decoder = network.encoders[name], network.decoder(name)
     places = {int(place): row for row, place in enumerate(network.places[name])}
     shared, own = ([places[k] for k in group] for group in seen)
     full = torch.zeros(len(latents), len(places))
@@ -129,14 +129,14 @@ def _warm_up(
     optimiser = torch.optim.Adam(parameters, lr=3e-3)
     for _ in range(WARM_EPOCHS):
         order = torch.randperm(len(frames), generator=generator)
-        for rows in order.split(FRAMES_PER_STEP):
+        for rows in order.split(FRAMES_PER_STEP):  # type: ignore[no-untyped-call]
             noise = 0.1 * torch.randn((len(rows), inputs.shape[1]), generator=generator)
             predicted = decoder(inputs[rows] + noise.to(inputs))
             centre = encoder(frames[rows], mask[rows]).centre
             error = ((predicted - frames[rows]) ** 2 * mask[rows]).mean() * frames.shape[1]
             loss = error + ((centre - full[rows]) ** 2).mean() * frames.shape[1]
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
     with torch.no_grad():
         residual = (decoder(inputs) - frames) ** 2
@@ -203,7 +203,7 @@ def _ascend(
     groups: tuple[list[int], list[int]], schedule: Schedule, generator: torch.Generator,
 ) -> list[dict[str, float]]:  # fmt: skip
     shared, own = groups
-    decoder, encoder = network.decoders[name], network.encoders[name]
+    decoder, encoder = network.decoder(name), network.encoders[name]
     rows = {int(place): row for row, place in enumerate(network.places[name])}
     own_rows, shared_rows = [rows[k] for k in own], [rows[k] for k in shared]
     per_epoch = -(-batch.trials // schedule.batch_trials)
@@ -222,7 +222,7 @@ def _ascend(
     history = []
     for _ in range(schedule.epochs):
         order, sums = torch.randperm(batch.trials, generator=generator), [0.0, 0.0]
-        for part in order.split(schedule.batch_trials):
+        for part in order.split(schedule.batch_trials):  # type: ignore[no-untyped-call]
             values, mask = batch.values[name][part], batch.masks[name][part]
             turned = known.mean[part] @ rotation()[: len(shared)].T
             spread = known.var[part] @ (rotation()[: len(shared)] ** 2).T

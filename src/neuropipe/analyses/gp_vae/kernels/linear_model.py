@@ -40,7 +40,7 @@ class Modality:
         Nuisance regressors.
     """
 
-    values: NDArray[np.floating]
+    values: Float
     valid: Bool
     times: Float
     likelihood: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,11 +48,15 @@ class Moment(NamedTuple):
 def build_layers(sizes: Sequence[int]) -> nn.Sequential:
     """Return linear layers of the given sizes with ELU between them."""
     layers: list[nn.Module] = []
-    for place, (inside, outside) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for place, (inside, outside) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(inside, outside))
         if place < len(sizes) - 2:
             layers.append(nn.ELU())
     return nn.Sequential(*layers)
+
+
+def _response(kernel: str, decay: float) -> Callable[[Any], Any]:
+    return lambda omega: RESPONSES[kernel](omega, decay)
 
 
 class Encoder(nn.Module):
@@ -70,6 +75,9 @@ class Encoder(nn.Module):
     with_mask : bool
         Append which channels are observed.
     """
+
+    centre: Tensor
+    gain: Tensor
 
     def __init__(
         self, n_units: int, n_latents: int, hidden: Sequence[int], *, counts: bool, with_mask: bool
@@ -99,6 +107,8 @@ class Encoder(nn.Module):
 class LinearDecoder(nn.Module):
     """``eta = C z + d`` with loadings of unseen latents fixed at 0."""
 
+    seen: Tensor
+
     def __init__(self, n_units: int, n_latents: int, seen: NDArray[np.bool_]) -> None:
         super().__init__()
         self.loading = nn.Parameter(torch.zeros(n_units, n_latents))
@@ -114,6 +124,8 @@ class LinearDecoder(nn.Module):
 
 class MlpDecoder(nn.Module):
     """``eta = g(z)`` for the latents that the modality sees."""
+
+    places: Tensor
 
     def __init__(self, n_units: int, seen: NDArray[np.bool_], mean: NDArray[np.float64]) -> None:
         super().__init__()
@@ -149,7 +161,11 @@ class Network(nn.Module):
         Modalities with a multi-layer decoder; the others have linear ones.
     channel_masks : bool
         Encoders of linear modalities are told which channels are observed.
+    decays : mapping, optional
+        Modality -> time constant of its calcium kernel, seconds.
     """
+
+    omega: Tensor
 
     def __init__(
         self,
@@ -174,8 +190,7 @@ class Network(nn.Module):
         for name, one in data.items():
             self._add(name, one, masks[name], channel_masks)
             decay = (decays or {}).get(name, 0.5)
-            kernel = RESPONSES[one.kernel]
-            transfer = transfer_of(circle, lambda w, k=kernel, d=decay: k(w, d))
+            transfer = transfer_of(circle, _response(one.kernel, decay))
             values = basis(one.times, circle, None if one.kernel == "delta" else transfer)
             self.register_buffer(
                 f"basis_{name}", torch.as_tensor(values[functions], dtype=torch.float32)
@@ -204,6 +219,10 @@ class Network(nn.Module):
             self.decoders[name] = MlpDecoder(n_units, seen, raw)
         else:
             self.decoders[name] = LinearDecoder(n_units, seen.size, seen)
+
+    def decoder(self, name: str) -> Any:
+        """Return the decoder of a modality."""
+        return self.decoders[name]
 
     @property
     def latents(self) -> int:
@@ -276,7 +295,7 @@ class Network(nn.Module):
         samples: int = 1,
     ) -> Tensor:
         """Return the expected log-likelihood of each trial, (B,)."""
-        decoder, expect = self.decoders[name], TORCH_LIKELIHOODS[self.likelihoods[name]]
+        decoder, expect = self.decoder(name), TORCH_LIKELIHOODS[self.likelihoods[name]]
         scale = torch.exp(decoder.log_scale)
         if name not in self.mlp:
             mean, var = decoder(self.moment(sites, name))

@@ -155,7 +155,7 @@ class _Trials:
         """Return ``H`` of each trial, (R, K F, K F)."""
         n_trials = len(next(iter(curvature.values())))
         n, f = self.latents, self.functions
-        total = np.zeros((n_trials, n, f, n, f))
+        blocks = np.zeros((n_trials, n, f, n, f))
         for name, weight in curvature.items():
             maps, seen = self.maps[name], np.flatnonzero(self.model.decoders[name].seen)
             for i, k in enumerate(seen):
@@ -163,10 +163,10 @@ class _Trials:
                     left = maps[k][None] * weight[:, None, :, i, j]
                     block = left.reshape(n_trials * f, -1) @ maps[other].T
                     block = block.reshape(n_trials, f, f)
-                    total[:, k, :, other, :] += block
+                    blocks[:, k, :, other, :] += block
                     if other != k:
-                        total[:, other, :, k, :] += block.transpose(0, 2, 1)
-        total = total.reshape(n_trials, n * f, n * f)
+                        blocks[:, other, :, k, :] += block.transpose(0, 2, 1)
+        total = blocks.reshape(n_trials, n * f, n * f)
         total[:, np.arange(n * f), np.arange(n * f)] += 1.0
         return total
 

@@ -99,7 +99,7 @@ def set_linear(network: Network, linear: LinearModel) -> None:
     """Copy loadings, offsets and noise of a linear model into the network's decoders."""
     with torch.no_grad():
         for name, one in linear.decoders.items():
-            decoder = network.decoders[name]
+            decoder = network.decoder(name)
             decoder.loading.zero_()
             decoder.loading[:, : one.loading.shape[1]] = torch.as_tensor(one.loading).float()
             decoder.offset.copy_(torch.as_tensor(one.offset))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from neuropipe.analyses.gp_vae.kernels.fourier import Circle, prior_covariance, spectrum, basis
+from neuropipe.analyses.gp_vae.kernels.fourier import Circle, basis, prior_covariance, spectrum
 from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality
 
 __all__ = ["initial_model"]

@@ -18,12 +18,12 @@ def _delta(omega: Float, decay: float) -> Complex:
 
 
 def _calcium(omega: Float, decay: float) -> Complex:
-    return 1 / (1 + 1j * omega * decay)
+    return np.asarray(1 / (1 + 1j * omega * decay), np.complex128)
 
 
 def _hrf(omega: Float, decay: float) -> Complex:
-    base = 1 / (1 + 1j * omega)
-    return (base**6 - base**16 / 6) / (1 - 1 / 6)
+    base = np.asarray(1 / (1 + 1j * omega), np.complex128)
+    return np.asarray((base**6 - base**16 / 6) / (1 - 1 / 6), np.complex128)
 
 
 # Of unit gain at frequency 0. ``calcium``: exponential decay with time constant ``decay``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,19 +149,20 @@ def evaluate(
 def _optimiser(
     network: Network, schedule: Schedule, steps: int, frozen: Sequence[str]
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    special, plain = [], []
+    special: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if any(name.startswith(prefix) for prefix in frozen):
             continue
         slow = name == "log_length" or name.endswith("log_scale")
         (special if slow else plain).append(parameter)
-    groups = [{"params": plain, "lr": schedule.rate}]
+    groups: list[dict[str, Any]] = [{"params": plain, "lr": schedule.rate}]
     if special:
         groups.append({"params": special, "lr": LENGTH_RATE})
     optimiser = torch.optim.Adam(groups)
     cycle = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
-        max_lr=[float(group["lr"]) for group in groups],
+        max_lr=[schedule.rate, LENGTH_RATE][: len(groups)],
         total_steps=max(steps, 2),
         pct_start=0.2,
     )
