@@ -24,7 +24,7 @@ Float = NDArray[np.float64]
 Groups = Mapping[str, NDArray[np.intp]]
 PRUNE_SHARE = 0.005
 PERTURB = 0.4  # of the starting latents of restarts after the first
-LINEAR_ITERATIONS = 100
+LINEAR_ITERATIONS, RELEVANCE_ITERATIONS = 100, 25
 PHASES = (60, 15, 30)
 
 
@@ -180,7 +180,8 @@ def _prune(fit: LinearFit, groups: Groups) -> tuple[LinearModel, dict[str, NDArr
 
 def _fit_linear(
     prepared: Prepared, settings: Settings, groups: Groups, rng: np.random.Generator, restart: int
-) -> LinearFit:
+) -> tuple[LinearFit, Groups, int]:
+    """Return the fit, the groups that pruning left, and how many latents it dropped."""
     train = {name: prepared.data[name].take(prepared.trials("train")) for name in prepared.linear}
     shortest, longest = prepared.bounds
     start = initial_model(
@@ -192,10 +193,22 @@ def _fit_linear(
         cond=settings.prior.cond,
         perturb=PERTURB if restart else 0.0,
     )  # fmt: skip
-    iterations = LINEAR_ITERATIONS if settings.max_epochs == "auto" else settings.max_epochs
-    return fit_linear(
-        start, train, bounds=prepared.bounds, iterations=iterations, relevance=settings.relevance
+    most = LINEAR_ITERATIONS if settings.max_epochs == "auto" else settings.max_epochs
+    if not settings.relevance or prepared.mlp:
+        return fit_linear(start, train, bounds=prepared.bounds, iterations=most), groups, 0
+    # Length scales wait: those of latents that nothing needs would run to the shortest.
+    brief = min(most, RELEVANCE_ITERATIONS)
+    first = fit_linear(
+        start, train, bounds=prepared.bounds, iterations=brief, relevance=True, frozen_lengths=brief
     )
+    model, kept, dropped = _prune(first, groups)
+    second = fit_linear(
+        model, train, bounds=prepared.bounds, iterations=most, relevance=True
+    )
+    model, kept, further = _prune(second, kept)
+    third = fit_linear(model, train, bounds=prepared.bounds, iterations=brief, relevance=True)
+    history = np.concatenate([one.history for one in (first, second, third)])
+    return replace(third, history=history), kept, dropped + further
 
 
 def fit_one(
@@ -231,38 +244,18 @@ def fit_one(
         name: group for name, group in groups.items()
         if name.removeprefix("private:") not in prepared.mlp
     }  # fmt: skip
-    linear = _fit_linear(prepared, settings, linear_groups, rng, restart)
+    linear, kept, dropped = _fit_linear(prepared, settings, linear_groups, rng, restart)
     issues = []
-    if settings.relevance and not prepared.mlp:
-        linear, groups, told = _pruned(prepared, settings, linear, groups)
-        issues += told
+    if dropped:
+        message = f"{dropped} latents explained less than 0.5 % of every modality and were pruned"
+        issues.append(Issue("PRUNED_LATENTS", "latents", message, severity="info"))
+    groups = kept if not prepared.mlp else groups
     fitted = Fitted(linear.model, groups, inference, settings.refine)
     if inference == "svi":
         return _with_svi(prepared, linear, fitted, rng, issues)
     if inference == "amortized":
         return _with_network(prepared, settings, linear, fitted, rng, issues, watch)
     return Fit(fitted, linear.history, linear.converged, tuple(issues))
-
-
-def _pruned(
-    prepared: Prepared, settings: Settings, linear: LinearFit, groups: Groups
-) -> tuple[LinearFit, Groups, list[Issue]]:
-    model, groups, dropped = _prune(linear, groups)
-    if not dropped and model.latents == linear.model.latents:
-        same = all(
-            np.array_equal(one.seen, linear.model.decoders[name].seen)
-            for name, one in model.decoders.items()
-        )
-        if same:
-            return linear, groups, []
-    train = {name: prepared.data[name].take(prepared.trials("train")) for name in prepared.linear}
-    again = fit_linear(
-        model, train, bounds=prepared.bounds, iterations=LINEAR_ITERATIONS // 2, relevance=True
-    )
-    history = np.concatenate([linear.history, again.history])
-    message = f"{dropped} latents explained less than 0.5 % of every modality and were pruned"
-    told = [Issue("PRUNED_LATENTS", "latents", message, severity="info")] if dropped else []
-    return replace(again, history=history), groups, told
 
 
 def _with_svi(
