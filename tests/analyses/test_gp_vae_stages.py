@@ -40,9 +40,9 @@ def session(data: xr.Dataset) -> xr.Dataset:
     latent = truth["latent_value"].sel(latent="shared").values[:, ::3]
     signal = latent[..., None] * rng.choice([-1.0, 1.0], 6) + 0.2 * rng.normal(size=(16, 10, 6))
     signal[2] = np.nan  # a trial without the modality
-    return data.assign(
-        ieeg=(("trial", "time_ieeg", "unit_ieeg"), 10 + 3 * signal)
-    ).assign_coords(time_ieeg=data["time_spikes"].values[::3])
+    return data.assign(ieeg=(("trial", "time_ieeg", "unit_ieeg"), 10 + 3 * signal)).assign_coords(
+        time_ieeg=data["time_spikes"].values[::3]
+    )
 
 
 def test_result_has_the_declared_variables(data, result):

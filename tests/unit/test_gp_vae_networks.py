@@ -113,9 +113,7 @@ def test_training_raises_the_bound_and_repeats_bit_for_bit(data, circle):
     ends = []
     for _ in range(2):
         torch.manual_seed(0)
-        net = Network(
-            data, circle, np.arange(circle.omega.size), np.full(3, 4.0), masks, ["video"]
-        )
+        net = Network(data, circle, np.arange(circle.omega.size), np.full(3, 4.0), masks, ["video"])
         batch = tensors(data)
         before = evaluate(net, batch, torch.Generator().manual_seed(1))["total"]
         schedule = Schedule(15, 5e-3, 3, channel_dropout=0.2, modality_dropout=0.3)

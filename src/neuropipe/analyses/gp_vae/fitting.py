@@ -202,9 +202,7 @@ def _fit_linear(
         start, train, bounds=prepared.bounds, iterations=brief, relevance=True, frozen_lengths=brief
     )
     model, kept, dropped = _prune(first, groups)
-    second = fit_linear(
-        model, train, bounds=prepared.bounds, iterations=most, relevance=True
-    )
+    second = fit_linear(model, train, bounds=prepared.bounds, iterations=most, relevance=True)
     model, kept, further = _prune(second, kept)
     third = fit_linear(model, train, bounds=prepared.bounds, iterations=brief, relevance=True)
     history = np.concatenate([one.history for one in (first, second, third)])
