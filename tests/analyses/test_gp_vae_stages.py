@@ -222,3 +222,32 @@ def test_part_of_a_fit_holds_what_the_summary_ranks(data):
     part = stages.fit(data, settings(), 0, {}, latents=2, restart=0)
     assert part.attrs["latents"] == 2
     assert np.isfinite(float(part["validation_elbo"]))
+
+
+class KilledError(Exception):
+    """Stands for a job that is killed."""
+
+
+def test_killed_training_goes_on_to_the_same_result(data, tmp_path, monkeypatch):
+    from neuropipe.analyses.gp_vae import checkpoint as module
+
+    given = settings(inference="amortized", max_epochs=4)
+    whole = stages.fit(data, given, 0, {}, latents=2, restart=0)
+    save, calls = module.Checkpoint.save, []
+
+    def killing(self, state, **options):
+        self.seconds = 0.0
+        save(self, state, **options)
+        calls.append(state["progress"]["epoch"])
+        if calls[-1] == 2:
+            raise KilledError
+
+    monkeypatch.setattr(module.Checkpoint, "save", killing)
+    with pytest.raises(KilledError):
+        stages.fit(data, given, 0, {}, latents=2, restart=0, checkpoint=tmp_path)
+    monkeypatch.setattr(module.Checkpoint, "save", save)
+    again = stages.fit(data, given, 0, {}, latents=2, restart=0, checkpoint=tmp_path)
+    assert calls == [1, 2]
+    xr.testing.assert_identical(again, whole)
+    other = stages.fit(data, given, 1, {}, latents=2, restart=0, checkpoint=tmp_path)
+    assert not other["elbo"].equals(whole["elbo"])

@@ -94,6 +94,9 @@ class Analysis:
         mapped to an empty list does not run.
     part_suffix : mapping
         Stage -> file suffix of its part, ``.nc`` unless given.
+    checkpointed : tuple of str
+        Stages that take ``checkpoint``, a folder beside the parts from which a killed job resumes;
+        it is removed when the part is written.
     stage_settings : mapping
         Stage -> settings keys that it uses; absent stages use all. A changed key reruns the
         stages that use it, and those after.
@@ -122,6 +125,7 @@ class Analysis:
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
     part_suffix: Mapping[str, str] = field(default_factory=dict)
+    checkpointed: tuple[str, ...] = ()
     stage_settings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     kernels: tuple[str, ...] = ()
     resources: Callable[[Any, Mapping[str, float]], Resources] = lambda settings, sizes: Resources()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +136,16 @@ def _compute(
     if not first and not parts:
         earlier = ", ".join(analysis.stages[: analysis.stages.index(name)])
         raise ConfigError(f"step {analysis.name} {name}: --parts is missing: files of {earlier}")
-    return getattr(module, name)(data, model, seed, parts, **keys), seed
+    further: dict[str, Any] = dict(keys)
+    if name in analysis.checkpointed:
+        further["checkpoint"] = _checkpoint(arguments)
+    return getattr(module, name)(data, model, seed, parts, **further), seed
+
+
+def _checkpoint(arguments: argparse.Namespace) -> Path:
+    """Return ``work/<collection>/<label>/checkpoint/<stage>_<part>`` of a part of a stage."""
+    output = Path(arguments.output)
+    return output.parent.parent / "checkpoint" / f"{arguments.name}_{output.stem}"
 
 
 def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
@@ -155,6 +165,8 @@ def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     }
     output = Path(arguments.output)
     record = write_dataset(result, output, record)
+    if arguments.name in analysis.checkpointed:
+        shutil.rmtree(_checkpoint(arguments), ignore_errors=True)
     if output.name == "result.nc":
         label, collection = output.parent.name, output.parent.parent.name
         assembled = read_provenance(arguments.input)

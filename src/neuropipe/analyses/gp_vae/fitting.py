@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuropipe.analyses.gp_vae.checkpoint import Checkpoint, signature_of
 from neuropipe.analyses.gp_vae.fitted import Fitted
 from neuropipe.analyses.gp_vae.kernels.em import LinearFit, fit_linear
 from neuropipe.analyses.gp_vae.kernels.linear_model import LinearModel
@@ -216,7 +218,7 @@ def fit_one(
     *,
     latents: int,
     restart: int,
-    watch: Callable[[str, int, dict[str, float]], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> Fit:
     """Fit one number of latents from one start.
 
@@ -230,8 +232,8 @@ def fit_one(
         Seed of the job.
     latents, restart : int
         Key of the job.
-    watch : callable, optional
-        Called with phase, epoch and terms of network training.
+    checkpoint : Path, optional
+        Folder from which a killed training of networks goes on.
     """
     inference = inference_of(settings, prepared)
     groups = _groups(group_sizes(settings, latents, prepared))
@@ -252,7 +254,8 @@ def fit_one(
     if inference == "svi":
         return _with_svi(prepared, linear, fitted, rng, issues)
     if inference == "amortized":
-        return _with_network(prepared, settings, linear, fitted, rng, issues, watch)
+        state = Checkpoint(checkpoint, signature_of(prepared, settings, seed, latents, restart))
+        return _with_network(prepared, settings, linear, fitted, rng, issues, state)
     return Fit(fitted, linear.history, linear.converged, tuple(issues))
 
 
@@ -276,8 +279,7 @@ def _with_svi(
 
 def _with_network(
     prepared: Prepared, settings: Settings, linear: LinearFit, fitted: Fitted,
-    rng: np.random.Generator, issues: list[Issue],
-    watch: Callable[[str, int, dict[str, float]], None] | None,
+    rng: np.random.Generator, issues: list[Issue], checkpoint: Checkpoint,
 ) -> Fit:  # fmt: skip
     from neuropipe.analyses.gp_vae.kernels.fusion import linear_part, polish, pseudo_observations
     from neuropipe.analyses.gp_vae.kernels.schedule import Plan, fit_amortized
@@ -297,7 +299,7 @@ def _with_network(
     with one_torch_thread():
         network, rows = fit_amortized(
             linear, train, held, fitted.groups, prepared.mlp, plan, int(rng.integers(2**31)),
-            device=device, watch=watch,
+            device=device, resume=checkpoint.load(), save=checkpoint.save,
         )  # fmt: skip
         model = linear_part(network, linear.model, prepared.linear)
         if settings.refine:

@@ -215,6 +215,7 @@ ANALYSIS = Analysis(
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("fit", "summary"),
+    checkpointed=("fit",),
     scatter=_scatter,
     stage_settings={"fit": FIT_KEYS},
     kernels=(),

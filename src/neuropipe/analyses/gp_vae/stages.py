@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,14 @@ def _threads(prepared: Prepared) -> contextlib.AbstractContextManager[None]:
 
 @one_blas_thread
 def fit(
-    data: xr.Dataset, settings: Settings, seed: int, parts: Parts, *, latents: int, restart: int
+    data: xr.Dataset,
+    settings: Settings,
+    seed: int,
+    parts: Parts,
+    *,
+    latents: int,
+    restart: int,
+    checkpoint: Path | None = None,
 ) -> xr.Dataset:
     """Fit one number of latents from one start.
 
@@ -81,6 +89,8 @@ def fit(
         Not used.
     latents, restart : int
         Key of the job.
+    checkpoint : Path, optional
+        Folder from which a killed training of networks goes on.
 
     Returns
     -------
@@ -90,7 +100,9 @@ def fit(
     """
     prepared = prepare(data, settings, seed)
     with _threads(prepared):
-        found = fit_one(prepared, settings, seed, latents=latents, restart=restart)
+        found = fit_one(
+            prepared, settings, seed, latents=latents, restart=restart, checkpoint=checkpoint
+        )
         score, bound = _validate(found, prepared)
     terms = ["total", "kl", *(prepared.names if found.fitted.mlp else prepared.linear)]
     return xr.Dataset(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +135,8 @@ def fit_amortized(
     seed: int,
     *,
     device: str = "cpu",
-    watch: Callable[[str, int, dict[str, float]], None] | None = None,
+    resume: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[Network, list[dict[str, float]]]:
     """Run phases B and C on a fit of the linear modalities.
 
@@ -155,8 +157,10 @@ def fit_amortized(
         Of every random number.
     device : str
         Torch device.
-    watch : callable, optional
-        Called with phase, epoch and terms.
+    resume : dict, optional
+        State of a joint phase that was cut off, as `save` got it.
+    save : callable, optional
+        Called after every epoch of the joint phase.
 
     Returns
     -------
@@ -174,7 +178,7 @@ def fit_amortized(
     lengths = np.concatenate([model.lengths, np.full(count - model.latents, common)])
     batch, held = tensors(data), tensors(validation)
     network = network_of(model, data, groups, mlp, lengths)
-    for name in mlp:
+    for name in mlp if resume is None else ():
         images = Schedule(plan.image_epochs, 3e-3, plan.batch_trials)
         known = _known(model, data, name)
         own = groups.get(f"private:{name}", np.zeros(0, int))
@@ -192,7 +196,8 @@ def fit_amortized(
         plan.encoder_epochs, 5e-3, plan.batch_trials, warmup=min(plan.warmup, plan.encoder_epochs),
         channel_dropout=plan.channel_dropout, likelihoods=names,
     )  # fmt: skip
-    train(network, batch, encoders, generator, frozen=frozen)
+    if resume is None:
+        train(network, batch, encoders, generator, frozen=frozen)
     joint = Schedule(
         plan.joint_epochs, 1e-3, plan.batch_trials,
         omega={name: _omega(plan, data, mlp, name) for name in mlp},
@@ -200,12 +205,12 @@ def fit_amortized(
         modality_dropout=plan.modality_dropout,
         patience=plan.patience,
     )  # fmt: skip
-    watched = None if watch is None else lambda epoch, row: watch("joint", epoch, row)
     if device != "cpu":
         network, batch, held = _moved(network, batch, held, device)
     history = train(
-        network, batch, joint, generator, validation=held if held.trials else None, watch=watched
-    )
+        network, batch, joint, generator, validation=held if held.trials else None,
+        resume=resume, save=save,
+    )  # fmt: skip
     return network.to("cpu"), history
 
 

@@ -169,6 +169,56 @@ def _optimiser(
     return optimiser, cycle
 
 
+@dataclass
+class _Progress:
+    """What a training run remembers between epochs."""
+
+    epoch: int = 0
+    best: float = -np.inf
+    waited: int = 0
+    kept: dict[str, Tensor] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def compare(self, value: float, network: Network) -> None:
+        """Keep the parameters if the validation ELBO is the best so far."""
+        if value > self.best:
+            self.best, self.waited = value, 0
+            self.kept = {name: one.detach().clone() for name, one in network.state_dict().items()}
+        else:
+            self.waited += 1
+
+
+def _state(
+    progress: _Progress,
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    cycle: torch.optim.lr_scheduler.LRScheduler,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    schedule = {k: v for k, v in cycle.state_dict().items() if isinstance(v, int | float | list)}
+    return {
+        "progress": dict(vars(progress)),
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "cycle": schedule,
+        "generator": generator.get_state(),
+    }
+
+
+def _restore(
+    state: dict[str, Any],
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    cycle: torch.optim.lr_scheduler.LRScheduler,
+    generator: torch.Generator,
+) -> _Progress:
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    cycle.load_state_dict(state["cycle"])
+    generator.set_state(state["generator"])
+    return _Progress(**state["progress"])
+
+
 def train(
     network: Network,
     batch: Batch,
@@ -177,7 +227,8 @@ def train(
     *,
     frozen: Sequence[str] = (),
     validation: Batch | None = None,
-    watch: Callable[[int, dict[str, float]], None] | None = None,
+    resume: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train in place; return the terms of the objective per epoch.
 
@@ -195,15 +246,19 @@ def train(
         Parameters whose names begin so stay as they are.
     validation : Batch, optional
         Trials for early stopping.
-    watch : callable, optional
-        Called after every epoch with its number and terms.
+    resume : dict, optional
+        State from which to go on, as `save` got it.
+    save : callable, optional
+        Called after every epoch with everything that the next depends on.
     """
     names = list(schedule.likelihoods) or network.names
     per_epoch = -(-batch.trials // schedule.batch_trials)
     optimiser, cycle = _optimiser(network, schedule, schedule.epochs * per_epoch, frozen)
     trained = [p for group in optimiser.param_groups for p in group["params"]]
-    history, best, kept, waited = [], -np.inf, None, 0
-    for epoch in range(schedule.epochs):
+    progress = _Progress()
+    if resume is not None:
+        progress = _restore(resume, network, optimiser, cycle, generator)
+    for epoch in range(progress.epoch, schedule.epochs):
         order = torch.randperm(batch.trials, generator=generator)
         beta = min(1.0, (epoch + 1) / schedule.warmup) if schedule.warmup else 1.0
         sums: dict[str, float] = {}
@@ -224,16 +279,13 @@ def train(
         row = {"total": sum(sums.values()) - 2 * sums["kl"], **sums}
         if validation is not None:
             row["validation"] = evaluate(network, validation, generator, samples=1)["total"]
-            if row["validation"] > best:
-                best, waited = row["validation"], 0
-                kept = {name: one.detach().clone() for name, one in network.state_dict().items()}
-            else:
-                waited += 1
-        history.append(row)
-        if watch is not None:
-            watch(epoch, row)
-        if schedule.patience and waited >= schedule.patience:
+            progress.compare(row["validation"], network)
+        progress.history.append(row)
+        progress.epoch = epoch + 1
+        if save is not None:
+            save(_state(progress, network, optimiser, cycle, generator))
+        if schedule.patience and progress.waited >= schedule.patience:
             break
-    if kept is not None:
-        network.load_state_dict(kept)
-    return history
+    if progress.kept is not None:
+        network.load_state_dict(progress.kept)
+    return progress.history
