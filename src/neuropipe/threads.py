@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
-__all__ = ["one_blas_thread"]
+__all__ = ["one_blas_thread", "one_torch_thread"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -27,3 +28,16 @@ def one_blas_thread(function: Callable[Arguments, Result]) -> Callable[Arguments
             return function(*args, **kwargs)
 
     return limited
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Run torch on one thread inside, for the same reason."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,221 @@
+"""The GP-VAE latents on real recordings: a heading circuit and a reach.
+
+Usage::
+
+    python benchmarks/gp_vae_real.py fly --data ../shared/data --figure ring.png
+    python benchmarks/gp_vae_real.py maze --data ../shared/data
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from neuropipe.analyses.gp_vae.evaluate import _shuffled, evaluate
+from neuropipe.analyses.gp_vae.fitting import fit_one
+from neuropipe.analyses.gp_vae.prepare import Prepared, prepare
+from neuropipe.analyses.gp_vae.spec import GroupSizes, PriorSettings, Settings
+
+PLANES, DAQ_HZ, BLOCK_S, STRIDE = 7, 10_000.0, 5.0, 8
+FIRST = 2  # in the first two recordings with a stripe the fly hardly turns
+
+
+def read_fly(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return volume times, wedges (time, 16), row times and heading (rad), on one clock."""
+    from scipy.io import loadmat
+
+    file = loadmat(path, squeeze_me=True, struct_as_record=False)
+    track = file["positionDat"]
+    wedges = np.asarray(file["RROIaveMax"], float).T
+    volumes = np.asarray(track.tFrameGrab, float)[::PLANES][: len(wedges)] / DAQ_HZ
+    rows = np.asarray(track.t, float) - float(track.t[0]) + float(track.tVR[0]) / DAQ_HZ
+    return volumes, wedges[: len(volumes)], rows, np.deg2rad(np.asarray(track.OffsetRot, float))
+
+
+def fly_blocks(paths: list[Path]) -> tuple[xr.Dataset, np.ndarray, np.ndarray]:
+    """Cut recordings into blocks; return input, true heading at volumes, file of each block."""
+    n_volumes = int(BLOCK_S / 0.0875)
+    step = 0.0875
+    calcium, behavior, heading, source = [], [], [], []
+    fine = np.arange(0, n_volumes * step, STRIDE * 0.00833)
+    for number, path in enumerate(paths):
+        volumes, wedges, rows, angle = read_fly(path)
+        unwrapped = np.unwrap(angle)
+        first = int(np.searchsorted(volumes, rows[0] + 0.1))
+        for start in range(first, len(volumes) - n_volumes, n_volumes):
+            piece = slice(start, start + n_volumes)
+            begin = volumes[start]
+            if begin + fine[-1] > rows[-1]:
+                break
+            at = np.interp(begin + fine, rows, unwrapped)
+            calcium.append(wedges[piece])
+            behavior.append(np.stack([np.cos(at), np.sin(at)], axis=1))
+            heading.append(np.interp(volumes[piece], rows, unwrapped))
+            source.append(number)
+    data = xr.Dataset(
+        {
+            "calcium": (("trial", "time_calcium", "unit_calcium"), np.stack(calcium)),
+            "behavior": (("trial", "time_behavior", "unit_behavior"), np.stack(behavior)),
+        },
+        coords={"time_calcium": np.arange(n_volumes) * step, "time_behavior": fine},
+    )
+    return data, np.stack(heading), np.array(source)
+
+
+def circular_error(estimate: np.ndarray, truth: np.ndarray) -> float:
+    """Return the median absolute circular difference, degrees."""
+    return float(np.degrees(np.median(np.abs(np.angle(np.exp(1j * (estimate - truth)))))))
+
+
+def population_vector(
+    data: xr.Dataset, heading: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> float:
+    """Decode heading by the vector sum over wedges; sign and offset from training blocks."""
+    values = data["calcium"].values
+    low, high = (np.quantile(values[train], q, axis=(0, 1)) for q in (0.05, 0.95))
+    scaled = (values - low) / (high - low)
+    vector = scaled @ np.exp(2j * np.pi * np.arange(16) / 16)
+    errors = {}
+    for sign in (1, -1):
+        angle = sign * np.angle(vector)
+        offset = np.angle(np.exp(1j * (heading[train] - angle[train])).mean())
+        errors[circular_error(angle[train] + offset, heading[train])] = circular_error(
+            angle[test] + offset, heading[test]
+        )
+    return errors[min(errors)]
+
+
+def with_split(prepared: Prepared, train: np.ndarray, test: np.ndarray) -> Prepared:
+    split = np.full(len(prepared.split), "unused", dtype="<U10")
+    split[train], split[test] = "train", "test"
+    return replace(prepared, split=split)
+
+
+def fly(folder: Path, figure: str | None) -> None:
+    paths = sorted((folder / "calcium/fly_heading").glob("*_1x_*.mat"))[FIRST:]
+    data, heading, source = fly_blocks(paths)
+    order = np.arange(len(source)) % 3
+    train, test = np.flatnonzero(order < 2), np.flatnonzero(order == 2)
+    settings = Settings(
+        latents=GroupSizes(shared=2, private=1), restarts=1, heldout_units=0.0,
+        prior=PriorSettings(length_scale_s=[0.3, 2.5]), max_epochs=60,
+    )  # fmt: skip
+    prepared = with_split(prepare(data, settings, 0), train, test)
+    start = time.process_time()
+    found = fit_one(prepared, settings, 0, latents=3, restart=0)
+    cpu = time.process_time() - start
+    fitted = found.fitted
+    print(f"{len(paths)} recordings, {len(train)} blocks to fit, {len(test)} to test, "
+          f"{cpu:.1f} CPU s, {len(found.history)} iterations, converged {found.converged}, "
+          f"length scales {np.round(fitted.model.lengths, 2)} s, "
+          f"decay {fitted.model.decoders['calcium'].decay:.2f} s")  # fmt: skip
+    parts = prepared.take(test)
+    hidden = {"calcium": parts["calcium"], "behavior": parts["behavior"].drop()}
+    posterior = fitted.posterior(hidden, clocks={"volumes": prepared.data["calcium"].times})
+    channels = prepared.channels["behavior"]
+
+    def decode(moments) -> np.ndarray:
+        loading = fitted.model.decoders["behavior"].loading
+        vector = moments.mean @ loading.T + fitted.model.decoders["behavior"].offset
+        vector = vector * channels.sd + channels.mean
+        return np.arctan2(vector[..., 1], vector[..., 0])
+
+    estimate = decode(posterior.moments["volumes"])
+    null = decode(_shuffled(posterior.moments["volumes"], np.random.default_rng(0)))
+    print(f"heading from calcium, median circular error (degrees): latents "
+          f"{circular_error(estimate, heading[test]):.1f}, population vector "
+          f"{population_vector(data, heading, train, test):.1f}, latents of another block "
+          f"{circular_error(null, heading[test]):.1f}")  # fmt: skip
+    scores = evaluate(fitted, prepared, np.random.default_rng(0)).table
+    for key in (("from_calcium_r2", "behavior", "test"), ("from_behavior_r2", "calcium", "test")):
+        print(f"{key[1]} predicted {key[0].replace('_', ' ')}: {scores[key]:.3f}")
+    if figure:
+        draw_ring(fitted, prepared, posterior, heading[test], figure)
+
+
+def draw_ring(fitted, prepared, posterior, heading: np.ndarray, path: str) -> None:
+    from matplotlib.figure import Figure
+
+    loading = fitted.model.decoders["behavior"].loading[:, :2]
+    # Axes of the plane in which the behaviour reads the shared latents.
+    frame = np.linalg.svd(loading, full_matrices=False)[2]
+    z = posterior.moments["volumes"].mean[..., :2] @ frame.T
+    page = Figure(figsize=(7, 3.2), layout="constrained")
+    left, right = page.subplots(1, 2)
+    shown = left.scatter(
+        z[..., 0].ravel(), z[..., 1].ravel(), c=np.mod(heading.ravel(), 2 * np.pi), s=2,
+        cmap="twilight",
+    )  # fmt: skip
+    left.set(xlabel="Shared latent 1 (SD)", ylabel="Shared latent 2 (SD)")
+    left.set_aspect("equal")
+    page.colorbar(shown, ax=left, label="Heading (rad)")
+    right.plot(np.mod(heading[:6].ravel(), 2 * np.pi), "k.", ms=1.5, label="heading")
+    channels, decoder = prepared.channels["behavior"], fitted.model.decoders["behavior"]
+    vector = posterior.moments["volumes"].mean @ decoder.loading.T + decoder.offset
+    vector = vector * channels.sd + channels.mean
+    angle = np.mod(np.arctan2(vector[..., 1], vector[..., 0]), 2 * np.pi)
+    right.plot(angle[:6].ravel(), ".", color="#D55E00", ms=1.5, label="from calcium")
+    right.set(xlabel="Volume (six test blocks)", ylabel="Heading (rad)")
+    right.legend()
+    page.savefig(path, dpi=130)
+
+
+def maze(folder: Path) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(folder / "behavior/mc_maze_trial_748.csv")
+    units = [c for c in table if c.startswith("unit_")]
+    moves = [c for c in table if c.startswith(("hand_", "cursor_", "eye_"))]
+    bins, block = 20, 25
+    rows = len(table) // (bins * block) * bins * block
+    counts = np.nan_to_num(table[units].to_numpy()[:rows]).reshape(-1, block, bins, len(units))
+    moved = table[moves].to_numpy()[:rows].reshape(-1, block, bins, len(moves))
+    data = xr.Dataset(
+        {
+            "spikes": (("trial", "time_spikes", "unit_spikes"), counts.sum(axis=2).astype(int),
+                       {"bin_width_s": 0.02}),
+            "behavior": (("trial", "time_behavior", "unit_behavior"), moved.mean(axis=2)),
+        },
+        coords={"time_spikes": np.arange(block) * 0.02, "time_behavior": np.arange(block) * 0.02},
+    )  # fmt: skip
+    report(data, Settings(latents=GroupSizes(shared=2, private=1), restarts=1,
+                          split=[0.67, 0.0, 0.33]))  # fmt: skip
+
+
+def report(data: xr.Dataset, settings: Settings) -> None:
+    """Fit and print sizes and test scores."""
+    prepared = prepare(data, settings, 0)
+    start = time.process_time()
+    found = fit_one(prepared, settings, 0, latents=settings.candidates[0], restart=0)
+    cpu = time.process_time() - start
+    sizes = {name: one.values.shape for name, one in prepared.data.items()}
+    print(f"{sizes}: {cpu:.1f} CPU s, converged {found.converged}, "
+          f"length scales {np.round(found.fitted.model.lengths, 2)} s")  # fmt: skip
+    table = evaluate(found.fitted, prepared, np.random.default_rng(0)).table
+    for (metric, name, split), value in table.items():
+        if split == "test" and np.isfinite(value):
+            print(f"  {name:10} {metric:32} {value:8.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("command", choices=["fly", "maze"])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--figure")
+    given = parser.parse_args()
+    threadpool_limits(limits=1)
+    if given.command == "fly":
+        fly(given.data, given.figure)
+    else:
+        maze(given.data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Numerical core of the GP-VAE: arrays in, arrays out."""

@@ -1,0 +1,308 @@
+"""Encoders to conjugate potentials, decoders, and the posterior that the potentials imply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from neuropipe.analyses.gp_vae.kernels.fourier import Circle, basis, transfer_of
+from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
+from neuropipe.analyses.gp_vae.kernels.temporal import RESPONSES
+from neuropipe.analyses.gp_vae.kernels.torch_likelihoods import TORCH_LIKELIHOODS
+
+__all__ = ["Encoder", "Moment", "Network", "Potential", "Sites", "build_layers"]
+
+JITTER = 1e-5
+LINEAR_HIDDEN, IMAGE_HIDDEN = (64,), (256, 128)
+DECODER_HIDDEN = (128, 256)
+
+
+class Potential(NamedTuple):
+    """Pseudo-observations of latents: centre and precision, each (B, T, K)."""
+
+    centre: Tensor
+    precision: Tensor
+
+
+class Sites(NamedTuple):
+    """Posterior of the whitened coefficients: mean (B, K, F), inverse Cholesky factor, KL (B,)."""
+
+    mean: Tensor
+    root: Tensor
+    kl: Tensor
+
+
+class Moment(NamedTuple):
+    """Mean and variance of latents at some times, each (B, T, K)."""
+
+    mean: Tensor
+    var: Tensor
+
+
+def build_layers(sizes: Sequence[int]) -> nn.Sequential:
+    """Return linear layers of the given sizes with ELU between them."""
+    layers: list[nn.Module] = []
+    for place, (inside, outside) in enumerate(pairwise(sizes)):
+        layers.append(nn.Linear(inside, outside))
+        if place < len(sizes) - 2:
+            layers.append(nn.ELU())
+    return nn.Sequential(*layers)
+
+
+def _response(kernel: str, decay: float) -> Callable[[Any], Any]:
+    return lambda omega: RESPONSES[kernel](omega, decay)
+
+
+class Encoder(nn.Module):
+    """Maps the observations of one time to a potential of each latent that the modality sees.
+
+    Parameters
+    ----------
+    n_units : int
+        Channels.
+    n_latents : int
+        Latents seen.
+    hidden : sequence of int
+        Sizes of hidden layers.
+    counts : bool
+        Take square roots.
+    with_mask : bool
+        Append which channels are observed.
+    """
+
+    centre: Tensor
+    gain: Tensor
+
+    def __init__(
+        self, n_units: int, n_latents: int, hidden: Sequence[int], *, counts: bool, with_mask: bool
+    ) -> None:
+        super().__init__()
+        self.counts, self.with_mask, self.n_latents = counts, with_mask, n_latents
+        inputs = n_units * (2 if with_mask else 1)
+        self.layers = build_layers([inputs, *hidden, 2 * n_latents])
+        self.skip = nn.Linear(n_units, n_latents) if with_mask else None
+        self.register_buffer("centre", torch.zeros(n_units))
+        self.register_buffer("gain", torch.ones(n_units))
+
+    def forward(self, values: Tensor, mask: Tensor) -> Potential:
+        """Return the potential of every time; precision 0 where nothing is observed."""
+        features = torch.sqrt(values) if self.counts else values
+        features = (features - self.centre) * self.gain * mask
+        inputs = torch.cat([features, mask], dim=-1) if self.with_mask else features
+        out = self.layers(inputs)
+        centre = out[..., : self.n_latents]
+        if self.skip is not None:
+            centre = centre + self.skip(features)
+        observed = (mask.amax(dim=-1, keepdim=True) > 0).to(out.dtype)
+        precision = nn.functional.softplus(out[..., self.n_latents :]) * observed
+        return Potential(centre, precision)
+
+
+class LinearDecoder(nn.Module):
+    """``eta = C z + d`` with loadings of unseen latents fixed at 0."""
+
+    seen: Tensor
+
+    def __init__(self, n_units: int, n_latents: int, seen: NDArray[np.bool_]) -> None:
+        super().__init__()
+        self.loading = nn.Parameter(torch.zeros(n_units, n_latents))
+        self.offset = nn.Parameter(torch.zeros(n_units))
+        self.log_scale = nn.Parameter(torch.zeros(n_units))
+        self.register_buffer("seen", torch.as_tensor(seen, dtype=torch.float32))
+
+    def forward(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the linear predictor, each (B, T, N)."""
+        loading = self.loading * self.seen
+        return moment.mean @ loading.T + self.offset, moment.var @ (loading**2).T
+
+
+class MlpDecoder(nn.Module):
+    """``eta = g(z)`` for the latents that the modality sees."""
+
+    places: Tensor
+
+    def __init__(self, n_units: int, seen: NDArray[np.bool_], mean: NDArray[np.float64]) -> None:
+        super().__init__()
+        self.register_buffer("places", torch.as_tensor(np.flatnonzero(seen)))
+        self.layers = build_layers([int(seen.sum()), *DECODER_HIDDEN, n_units])
+        self.log_scale = nn.Parameter(torch.zeros(n_units))
+        with torch.no_grad():
+            last = self.layers[-1]
+            assert isinstance(last, nn.Linear)
+            last.bias.copy_(torch.as_tensor(mean, dtype=torch.float32))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return the predictor (B, T, N) for latents (B, T, K)."""
+        return self.layers(latents[..., self.places])
+
+
+class Network(nn.Module):
+    """Prior, encoders and decoders of all modalities.
+
+    Parameters
+    ----------
+    data : mapping
+        Modality -> observations; sizes, clocks and means are taken from it.
+    circle : Circle
+        Fourier series.
+    functions : ndarray (F,)
+        Basis functions in use.
+    lengths : ndarray (K,)
+        Length scales to start from, seconds.
+    masks : mapping
+        Modality -> latents that it sees, (K,) of bool.
+    mlp : collection of str
+        Modalities with a multi-layer decoder; the others have linear ones.
+    channel_masks : bool
+        Encoders of linear modalities are told which channels are observed.
+    decays : mapping, optional
+        Modality -> time constant of its calcium kernel, seconds.
+    """
+
+    omega: Tensor
+
+    def __init__(
+        self,
+        data: Mapping[str, Modality],
+        circle: Circle,
+        functions: NDArray[np.intp],
+        lengths: NDArray[np.float64],
+        masks: Mapping[str, NDArray[np.bool_]],
+        mlp: Sequence[str],
+        *,
+        channel_masks: bool = True,
+        decays: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.names, self.mlp = list(data), set(mlp)
+        self.likelihoods = {name: one.likelihood for name, one in data.items()}
+        self.widths = {name: one.bin_width for name, one in data.items()}
+        self.log_length = nn.Parameter(torch.as_tensor(np.log(lengths), dtype=torch.float32))
+        self.register_buffer("omega", torch.as_tensor(circle.omega[functions], dtype=torch.float32))
+        self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
+        self.places = {name: np.flatnonzero(masks[name]) for name in data}
+        for name, one in data.items():
+            self._add(name, one, masks[name], channel_masks)
+            decay = (decays or {}).get(name, 0.5)
+            transfer = transfer_of(circle, _response(one.kernel, decay))
+            values = basis(one.times, circle, None if one.kernel == "delta" else transfer)
+            self.register_buffer(
+                f"basis_{name}", torch.as_tensor(values[functions], dtype=torch.float32)
+            )
+
+    def _add(self, name: str, one: Modality, seen: NDArray[np.bool_], channel_masks: bool) -> None:
+        n_units, is_mlp = one.values.shape[2], name in self.mlp
+        encoder = Encoder(
+            n_units,
+            int(seen.sum()),
+            IMAGE_HIDDEN if is_mlp else LINEAR_HIDDEN,
+            counts=one.model.counts,
+            with_mask=channel_masks and not is_mlp,
+        )
+        features = np.sqrt(one.values) if one.model.counts else one.values
+        count = np.maximum(one.valid.sum(axis=(0, 1)), 1)
+        mean = np.where(one.valid, features, 0).sum(axis=(0, 1)) / count
+        var = np.where(one.valid, (features - mean) ** 2, 0).sum(axis=(0, 1)) / count
+        # Pixels share one gain: those that never change would else be noise blown up.
+        sd = np.sqrt(np.full_like(var, var.mean()) if is_mlp else var)
+        encoder.centre.copy_(torch.as_tensor(mean))
+        encoder.gain.copy_(torch.as_tensor(1 / np.where(sd > 0, sd, 1.0)))
+        self.encoders[name] = encoder
+        if is_mlp:
+            raw = np.where(one.valid, one.values, 0).sum(axis=(0, 1)) / count
+            self.decoders[name] = MlpDecoder(n_units, seen, raw)
+        else:
+            self.decoders[name] = LinearDecoder(n_units, seen.size, seen)
+
+    def decoder(self, name: str) -> Any:
+        """Return the decoder of a modality."""
+        return self.decoders[name]
+
+    @property
+    def latents(self) -> int:
+        """Number of latents, K."""
+        return self.log_length.shape[0]
+
+    def maps(self, name: str) -> Tensor:
+        """Return the map from whitened coefficients to latents on a modality's clock, (K, F, T)."""
+        length = torch.exp(self.log_length)[:, None]
+        log_c = 0.5 * np.log(2 * np.pi) + torch.log(length) - 0.5 * (self.omega * length) ** 2
+        return torch.exp(0.5 * log_c)[:, :, None] * getattr(self, f"basis_{name}")
+
+    def encode(
+        self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> dict[str, Potential]:
+        """Return the potentials of each modality on all latents, 0 for unseen ones."""
+        return {name: self.encode_one(name, values[name], masks[name]) for name in values}
+
+    def encode_one(self, name: str, values: Tensor, mask: Tensor) -> Potential:
+        """Return the potential of one modality on all latents."""
+        potential: Potential = self.encoders[name](values, mask)
+        if len(self.places[name]) == self.latents:
+            return potential
+        shape = (*potential.centre.shape[:2], self.latents)
+        places = torch.as_tensor(self.places[name], device=potential.centre.device)
+        return Potential(*[part.new_zeros(shape).index_copy(2, places, part) for part in potential])
+
+    def posterior(self, potentials: Mapping[str, Potential]) -> Sites:
+        """Combine potentials with the prior, one Gaussian per latent."""
+        precision: Tensor | float = 0.0
+        pull: Tensor | float = 0.0
+        for name, potential in potentials.items():
+            maps = self.maps(name)
+            weight = potential.precision.permute(0, 2, 1)  # (B, K, T)
+            precision = precision + (maps * weight[:, :, None]) @ maps.transpose(1, 2)
+            pulled = (weight * potential.centre.permute(0, 2, 1))[..., None]
+            pull = pull + (maps @ pulled)[..., 0]
+        assert isinstance(precision, Tensor)
+        assert isinstance(pull, Tensor)
+        eye = torch.eye(precision.shape[-1], device=precision.device, dtype=precision.dtype)
+        precision = 0.5 * (precision + precision.transpose(-1, -2)) + (1 + JITTER) * eye
+        factor = torch.linalg.cholesky(precision)
+        root = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        mean = (root.transpose(-1, -2) @ (root @ pull[..., None]))[..., 0]
+        logdet = 2 * torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(dim=(1, 2))
+        size = mean.shape[1] * mean.shape[2]
+        kl = 0.5 * ((root**2).sum(dim=(1, 2, 3)) + (mean**2).sum(dim=(1, 2)) - size + logdet)
+        return Sites(mean, root, kl)
+
+    def moment(self, sites: Sites, name: str) -> Moment:
+        """Return mean and variance of the latents on a modality's clock."""
+        maps = self.maps(name)
+        mean = (maps.transpose(1, 2) @ sites.mean[..., None])[..., 0]
+        var = ((sites.root @ maps) ** 2).sum(dim=2)
+        return Moment(mean.permute(0, 2, 1), var.permute(0, 2, 1))
+
+    def sample(self, sites: Sites, name: str, generator: torch.Generator) -> Tensor:
+        """Draw latents on a modality's clock, (B, T, K)."""
+        noise = torch.randn(sites.mean.shape, generator=generator).to(sites.mean)
+        drawn = sites.mean + (sites.root.transpose(-1, -2) @ noise[..., None])[..., 0]
+        return (self.maps(name).transpose(1, 2) @ drawn[..., None])[..., 0].permute(0, 2, 1)
+
+    def loglik(
+        self,
+        name: str,
+        values: Tensor,
+        mask: Tensor,
+        sites: Sites,
+        generator: torch.Generator,
+        samples: int = 1,
+    ) -> Tensor:
+        """Return the expected log-likelihood of each trial, (B,)."""
+        decoder, expect = self.decoder(name), TORCH_LIKELIHOODS[self.likelihoods[name]]
+        scale = torch.exp(decoder.log_scale)
+        if name not in self.mlp:
+            mean, var = decoder(self.moment(sites, name))
+            return (expect(values, mean, var, scale, self.widths[name]) * mask).sum(dim=(1, 2))
+        total = values.new_zeros(len(values))
+        for _ in range(samples):
+            eta = decoder(self.sample(sites, name, generator))
+            point = expect(values, eta, None, scale, self.widths[name])
+            total = total + (point * mask).sum(dim=(1, 2)) / samples
+        return total

@@ -1,0 +1,323 @@
+"""Gaussian posterior of the coefficients of each trial: exact, Laplace or variational.
+
+The posterior is joint over latents. ``H = I + sum_m A_m' W_m A_m`` with the curvature ``W_m`` of
+the likelihood is its precision; for normal observations one step is exact (Duncker & Sahani 2018;
+Yu et al. 2009), otherwise Newton's method finds the mode (``laplace``) or the best normal
+approximation (``variational``: slope and curvature averaged over it, Opper & Archambeau 2009).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuropipe.analyses.gp_vae.kernels.linear_model import (
+    LinearModel,
+    Modality,
+    active_functions,
+    chunks,
+    mixed_basis,
+)
+
+__all__ = ["Moments", "Posterior", "infer", "latent_moments", "linear_predictor"]
+
+Float = NDArray[np.float64]
+BYTES_PER_CHUNK = 6e7
+HALVINGS = 10
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and covariance over latents at each time of a modality, filter included.
+
+    Attributes
+    ----------
+    mean : ndarray (R, T, K)
+    cov : ndarray (R, T, K, K)
+    """
+
+    mean: Float
+    cov: Float
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Posterior of the whitened coefficients of every trial.
+
+    Attributes
+    ----------
+    functions : ndarray (F_active,)
+        Basis functions that the coefficients belong to; the others are as in the prior.
+    mean : ndarray (R, K, F_active)
+        Means.
+    variance : ndarray (R, K, F_active)
+        Variances.
+    kl : ndarray (R,)
+        Divergence from the prior, nats.
+    moments : mapping
+        Modality -> moments of the latents on its clock.
+    cov : ndarray (R, K F_active, K F_active), optional
+        Full covariances, when asked for.
+    """
+
+    functions: NDArray[np.intp]
+    mean: Float
+    variance: Float
+    kl: Float
+    moments: Mapping[str, Moments]
+    cov: Float | None = None
+
+
+def linear_predictor(
+    model: LinearModel, name: str, modality: Modality, moments: Moments
+) -> tuple[Float, Float]:
+    """Return mean and variance of the linear predictor, each (R, T, N)."""
+    decoder = model.decoders[name]
+    seen = np.flatnonzero(decoder.seen)
+    loading = decoder.loading[:, seen]
+    mean = moments.mean[..., seen] @ loading.T + decoder.offset
+    if modality.regressor is not None:
+        mean = mean + modality.regressor @ decoder.weight.T
+    products = (loading[:, :, None] * loading[:, None, :]).reshape(len(loading), -1)
+    cov = moments.cov[..., seen[:, None], seen[None]]
+    var = cov.reshape(*cov.shape[:2], -1) @ products.T
+    return mean, np.maximum(var, 0.0)
+
+
+def latent_moments(maps: Float, mean: Float, cov: Float) -> Moments:
+    """Return moments of the latents at some times.
+
+    Parameters
+    ----------
+    maps : ndarray (K, F, T)
+        `mixed_basis`.
+    mean : ndarray (R, K, F)
+        Posterior means.
+    cov : ndarray (R, K F, K F)
+        Posterior covariances.
+    """
+    n_latents, n_functions, n_times = maps.shape
+    z = np.stack([mean[:, k] @ maps[k] for k in range(n_latents)], axis=-1)
+    blocks = cov.reshape(-1, n_latents, n_functions, n_latents, n_functions)
+    out = np.empty((len(mean), n_times, n_latents, n_latents))
+    for k in range(n_latents):
+        for other in range(k, n_latents):
+            block = np.ascontiguousarray(blocks[:, k, :, other, :])
+            half = block.reshape(-1, n_functions) @ maps[other]
+            half = half.reshape(len(mean), n_functions, n_times)
+            out[:, :, k, other] = np.einsum("rft,ft->rt", half, maps[k])
+            out[:, :, other, k] = out[:, :, k, other]
+    return Moments(z, out)
+
+
+class _Trials:
+    """One chunk of trials: evaluates the joint density and its derivatives."""
+
+    def __init__(
+        self, model: LinearModel, data: Mapping[str, Modality], maps: Mapping[str, Float]
+    ) -> None:
+        self.model, self.data, self.maps = model, data, maps
+        first = next(iter(maps.values()))
+        self.latents, self.functions = first.shape[:2]
+        self.count = len(next(iter(data.values())).values)
+        # 0 where not observed: products with it need no masks.
+        self.masks = {name: one.valid.astype(float) for name, one in data.items()}
+
+    def evaluate(
+        self, mean: Float, var: Mapping[str, Float] | None
+    ) -> tuple[Float, Float, dict[str, Float]]:
+        """Return the objective (R,), its slope (R, K, F) and the curvature (R, T, K, K)."""
+        value = -0.5 * (mean**2).sum(axis=(1, 2))
+        slope, curvature = -mean, {}
+        for name, one in self.data.items():
+            decoder, maps, mask = self.model.decoders[name], self.maps[name], self.masks[name]
+            seen = np.flatnonzero(decoder.seen)
+            loading = decoder.loading[:, seen]
+            z = np.stack([mean[:, k] @ maps[k] for k in seen], axis=-1)
+            eta = z @ loading.T + decoder.offset
+            if one.regressor is not None:
+                eta = eta + one.regressor @ decoder.weight.T
+            spread = np.zeros((1, 1, 1)) if var is None else var[name]
+            found = one.model.expect(one.values, eta, spread, self.model.noise(name, one))
+            value = value + (found.value * mask).sum(axis=(1, 2))
+            pull = (found.slope * mask) @ loading
+            for place, k in enumerate(seen):
+                slope[:, k] += pull[..., place] @ maps[k].T
+            products = (loading[:, :, None] * loading[:, None, :]).reshape(len(loading), -1)
+            weight = (found.weight * mask) @ products
+            curvature[name] = weight.reshape(*weight.shape[:2], seen.size, seen.size)
+        return value, slope, curvature
+
+    def precision(self, curvature: Mapping[str, Float]) -> Float:
+        """Return ``H`` of each trial, (R, K F, K F)."""
+        n_trials = len(next(iter(curvature.values())))
+        n, f = self.latents, self.functions
+        blocks = np.zeros((n_trials, n, f, n, f))
+        for name, weight in curvature.items():
+            maps, seen = self.maps[name], np.flatnonzero(self.model.decoders[name].seen)
+            for i, k in enumerate(seen):
+                for j, other in enumerate(seen[i:], start=i):
+                    left = maps[k][None] * weight[:, None, :, i, j]
+                    block = left.reshape(n_trials * f, -1) @ maps[other].T
+                    block = block.reshape(n_trials, f, f)
+                    blocks[:, k, :, other, :] += block
+                    if other != k:
+                        blocks[:, other, :, k, :] += block.transpose(0, 2, 1)
+        total = blocks.reshape(n_trials, n * f, n * f)
+        total[:, np.arange(n * f), np.arange(n * f)] += 1.0
+        return total
+
+    def variances(self, cov: Float) -> dict[str, Float]:
+        """Return the variance of the linear predictor of each modality."""
+        found = {}
+        for name, one in self.data.items():
+            empty = np.zeros((len(cov), self.latents, self.functions))
+            moments = latent_moments(self.maps[name], empty, cov)
+            found[name] = linear_predictor(self.model, name, one, moments)[1]
+        return found
+
+
+def _ascend(
+    trials: _Trials, mean: Float, value: Float, step: Float, var: Mapping[str, Float] | None
+) -> Float:
+    """Return the means after a step that is halved, per trial, until the objective rises."""
+    size = np.ones(len(mean))
+    for _ in range(HALVINGS):
+        moved = mean + size[:, None, None] * step
+        worse = ~(trials.evaluate(moved, var)[0] >= value - 1e-9 * np.abs(value))
+        if not worse.any():
+            return moved
+        size[worse] *= 0.5
+    size[worse] = 0.0
+    return mean + size[:, None, None] * step
+
+
+def _invert(matrix: Float) -> tuple[Float, Float]:
+    """Return inverse and log determinant of symmetric positive definite matrices."""
+    factor = np.linalg.cholesky(matrix)
+    logdet = 2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    inverse = np.linalg.inv(matrix)
+    return 0.5 * (inverse + inverse.transpose(0, 2, 1)), logdet
+
+
+def _newton(
+    trials: _Trials, mean: Float, steps: int, tol: float, averaged: bool
+) -> tuple[Float, Float, Float]:
+    """Return means (R, K, F), covariances and log determinants of the precision."""
+    var: dict[str, Float] | None = None
+    for left in range(steps, -1, -1):
+        value, slope, curvature = trials.evaluate(mean, var)
+        cov, logdet = _invert(trials.precision(curvature))
+        step = (cov @ slope.reshape(len(mean), -1, 1)).reshape(mean.shape)
+        small = bool(np.abs(step).max(initial=0.0) < tol)
+        if small or not left:
+            break
+        mean = _ascend(trials, mean, value, step, var)
+        if averaged:
+            var = trials.variances(cov)
+    return mean, cov, logdet
+
+
+def _exact(trials: _Trials) -> tuple[Float, Float, Float]:
+    """Return the closed form when every observation is normal, one inverse per missingness."""
+    start = np.zeros((trials.count, trials.latents, trials.functions))
+    _, slope, curvature = trials.evaluate(start, None)
+    patterns = [b"".join(one.valid[r].tobytes() for one in trials.data.values())
+                for r in range(trials.count)]  # fmt: skip
+    kinds = {pattern: i for i, pattern in enumerate(dict.fromkeys(patterns))}
+    label = np.array([kinds[pattern] for pattern in patterns])
+    first = np.array([int(np.flatnonzero(label == i)[0]) for i in range(len(kinds))])
+    cov, logdet = _invert(
+        trials.precision({name: weight[first] for name, weight in curvature.items()})
+    )
+    flat = slope.reshape(trials.count, -1)
+    mean = np.empty_like(flat)
+    for i in range(len(kinds)):
+        mean[label == i] = flat[label == i] @ cov[i]
+    return mean.reshape(start.shape), cov[label], logdet[label]
+
+
+def _chunk_size(model: LinearModel, data: Mapping[str, Modality], functions: int) -> int:
+    matrix = (model.latents * functions) ** 2 * 4
+    values = sum(6 * one.values[0].size for one in data.values())
+    return int(max(1, BYTES_PER_CHUNK // (8 * (matrix + values))))
+
+
+def infer(
+    model: LinearModel,
+    data: Mapping[str, Modality],
+    *,
+    start: Posterior | None = None,
+    steps: int = 30,
+    tol: float = 1e-6,
+    averaged: bool = False,
+    keep_cov: bool = False,
+    clocks: Mapping[str, Float] | None = None,
+) -> Posterior:
+    """Return the posterior of every trial.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Prior and decoders.
+    data : mapping
+        Modality -> observations, the same trials in each.
+    start : Posterior, optional
+        Where Newton's method starts; the prior mean if not given.
+    steps : int
+        Newton steps at most; normal observations need one and get the closed form.
+    tol : float
+        Newton's method ends when no coefficient moves by more.
+    averaged : bool
+        Slope and curvature averaged over the posterior (variational) instead of at its mode.
+    keep_cov : bool
+        Also return the covariances.
+    clocks : mapping, optional
+        Name -> times at which moments of the latents are wanted besides those of the data.
+    """
+    functions = active_functions(model)
+    maps = {
+        name: mixed_basis(model, one.times, functions, one.kernel, model.decoders[name].decay)
+        for name, one in data.items()
+    }
+    wanted = dict(maps)
+    for name, times in (clocks or {}).items():
+        wanted[name] = mixed_basis(model, times, functions, "delta", 0.0)
+    n_trials = len(next(iter(data.values())).values)
+    begin = _start(start, functions, (n_trials, model.latents, functions.size))
+    normal = all(one.likelihood == "gaussian" for one in data.values())
+    pieces = []
+    for rows in chunks(n_trials, _chunk_size(model, data, functions.size)):
+        trials = _Trials(model, {name: one.take(rows) for name, one in data.items()}, maps)
+        if normal:
+            mean, cov, logdet = _exact(trials)
+        else:
+            mean, cov, logdet = _newton(trials, begin[rows], steps, tol, averaged)
+        diagonal = np.diagonal(cov, axis1=1, axis2=2)
+        kl = 0.5 * (diagonal.sum(1) + (mean**2).sum((1, 2)) - diagonal.shape[1] + logdet)
+        moments = {name: latent_moments(one, mean, cov) for name, one in wanted.items()}
+        pieces.append((mean, diagonal.reshape(mean.shape), kl, moments, cov if keep_cov else None))
+    joined = {
+        name: Moments(
+            np.concatenate([piece[3][name].mean for piece in pieces]),
+            np.concatenate([piece[3][name].cov for piece in pieces]),
+        )
+        for name in wanted
+    }
+    mean, variance, kl = (np.concatenate([piece[i] for piece in pieces]) for i in range(3))
+    covs = np.concatenate([piece[4] for piece in pieces]) if keep_cov else None
+    return Posterior(functions, mean, variance, kl, joined, covs)
+
+
+def _start(
+    start: Posterior | None, functions: NDArray[np.intp], shape: tuple[int, int, int]
+) -> Float:
+    mean = np.zeros(shape)
+    if start is not None:
+        shared, here, there = np.intersect1d(functions, start.functions, return_indices=True)
+        if shared.size:
+            mean[:, :, here] = start.mean[:, :, there]
+    return mean

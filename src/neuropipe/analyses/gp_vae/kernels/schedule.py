@@ -1,0 +1,233 @@
+"""The training schedule A-B-C of models with multi-layer decoders.
+
+A: linear modalities alone. B: decoders of frames on the frozen latents (`image_stage`). C: the
+rotation found in B is absorbed, encoders are fitted to the decoders, then everything is trained
+together. Plain joint training lets the modality with most channels take the shared latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neuropipe.analyses.gp_vae.kernels.em import LinearFit
+from neuropipe.analyses.gp_vae.kernels.image_stage import learn_rotation
+from neuropipe.analyses.gp_vae.kernels.linear_model import LinearModel, Modality
+from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network
+from neuropipe.analyses.gp_vae.kernels.posterior import infer
+from neuropipe.analyses.gp_vae.kernels.training import Batch, Schedule, tensors, train
+
+__all__ = ["Plan", "fit_amortized", "network_of"]
+
+Float = NDArray[np.float64]
+MARGIN = 1.5  # length scales may shrink by this factor before the basis is too small
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Epochs and rates of the three phases and what they share.
+
+    Attributes
+    ----------
+    image_epochs, encoder_epochs, joint_epochs : int
+        Of phase B, of the encoders and of everything together.
+    batch_trials : int
+        Trials per step.
+    channel_dropout, modality_dropout : float
+        As in `Schedule`.
+    omega : float or None
+        Weight of frames in the joint phase; None: units of linear modalities per pixel, at most 1.
+    patience : int
+        Epochs without a better validation ELBO before the joint phase ends.
+    warmup : int
+        Epochs of encoder training over which the divergence gets its full weight.
+    """
+
+    image_epochs: int = 100
+    encoder_epochs: int = 15
+    joint_epochs: int = 30
+    batch_trials: int = 20
+    channel_dropout: float = 0.2
+    modality_dropout: float = 0.3
+    omega: float | None = None
+    patience: int = 10
+    warmup: int = 0
+
+
+def network_of(
+    linear: LinearModel,
+    data: Mapping[str, Modality],
+    groups: Mapping[str, NDArray[np.intp]],
+    mlp: Sequence[str],
+    lengths: Float,
+) -> Network:
+    """Return a network with the decoders of a fitted linear model and new encoders.
+
+    Parameters
+    ----------
+    linear : LinearModel
+        Of the modalities not in `mlp`, latents in the network's order.
+    data : mapping
+        Modality -> training observations.
+    groups : mapping
+        ``shared`` and ``private:<modality>`` -> latents.
+    mlp : sequence of str
+        Modalities with multi-layer decoders.
+    lengths : ndarray (K,)
+        Length scale of every latent, seconds.
+    """
+    count = sum(group.size for group in groups.values())
+    masks = {}
+    for name in data:
+        masks[name] = np.zeros(count, bool)
+        masks[name][groups["shared"]] = True
+        masks[name][groups.get(f"private:{name}", np.zeros(0, int))] = True
+    shortest = float(lengths.min()) / MARGIN
+    largest = np.sqrt(2 * np.log(linear.cond)) / shortest
+    functions = np.flatnonzero(linear.circle.omega <= largest)
+    decays = {name: one.decay for name, one in linear.decoders.items()}
+    network = Network(data, linear.circle, functions, lengths, masks, mlp, decays=decays)
+    set_linear(network, linear)
+    return network
+
+
+def set_linear(network: Network, linear: LinearModel) -> None:
+    """Copy loadings, offsets and noise of a linear model into the network's decoders."""
+    with torch.no_grad():
+        for name, one in linear.decoders.items():
+            decoder = network.decoder(name)
+            decoder.loading.zero_()
+            decoder.loading[:, : one.loading.shape[1]] = torch.as_tensor(one.loading).float()
+            decoder.offset.copy_(torch.as_tensor(one.offset))
+            decoder.log_scale.copy_(torch.log(torch.as_tensor(one.scale)))
+
+
+def _turned(linear: LinearModel, rotation: Float) -> LinearModel:
+    """Absorb a rotation of all latents in the loadings; they then have one length scale."""
+    decoders = {
+        name: replace(one, loading=one.loading @ rotation.T)
+        for name, one in linear.decoders.items()
+    }
+    common = float(np.exp(np.log(linear.lengths).mean()))
+    return replace(linear, decoders=decoders, lengths=np.full(linear.latents, common))
+
+
+def _known(linear: LinearModel, data: Mapping[str, Modality], name: str) -> Moment:
+    parts = {key: data[key] for key in linear.decoders}
+    posterior = infer(linear, parts, clocks={"frames": data[name].times})
+    moments = posterior.moments["frames"]
+    var = np.diagonal(moments.cov, axis1=2, axis2=3)
+    return Moment(torch.as_tensor(moments.mean).float(), torch.as_tensor(var.copy()).float())
+
+
+def fit_amortized(
+    linear: LinearFit,
+    data: Mapping[str, Modality],
+    validation: Mapping[str, Modality],
+    groups: Mapping[str, NDArray[np.intp]],
+    mlp: Sequence[str],
+    plan: Plan,
+    seed: int,
+    *,
+    device: str = "cpu",
+    resume: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
+) -> tuple[Network, list[dict[str, float]]]:
+    """Run phases B and C on a fit of the linear modalities.
+
+    Parameters
+    ----------
+    linear : LinearFit
+        Phase A; its latents are the shared and the private ones of linear modalities, in the
+        order of `groups`, with those of `mlp` modalities behind them.
+    data, validation : mapping
+        Modality -> observations of the training and of the validation trials.
+    groups : mapping
+        ``shared`` and ``private:<modality>`` -> latents.
+    mlp : sequence of str
+        Modalities with multi-layer decoders.
+    plan : Plan
+        Epochs and rates.
+    seed : int
+        Of every random number.
+    device : str
+        Torch device.
+    resume : dict, optional
+        State of a joint phase that was cut off, as `save` got it.
+    save : callable, optional
+        Called after every epoch of the joint phase.
+
+    Returns
+    -------
+    Network
+        Trained.
+    list of dict
+        Terms of the objective per epoch of the joint phase.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = linear.model
+    count = sum(group.size for group in groups.values())
+    common = float(np.exp(np.log(model.lengths).mean()))
+    lengths = np.concatenate([model.lengths, np.full(count - model.latents, common)])
+    batch, held = tensors(data), tensors(validation)
+    network = network_of(model, data, groups, mlp, lengths)
+    for name in mlp if resume is None else ():
+        images = Schedule(plan.image_epochs, 3e-3, plan.batch_trials)
+        known = _known(model, data, name)
+        own = groups.get(f"private:{name}", np.zeros(0, int))
+        rotation, _ = learn_rotation(
+            network, name, batch, known, (groups["shared"].tolist(), own.tolist()), images, rng,
+            generator,
+        )  # fmt: skip
+        model = _turned(model, rotation)
+        set_linear(network, model)
+        with torch.no_grad():
+            network.log_length[: model.latents] = torch.log(torch.as_tensor(model.lengths)).float()
+    names = [name for name in data if name not in mlp]
+    frozen = ("decoders", "log_length", *(f"encoders.{name}." for name in mlp))
+    encoders = Schedule(
+        plan.encoder_epochs, 5e-3, plan.batch_trials, warmup=min(plan.warmup, plan.encoder_epochs),
+        channel_dropout=plan.channel_dropout, likelihoods=names,
+    )  # fmt: skip
+    if resume is None:
+        train(network, batch, encoders, generator, frozen=frozen)
+    joint = Schedule(
+        plan.joint_epochs, 1e-3, plan.batch_trials,
+        omega={name: _omega(plan, data, mlp, name) for name in mlp},
+        channel_dropout=plan.channel_dropout,
+        modality_dropout=plan.modality_dropout,
+        patience=plan.patience,
+    )  # fmt: skip
+    if device != "cpu":
+        network, batch, held = _moved(network, batch, held, device)
+    history = train(
+        network, batch, joint, generator, validation=held if held.trials else None,
+        resume=resume, save=save,
+    )  # fmt: skip
+    return network.to("cpu"), history
+
+
+def _moved(
+    network: Network, batch: Batch, held: Batch, device: str
+) -> tuple[Network, Batch, Batch]:
+    def to(one: Batch) -> Batch:
+        return Batch(
+            {name: value.to(device) for name, value in one.values.items()},
+            {name: value.to(device) for name, value in one.masks.items()},
+        )
+
+    return network.to(device), to(batch), to(held)
+
+
+def _omega(plan: Plan, data: Mapping[str, Modality], mlp: Sequence[str], name: str) -> float:
+    if plan.omega is not None:
+        return plan.omega
+    units = sum(one.values.shape[2] for key, one in data.items() if key not in mlp)
+    return min(1.0, units / data[name].values.shape[2]) if units else 1.0

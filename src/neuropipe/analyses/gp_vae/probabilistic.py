@@ -1,0 +1,222 @@
+"""The model in Pyro: priors, plates and masks in the open, and inference with free posteriors.
+
+The closed-form ELBO enters through ``pyro.factor``; `pyro_model` without it is the generative
+description, for `pyro.infer.Predictive` and samples of data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuropipe.analyses.gp_vae.fitted import Fitted
+from neuropipe.analyses.gp_vae.kernels.linear_model import LinearModel, Modality
+from neuropipe.analyses.gp_vae.kernels.posterior import infer
+
+__all__ = ["fit_svi", "pyro_guide", "pyro_model"]
+
+SVI_STEPS, SVI_RATE = 300, 1e-2
+
+
+def _distribution(likelihood: str, eta: Any, scale: Any, width: float) -> Any:
+    import pyro.distributions as dist
+    import torch
+
+    from neuropipe.analyses.gp_vae.kernels.likelihoods import STUDENT_DOF
+
+    made = {
+        "poisson": lambda: dist.Poisson(width * torch.exp(eta)),
+        "negbin": lambda: dist.NegativeBinomial(
+            scale.expand_as(eta), logits=eta + float(np.log(width)) - torch.log(scale)
+        ),
+        "gaussian": lambda: dist.Normal(eta, torch.sqrt(scale)),
+        "bernoulli": lambda: dist.Bernoulli(logits=eta),
+        "student_t": lambda: dist.StudentT(STUDENT_DOF, eta, torch.sqrt(scale)),
+    }
+    return made[likelihood]()
+
+
+def pyro_model(fitted: Fitted, data: Mapping[str, Modality], *, observed: bool = True) -> Any:
+    """Return a Pyro model: whitened coefficients per trial, observations per modality.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        From `load`; its decoders are used.
+    data : mapping
+        Modality -> observations; shapes, clocks and masks.
+    observed : bool
+        Condition on the values; False: sample them.
+
+    Returns
+    -------
+    callable
+        Sites ``u`` and one per modality, missing entries masked.
+    """
+    import pyro
+    import pyro.distributions as dist
+    import torch
+
+    from neuropipe.analyses.gp_vae.kernels.linear_model import active_functions, mixed_basis
+
+    model = fitted.model
+    functions = active_functions(model)
+    trials = len(next(iter(data.values())).values)
+    size = functions.size
+
+    def sampled() -> None:
+        with pyro.plate("trial", trials):
+            zero = torch.zeros(model.latents, size, dtype=torch.float64)
+            u = pyro.sample("u", dist.Normal(zero, 1.0).to_event(2))
+        for name, one in data.items():
+            decay = model.decoders[name].decay if name in model.decoders else 0.5
+            maps = torch.as_tensor(mixed_basis(model, one.times, functions, one.kernel, decay))
+            z = torch.einsum("rkf,kft->rtk", u, maps)
+            eta, scale = _predictor(fitted, name, one, z)
+            mask = torch.as_tensor(one.valid)
+            values = torch.as_tensor(np.asarray(one.values, float)) if observed else None
+            found = _distribution(one.likelihood, eta, scale, one.bin_width)
+            with pyro.plate(f"trial_{name}", trials):
+                pyro.sample(name, found.mask(mask).to_event(2), obs=values)
+
+    return sampled
+
+
+def _predictor(fitted: Fitted, name: str, one: Modality, z: Any) -> tuple[Any, Any]:
+    import torch
+
+    scale = torch.as_tensor(fitted.noise(name))
+    if name in fitted.mlp:
+        assert fitted.network is not None
+        decoder = fitted.network.decoders[name]
+        return decoder(z.float()).double(), scale
+    decoder = fitted.model.decoders[name]
+    eta = z @ torch.as_tensor(decoder.loading).T + torch.as_tensor(decoder.offset)
+    if one.regressor is not None:
+        eta = eta + torch.as_tensor(one.regressor) @ torch.as_tensor(decoder.weight).T
+    return eta, scale
+
+
+def pyro_guide(mean: NDArray[np.float64], tril: NDArray[np.float64]) -> Any:
+    """Return a guide ``u ~ N(mean, tril tril')``, free per trial and latent.
+
+    Parameters
+    ----------
+    mean : ndarray (R, K, F)
+        Starting means.
+    tril : ndarray (R, K, F, F)
+        Starting Cholesky factors.
+    """
+    import pyro
+    import pyro.distributions as dist
+    import torch
+    from torch.distributions import constraints
+
+    def sampled() -> None:
+        loc = pyro.param("u_loc", torch.as_tensor(mean))
+        factor = pyro.param("u_tril", torch.as_tensor(tril), constraint=constraints.lower_cholesky)
+        with pyro.plate("trial", len(mean)):
+            pyro.sample("u", dist.MultivariateNormal(loc, scale_tril=factor).to_event(1))
+
+    return sampled
+
+
+def _starting_factors(
+    model: LinearModel, data: Mapping[str, Modality]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """Return means, Cholesky factors of the blocks of each latent, and the basis functions."""
+    found = infer(model, data, keep_cov=True)
+    assert found.cov is not None
+    count, latents, size = found.mean.shape
+    blocks = found.cov.reshape(count, latents, size, latents, size)
+    own = np.stack([blocks[:, k, :, k, :] for k in range(latents)], axis=1)
+    return found.mean, np.linalg.cholesky(own + 1e-10 * np.eye(size)), found.functions
+
+
+def fit_svi(
+    model: LinearModel,
+    data: Mapping[str, Modality],
+    groups: Mapping[str, NDArray[np.intp]],
+    seed: int,
+    *,
+    steps: int = SVI_STEPS,
+) -> tuple[LinearModel, list[dict[str, float]]]:
+    """Fit decoders and length scales with a free Gaussian per trial and latent.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Start; its Laplace posteriors start the guide.
+    data : mapping
+        Modality -> training observations.
+    groups : mapping
+        ``shared`` and ``private:<modality>`` -> latents.
+    seed : int
+        Of torch.
+    steps : int
+        Gradient steps on all trials.
+
+    Returns
+    -------
+    LinearModel
+        Fitted.
+    list of dict
+        Terms of the ELBO per trial and step.
+    """
+    import pyro
+    import pyro.optim
+    import torch
+    from pyro.infer import SVI, Trace_ELBO
+    from torch.distributions import constraints
+
+    from neuropipe.analyses.gp_vae.kernels.fusion import linear_part
+    from neuropipe.analyses.gp_vae.kernels.networks import Sites
+    from neuropipe.analyses.gp_vae.kernels.schedule import network_of
+    from neuropipe.analyses.gp_vae.kernels.training import tensors
+
+    pyro.set_rng_seed(seed)
+    pyro.clear_param_store()
+    network = network_of(model, data, groups, [], model.lengths)
+    mean, tril, functions = _starting_factors(model, data)
+    size = network.omega.shape[0]
+    wide = np.broadcast_to(np.eye(size), (*mean.shape[:2], size, size)).copy()
+    held = np.flatnonzero(model.circle.omega <= float(network.omega.max()) * (1 + 1e-6))
+    where = np.flatnonzero(np.isin(held, functions))
+    loc = np.zeros((*mean.shape[:2], size))
+    loc[..., where] = mean
+    wide[:, :, where[:, None], where[None]] = tril
+    batch, generator = tensors(data), torch.Generator().manual_seed(seed)
+    history: list[dict[str, float]] = []
+
+    def guide() -> None:
+        pyro.param("u_loc", torch.as_tensor(loc).float())
+        pyro.param("u_tril", torch.as_tensor(wide).float(), constraint=constraints.lower_cholesky)
+
+    def bound() -> None:
+        pyro.module("network", network)
+        centre, factor = pyro.param("u_loc"), pyro.param("u_tril")
+        logdet = -2 * torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(dim=(1, 2))
+        square = (factor**2).sum(dim=(1, 2, 3)) + (centre**2).sum(dim=(1, 2))
+        kl = 0.5 * (square - centre[0].numel() + logdet)
+        sites = Sites(centre, factor.transpose(-1, -2), kl)
+        terms = {
+            name: network.loglik(name, batch.values[name], batch.masks[name], sites, generator)
+            for name in network.names
+        }
+        pyro.factor("elbo", sum(terms.values()).sum() - kl.sum())
+        row = {name: float(one.detach().mean()) for name, one in terms.items()}
+        row["kl"] = float(kl.detach().mean())
+        row["total"] = sum(row.values()) - 2 * row["kl"]
+        history.append(row)
+
+    optimiser = pyro.optim.ClippedAdam({"lr": SVI_RATE, "clip_norm": 1e4})
+    svi = SVI(bound, guide, optimiser, loss=Trace_ELBO())
+    with pyro.validation_enabled(False):
+        for _ in range(steps):
+            svi.step()
+    pyro.clear_param_store()
+    return linear_part(network, replace(model), list(data)), history
