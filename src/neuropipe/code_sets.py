@@ -32,6 +32,16 @@ _WITHOUT_EFFECT = {
     ),
     "neuropipe.io": ("__init__", "connectome", "scan"),
 }
+# What one assembler alone takes from other packages.
+_ALSO_ASSEMBLE = {
+    "neuropipe.assemble.conditions": (
+        "neuropipe.preprocess.fmri",
+        "neuropipe.preprocess.fmri_clean",
+        "neuropipe.preprocess.fmri_motion",
+        "neuropipe.preprocess.fmri_parcels",
+        "neuropipe.store.scaling",
+    ),
+}
 CHANNEL_MODALITIES = ("eeg", "meg", "ieeg")
 BIDS_MODALITIES = (*CHANNEL_MODALITIES, "fmri")
 FIGURE_CODE = ("neuropipe.plotting",)
@@ -80,10 +90,12 @@ def assemble_code(analysis: Analysis) -> tuple[str, ...]:
     own = module.startswith("neuropipe.assemble.")
     shared = (
         "neuropipe.preprocess.binning",
+        "neuropipe.preprocess.resample",
         "neuropipe.preprocess.sampling",
         "neuropipe.preprocess.steps",
         "neuropipe.store.atlas",
         "neuropipe.store.connectome",
+        *_ALSO_ASSEMBLE.get(module, ()),
     )
     return ("neuropipe.assemble" if own else module, *shared)
 

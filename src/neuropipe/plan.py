@@ -253,11 +253,13 @@ def _recording_figures(study: Study, recording: Recording) -> Job:
     )
 
 
-def _member_inputs(collection: Collection) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _member_inputs(
+    collection: Collection, ingested: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the stores of the members and their completion markers."""
     stores, markers = [], []
     for recording in collection.recordings:
-        steps = has_steps(recording.modality)
+        steps = has_steps(recording.modality) and recording.modality not in ingested
         stores.append(
             layout.preprocessed_store(recording) if steps else layout.store_file(recording)
         )
@@ -268,7 +270,8 @@ def _member_inputs(collection: Collection) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def _assemble(study: Study, run: Run, collection: Collection) -> Job:
-    stores, markers = _member_inputs(collection)
+    stores, markers = _member_inputs(collection, run.input.ingested)
+    files = tuple(path for path in run.input.files if (study.root / path).exists())
     out = layout.input_file(collection.name, run.label)
     options: tuple[str, ...] = ()
     if run.connectome is not None:
@@ -278,13 +281,25 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
     return Job(
         rule="analysis_assemble",
         wildcards={"collection": collection.name, "analysis": run.label},
-        inputs=(*stores, *markers),
+        inputs=(*stores, *markers, *files),
         outputs=(out,),
-        settings={"input": run.input.model_dump(mode="json")},
+        settings=_assemble_settings(study, run, collection),
         code=assemble_code(run.analysis),
         step=("assemble", run.analysis.name, "--inputs", *stores, *options, "--output", out),
         record=out,
     )
+
+
+def _assemble_settings(study: Study, run: Run, collection: Collection) -> dict[str, Any]:
+    """Return the input block, and what else decides the input dataset."""
+    settings: dict[str, Any] = {"input": run.input.model_dump(mode="json")}
+    own = {recording.modality for recording in collection.recordings}
+    blocks = study.config.preprocess.model_dump(mode="json", include=own & {*run.input.ingested})
+    if blocks:
+        settings["preprocess"] = blocks
+    if run.input.seeded:
+        settings["seed"] = study.seed(collection.name, run)
+    return settings
 
 
 def stage_list(analysis: Analysis) -> tuple[str, ...]:

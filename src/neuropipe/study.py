@@ -253,7 +253,7 @@ def _with_collections(
                 f"{prefix}: {name} has members of {' and '.join(modalities)}; "
                 f"choose one, such as recordings: {{modality: {modalities[0]}}}"
             )
-        elif scope == "cohort":
+        elif scope == "cohort" and run.input.shared_names:
             problems += _check_names(modalities[0], f"{where}: analyses.{run.label}")
     collections = tuple(Collection(name, scope, tuple(group)) for name, group in members.items())
     values = {key: getattr(run, key) for key in ("label", "analysis", "settings", "input", "given")}

@@ -95,6 +95,7 @@ def binned(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
         )
     account = Account()
     runs = read_runs(stores, settings, settings.bin_ms, account, enters=lambda name: True)
+    account.check_left(runs)
     names = common_rows(runs, settings.units, account)
     cuts = [
         cut_run(run, find_windows(run.stores, WHOLE, run.span, settings.span_s), names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -26,6 +26,8 @@ __all__ = ["Input", "cohort"]
 
 class Input(InputConfig):
     """Keys of ``input:`` for analyses that get the array of a cohort."""
+
+    shared_names: ClassVar[bool] = True
 
     align: Literal["absolute", "epochs", "single"] = Field(
         "absolute",

@@ -17,7 +17,7 @@ from neuropipe.preprocess.steps import row_dim
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["epochs", "rest_starts"]
+__all__ = ["Span", "check_baseline", "epochs", "in_baseline", "rest_starts", "subtract_baseline"]
 
 REST_S = 10.0
 
@@ -46,7 +46,8 @@ def rest_starts(observed: np.ndarray, length_s: float = REST_S) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _check(window_s: tuple[float, float], baseline_s: Span | None) -> None:
+def check_baseline(window_s: tuple[float, float], baseline_s: Span | None) -> None:
+    """Raise `ConfigError` for an empty window, or a baseline that does not lie in it."""
     check_window(window_s, "input.window_s")
     if baseline_s is None:
         return
@@ -105,7 +106,7 @@ def epochs(
     """
     import xarray as xr
 
-    _check(window_s, baseline_s)
+    check_baseline(window_s, baseline_s)
     row = row_dim(ds)
     values = ds["activity"].transpose("time", row).values
     usable = np.isfinite(values)
@@ -127,7 +128,7 @@ def epochs(
         if reason:
             excluded.append({"kind": "trial", "event": event, "onset": onset, "reason": reason})
             continue
-        kept.append((event, onset, _referred(block, relative, baseline_s, window_s)))
+        kept.append((event, onset, subtract_baseline(block, relative, baseline_s, window_s)))
     if not kept:
         reasons = sorted({entry["reason"] for entry in excluded}) or ["there are no events"]
         raise DataError(
@@ -165,14 +166,21 @@ def _refuse(block: np.ndarray, ok: np.ndarray, peak_to_peak: float | None) -> st
     return "peak to peak above the limit" if swing.max() > peak_to_peak else ""
 
 
-def _referred(
+def in_baseline(
+    relative: np.ndarray, baseline_s: Span, window_s: tuple[float, float]
+) -> np.ndarray:
+    """Say which times of a window lie in its baseline, both ends included."""
+    low, high = _ends(baseline_s, window_s)
+    return (relative >= low - ROUNDING) & (relative <= high + ROUNDING)
+
+
+def subtract_baseline(
     block: np.ndarray, relative: np.ndarray, baseline_s: Span | None, window_s: tuple[float, float]
 ) -> np.ndarray:
     """Return the window minus its baseline; NaN for a row without a sample in it."""
     if baseline_s is None:
         return block
-    low, high = _ends(baseline_s, window_s)
-    inside = block[(relative >= low - ROUNDING) & (relative <= high + ROUNDING)]
+    inside = block[in_baseline(relative, baseline_s, window_s)]
     known = np.isfinite(inside)
     number = known.sum(axis=0)
     total = np.where(known, inside, 0.0).sum(axis=0, dtype=np.float64)

@@ -30,6 +30,8 @@ from neuropipe.store.provenance import (
 if TYPE_CHECKING:
     import xarray as xr
 
+    from neuropipe.config.models import InputConfig
+
 __all__ = ["assemble", "figures", "report", "stage", "table"]
 
 TABLE_COLUMNS = (
@@ -56,6 +58,7 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
 
         used.append(Path(arguments.connectome))
         further["connectome"] = open_connectome(arguments.connectome)
+    further |= _further(arguments, settings, inputs)
     dataset = load_object(analysis.assemble)(trees, inputs, **further)
     _log_issues(dataset)
     write_dataset(
@@ -69,6 +72,22 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
             "cpu_s": watch.cpu_s,
         },
     )
+
+
+def _further(
+    arguments: argparse.Namespace, settings: Mapping[str, Any], inputs: InputConfig
+) -> dict[str, Any]:
+    """Return what an assembler takes beside stores and its settings."""
+    from neuropipe.config.models import PreprocessConfig
+
+    found: dict[str, Any] = {}
+    if inputs.ingested:
+        steps = checked(PreprocessConfig, settings.get("preprocess", {}), "preprocess")
+        found |= {modality: getattr(steps, modality) for modality in inputs.ingested}
+    if inputs.seeded:
+        seed = settings.get("seed", arguments.seed)
+        found["seed"] = 0 if seed is None else int(seed)
+    return found
 
 
 def _marker(store: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -322,7 +322,22 @@ class UnitSelection(StrictModel):
 
 
 class InputConfig(StrictModel):
-    """Keys of ``input:`` common to every analysis; each assembler adds its own."""
+    """Keys of ``input:`` common to every analysis; each assembler adds its own.
+
+    Attributes
+    ----------
+    shared_names : bool
+        The rows of a cohort must have names that mean the same in every subject.
+    ingested : tuple of str
+        Modalities whose ingested store is read and not the preprocessed one; the assembler gets
+        their block of ``preprocess`` under their name.
+    seeded : bool
+        The assembler draws random numbers and takes a ``seed``.
+    """
+
+    shared_names: ClassVar[bool] = False
+    ingested: ClassVar[tuple[str, ...]] = ()
+    seeded: ClassVar[bool] = False
 
     scope: Literal["recording", "session", "subject", "cohort"] | None = Field(
         None, description="What one job gets; null: the first scope of the analysis."
@@ -335,6 +350,11 @@ class InputConfig(StrictModel):
     span_s: tuple[float, float] | None = Field(
         None, description="Part of each recording to use, [start, stop] in seconds; null: all."
     )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files that the input dataset is made of beside stores, relative to the study folder."""
+        return ()
 
 
 class ExecutionConfig(StrictModel):

@@ -12,7 +12,14 @@ from neuropipe.preprocess.steps import add_issue, recorded_step
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["censor", "confound", "framewise_displacement", "motion_of", "motion_terms"]
+__all__ = [
+    "censor",
+    "confound",
+    "framewise_displacement",
+    "mark_volumes",
+    "motion_of",
+    "motion_terms",
+]
 
 TRANSLATIONS = ("trans_x", "trans_y", "trans_z")
 ROTATIONS = ("rot_x", "rot_y", "rot_z")
@@ -95,15 +102,14 @@ def framewise_displacement(motion: np.ndarray) -> np.ndarray:
     return np.concatenate([[np.nan], moved])
 
 
-@recorded_step("censor")
-def censor(ds: xr.Dataset, *, fd_threshold_mm: float | None = 0.5) -> xr.Dataset:
-    """Mark volumes that are not steady or at which the head moved; none is deleted.
+def mark_volumes(ds: xr.Dataset, fd_threshold_mm: float | None) -> xr.Dataset:
+    """Mark volumes that are not steady or at which the head moved.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With ``activity (time, <row>)``; ``sample_ok (time)`` of the source, which is False at
-        volumes before the steady state.
+        With ``time`` and ``confounds`` where the source has any; ``sample_ok (time)`` of the
+        source, which is False at volumes before the steady state.
     fd_threshold_mm : float or None
         Largest framewise displacement; None censors none for motion.
 
@@ -111,8 +117,7 @@ def censor(ds: xr.Dataset, *, fd_threshold_mm: float | None = 0.5) -> xr.Dataset
     -------
     xarray.Dataset
         ``sample_ok (time)`` and, where motion is known, ``framewise_displacement (time)`` in mm:
-        the column of the source, else computed from the motion parameters. ``activity`` is NaN
-        and not valid at censored volumes.
+        the column of the source, else computed from the motion parameters.
 
     Raises
     ------
@@ -146,10 +151,35 @@ def censor(ds: xr.Dataset, *, fd_threshold_mm: float | None = 0.5) -> xr.Dataset
     if lost > MANY_CENSORED * n_times:
         text = f"{lost} of {n_times} volumes are censored ({100 * lost / n_times:.0f} %)"
         ds = add_issue(ds, "CENSORED", text, "look at the motion figure before using it")
+    return ds.assign(sample_ok=("time", kept))
+
+
+@recorded_step("censor")
+def censor(ds: xr.Dataset, *, fd_threshold_mm: float | None = 0.5) -> xr.Dataset:
+    """Mark volumes that are not steady or at which the head moved; none is deleted.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With ``activity (time, <row>)``; else as `mark_volumes` takes it.
+    fd_threshold_mm : float or None
+        Largest framewise displacement; None censors none for motion.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of `mark_volumes`; ``activity`` is NaN and not valid at censored volumes.
+
+    Raises
+    ------
+    DataError
+        If no volume is left.
+    """
+    ds = mark_volumes(ds, fd_threshold_mm)
+    kept = ds["sample_ok"].values
     values = ds["activity"].values.copy()
     values[~kept] = np.nan
     return ds.assign(
         activity=ds["activity"].copy(data=values),
         valid=ds["valid"].copy(data=ds["valid"].values & kept[:, None]),
-        sample_ok=("time", kept),
     )

@@ -16,8 +16,9 @@ from neuropipe.preprocess.steps import add_issue, record
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Atlas", "load_atlas_image", "parcellate"]
+__all__ = ["Atlas", "load_atlas_image", "parcellate", "voxel_labels"]
 
+KEY = "preprocess.fmri.parcellation.atlas"
 Blocks = Callable[["xr.Dataset"], Iterator[tuple[slice, np.ndarray]]]
 
 
@@ -46,10 +47,10 @@ class Atlas:
     sha256: str
 
 
-def _image(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _image(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
     import nibabel as nib
 
-    where = f"preprocess.fmri.parcellation.atlas: {path}"
+    where = f"{key}: {path}"
     if not path.is_file():
         raise MissingInput(f"{where}: no such file; paths are relative to the study folder")
     try:
@@ -89,7 +90,7 @@ def _table(path: Path, names: str | None) -> dict[int, dict[str, str]]:
     return {int(float(row["index"])): {str(k): str(v) for k, v in row.items()} for row in rows}
 
 
-def load_atlas_image(atlas: str, names: str | None = None) -> Atlas:
+def load_atlas_image(atlas: str, names: str | None = None, key: str = KEY) -> Atlas:
     """Read a label image and the table of its labels.
 
     Parameters
@@ -99,6 +100,8 @@ def load_atlas_image(atlas: str, names: str | None = None) -> Atlas:
     names : str or None
         Table with columns ``index`` and ``name``, and ``hemisphere``, ``network`` where known;
         None: ``<atlas>.tsv`` beside the image. Without a table parcels are called by number.
+    key : str
+        Key of the configuration that names the image, for the messages.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def load_atlas_image(atlas: str, names: str | None = None) -> Atlas:
     from neuropipe.store.hashing import file_sha256
 
     path = Path(atlas)
-    labels, affine = _image(path)
+    labels, affine = _image(path, key)
     index = np.unique(labels[labels > 0])
     table = _table(path, names)
     columns = {
@@ -147,14 +150,30 @@ def _on_grid(atlas: Atlas, affine: np.ndarray, shape: tuple[int, ...]) -> np.nda
     return np.rint(np.asarray(moved.dataobj)).astype(np.int64)
 
 
-def _voxel_labels(raw: xr.Dataset, atlas: Atlas) -> np.ndarray:
-    """Return the label of each row of the data, ``(n_voxels,)``, 0 for none."""
+def voxel_labels(raw: xr.Dataset, atlas: Atlas, key: str = KEY) -> np.ndarray:
+    """Return the label of each row of the data, ``(n_voxels,)``, 0 for none.
+
+    Parameters
+    ----------
+    raw : xarray.Dataset
+        ``bold (time, voxel)`` with attributes ``affine`` and ``volume_shape``, ``i, j, k``.
+    atlas : Atlas
+        Brought to the grid of the data by nearest neighbour.
+    key : str
+        Key of the configuration that names the image, for the messages.
+
+    Raises
+    ------
+    DataError
+        If the rows are no voxels.
+    """
     bold = raw["bold"]
     name, row = str(raw.attrs.get("recording", "recording")), str(bold.dims[1])
     if row != "voxel":
+        block = key.rpartition(".atlas")[0] or key
         raise DataError(
-            f"{name}: preprocess.fmri.parcellation takes voxels, the store holds {row}s; set "
-            "`parcellation: null`"
+            f"{name}: {block} takes voxels, the store holds {row}s; set "
+            f"`{block.rpartition('.')[2]}: null`"
         )
     affine = np.asarray(bold.attrs["affine"], dtype=np.float64)
     shape = tuple(int(n) for n in bold.attrs["volume_shape"])
@@ -214,7 +233,7 @@ def parcellate(
         If the rows are no voxels, or no parcel lies in the data.
     """
     known = load_atlas_image(atlas, names)
-    labels = _voxel_labels(raw, known)
+    labels = voxel_labels(raw, known)
     name = str(raw.attrs.get("recording", "recording"))
     columns = _columns(raw, known, labels)
     covered = columns["coverage"][1] >= min_coverage
