@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,26 +117,63 @@ def peers() -> None:
         parameters, properties = model.initialize(jax.random.PRNGKey(0))
         model.fit_em(parameters, properties, trials, num_iters=count, verbose=False)
 
-    print(f"dynamax PoissonHMM, no coupling: {_per_iteration(dynamax):.3f} s CPU per iteration "
-          f"(float32, compilation left out by the difference of two runs)")  # fmt: skip
+    spent = _per_iteration(dynamax, 100)
+    print(f"dynamax PoissonHMM, no coupling, float32: {spent:.3f} s CPU per iteration, without "
+          "the compilation of each fit")  # fmt: skip
 
 
-def _per_iteration(fit: Callable[[int], object]) -> float:
-    """Return the CPU time that four more iterations take, per iteration."""
+def _per_iteration(fit: Callable[[int], object], more: int = 4) -> float:
+    """Return the CPU time per iteration of `more` more iterations than two."""
     fit(2)
-    return max((used(lambda: fit(6), 2) - used(lambda: fit(2), 2)) / 4, 0.0)
+    return (used(lambda: fit(2 + more), 2) - used(lambda: fit(2), 2)) / more
+
+
+def _parallel_share() -> float:
+    """Return the share of the CPU time of EM iterations that is spent in pieces for threads."""
+    prepared, _, start, rules, prior = problem()
+    spent = 0.0
+
+    def timed(function, items):
+        def measured(item):
+            nonlocal spent
+            begin = time.thread_time()
+            result = function(item)
+            spent += time.thread_time() - begin
+            return result
+
+        return map(measured, items)
+
+    kernels = "neuropipe.analyses.hmm_glm.kernels"
+    modules = [
+        m
+        for name, m in sys.modules.items()
+        if name.startswith(kernels) and hasattr(m, "ordered_map")
+    ]
+    before = modules[0].ordered_map
+    for module in modules:
+        module.ordered_map = timed
+    begin = time.thread_time()
+    run(prepared.observations, start, prior, replace(rules, tol=0.0), max_iter=3)
+    whole = time.thread_time() - begin
+    for module in modules:
+        module.ordered_map = before
+    return spent / whole
 
 
 def threads() -> None:
     """Wall time of an EM iteration on one thread and on all: idle cores needed."""
     prepared, _, start, rules, prior = problem()
     endless = replace(rules, tol=0.0)
+    run(prepared.observations, start, prior, endless, max_iter=1)
+    share = _parallel_share()
+    print(f"{share:.3f} of the CPU time of an EM iteration is in pieces for threads: two idle "
+          f"cores gain {1 / (1 - share / 2):.2f} at most")  # fmt: skip
     wall = {}
     for count in (1, numba.config.NUMBA_NUM_THREADS):
         numba.set_num_threads(count)
         run(prepared.observations, start, prior, endless, max_iter=1)
         times = []
-        for _ in range(3):
+        for _ in range(5):
             begin = time.perf_counter()
             fit = run(prepared.observations, start, prior, endless, max_iter=3)
             times.append(time.perf_counter() - begin)

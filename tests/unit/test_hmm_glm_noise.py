@@ -74,7 +74,9 @@ def shared_mean():
 CHAIN = np.array([[0.95, 0.05], [0.05, 0.95]]), np.full(2, 0.5)
 
 
-def test_size_of_the_negative_binomial_is_the_maximum_that_scipy_finds():
+@pytest.mark.parametrize("dense", [1000, 2])
+def test_size_of_the_negative_binomial_is_the_maximum_that_scipy_finds(dense, monkeypatch):
+    monkeypatch.setattr("neuropipe.analyses.hmm_glm.kernels.dispersion.DENSE_COUNTS", dense)
     data, theta, states, _ = problem(FAMILIES["negbin", "softplus"])
     probability = np.eye(2)[states]
     size = np.ones(N_UNITS)
@@ -325,3 +327,20 @@ def test_residual_variance_ignores_bins_without_weight():
     error = (data.observed - data.design @ theta[1].T)[states == 1]
     found = unit_variance(data, weight, theta[1], floor=np.zeros(N_UNITS))
     np.testing.assert_allclose(found, (error**2).mean(axis=0))
+
+
+@pytest.mark.parametrize("prior", [ridge_prior, shared_mean])
+def test_permuting_the_states_of_a_start_permutes_the_fit(prior):
+    data, theta, _, _ = problem(SOFTPLUS)
+    transition, initial = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0.8, 0.2])
+    start = Parameters(theta, np.ones((2, N_UNITS)), transition, initial)
+    swapped = Parameters(
+        theta[::-1].copy(), np.ones((2, N_UNITS)), transition[::-1, ::-1].copy(), initial[::-1]
+    )
+    first, second = (run(data, s, prior(), rules(), max_iter=10) for s in (start, swapped))
+    # Sums over states in another order: rounding, carried through ten iterations.
+    np.testing.assert_allclose(first.trace, second.trace, rtol=1e-10)
+    np.testing.assert_allclose(first.parameters.theta, second.parameters.theta[::-1], atol=1e-7)
+    np.testing.assert_allclose(
+        first.posterior.probability, second.posterior.probability[:, ::-1], atol=1e-7
+    )

@@ -41,6 +41,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEPS = 8
+SETTLED = 1e-4  # largest move of a parameter, far below what separates states
 COMPONENTS, CLUSTER_STARTS = 12, 20
 LABEL_RIDGE = 20.0  # holds the first weights of a state near the one-state solution
 NOISE = 0.15
@@ -104,7 +105,7 @@ def fit_one_state(data: Observations, rules: Rules, ridge: Floats) -> OneState:
         theta[~rules.silent] = stepped[~rules.silent]
         old = dispersion
         dispersion = step_dispersion(data, weight, theta[None], old[None], independent)[0]
-        if moved < 1e-6 and np.allclose(dispersion, old, rtol=1e-3):
+        if moved < SETTLED and np.allclose(dispersion, old, rtol=1e-3):
             break
     return OneState(theta, dispersion)
 

@@ -22,6 +22,7 @@ __all__ = ["moment_size", "residual_squares", "size_step", "unit_covariance", "u
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+DENSE_COUNTS = 1000  # up to which all counts are tabulated, not only those that occur
 LEAST_SIZE, LARGEST_SIZE = 1e-3, 1e4  # beyond the largest, a count is a Poisson count
 
 
@@ -117,23 +118,23 @@ def _mean_part(rate: Floats, observed: Floats, weight: Floats, size: Floats) -> 
     return out
 
 
-def _count_part(counts: Floats, size: Floats) -> Floats:
+def _count_part(values: Floats, counts: Floats, size: Floats) -> Floats:
     """Return value and derivatives of log Gamma(x + r) - log Gamma(r), summed: (3, n_units).
 
-    ``counts[n, x]`` is how many bins of unit n have x counts.
+    ``counts[n, i]`` is how many bins of unit n have ``values[i]`` counts.
     """
-    at = np.arange(counts.shape[1]) + size[:, None]
+    at = values + size[:, None]
     functions = (gammaln, digamma, lambda value: polygamma(1, value))
     sums = [(counts * (f(at) - f(size)[:, None])).sum(axis=1) for f in functions]
     return np.stack(sums)
 
 
-def _tally(observed: Floats) -> Floats:
-    whole = observed.astype(np.int64)
-    counts = np.zeros((whole.shape[1], int(whole.max(initial=0)) + 1))
-    for n, column in enumerate(whole.T):
-        counts[n] = np.bincount(column, minlength=counts.shape[1])
-    return counts
+def _tally(observed: Floats) -> tuple[Floats, Floats]:
+    """Return the counts that occur, and in how many bins of each unit."""
+    largest = int(observed.max(initial=0.0))
+    values = np.arange(largest + 1.0) if largest < DENSE_COUNTS else np.unique(observed)
+    rows = [np.searchsorted(values, column) for column in observed.T]
+    return values, np.stack([np.bincount(row, minlength=values.size) for row in rows]).astype(float)
 
 
 def size_step(data: Observations, probability: Floats, theta: Floats, size: Floats) -> Floats:
@@ -155,7 +156,7 @@ def size_step(data: Observations, probability: Floats, theta: Floats, size: Floa
     if data.code not in NEGBIN_CODES:
         raise ValueError(f"family {data.code} has no size")
     rows = np.flatnonzero(data.valid)
-    counts = _tally(data.observed[rows])
+    values, counts = _tally(data.observed[rows])
 
     def terms(value: Floats) -> Floats:
         def one(block: Ints) -> Floats:
@@ -166,7 +167,7 @@ def size_step(data: Observations, probability: Floats, theta: Floats, size: Floa
                 sums += _mean_part(rate, observed, probability[block, s], value)
             return sums
 
-        total = _count_part(counts, value)
+        total = _count_part(values, counts, value)
         for part in ordered_map(one, data.blocks(rows)):
             total += part
         return total

@@ -23,19 +23,29 @@ LARGEST_EXACT = 2000  # rows or columns for which all components are computed
 SPARE, SUBSPACE_ITERATIONS = 8, 6
 
 
-def _standardised(values: Floats, valid: NDArray[np.bool_]) -> Floats:
+def _standardised(values: Floats, valid: NDArray[np.bool_]) -> Floats32:
     """Return columns of mean 0 and variance 1 over valid bins; constant columns become 1."""
-    centre, spread = values[valid].mean(axis=0), values[valid].std(axis=0)
-    constant = spread <= 1e-12
-    scaled = (values - centre) / np.where(constant, 1.0, spread)
-    scaled[:, constant] = 1.0
-    scaled[~valid] = 0.0
+    scaled = np.zeros(values.shape, dtype=np.float32)
+    for n, column in enumerate(values.T):
+        seen = column[valid]
+        spread = seen.std()
+        scaled[valid, n] = (seen - seen.mean()) / spread if spread > 1e-12 else 1.0
     return scaled
 
 
-def _windows(offsets: Ints, sigma: float, stride: int) -> tuple[list[tuple[slice, Floats]], Ints]:
+def _residuals(data: Observations, theta: Floats, dispersion: Floats) -> Floats:
+    """Return the score of every bin by its linear predictor, shape (n_bins, n_units)."""
+    residual = np.empty(data.observed.shape)
+    for rows in data.blocks(np.arange(len(residual))):
+        eta = data.design[rows] @ theta.T
+        ones = np.ones(rows.size)
+        residual[rows] = weighted_terms(data.code, eta, data.observed[rows], dispersion, ones)[1]
+    return residual
+
+
+def _windows(offsets: Ints, sigma: float, stride: int) -> tuple[list[tuple[slice, Floats32]], Ints]:
     """Return Gaussian windows around sampled moments, and the nearest sample of every bin."""
-    windows: list[tuple[slice, Floats]] = []
+    windows: list[tuple[slice, Floats32]] = []
     nearest = np.zeros(int(offsets[-1]), dtype=np.int64)
     reach = int(np.ceil(REACH * sigma))
     for start, stop in itertools.pairwise(offsets.tolist()):
@@ -48,7 +58,7 @@ def _windows(offsets: Ints, sigma: float, stride: int) -> tuple[list[tuple[slice
             window = slice(max(start, moment - reach), min(stop, moment + reach + 1))
             distance = np.arange(window.start, window.stop) - moment
             weight = np.exp(-0.5 * (distance / sigma) ** 2)
-            windows.append((window, weight / weight.sum()))
+            windows.append((window, (weight / weight.sum()).astype(np.float32)))
     return windows, nearest
 
 
@@ -86,9 +96,7 @@ def smoothed_scores(
         Sample that stands for each bin: the nearest one of its trial.
     """
     n_bins, n_units = data.observed.shape
-    ones = np.ones(n_bins)
-    _, score, _ = weighted_terms(data.code, data.design @ theta.T, data.observed, dispersion, ones)
-    residual = _standardised(score, data.valid)
+    residual = _standardised(_residuals(data, theta, dispersion), data.valid)
     features = _standardised(data.design, data.valid)
     first, second = np.triu_indices(n_units) if correlated else (np.arange(n_units),) * 2
     n_weights = n_units * features.shape[1]
