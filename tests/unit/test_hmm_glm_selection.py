@@ -264,3 +264,12 @@ def test_every_variable_has_a_unit_and_a_meaning():
     for name, variable in fitted().data_vars.items():
         assert {"units", "long_name"} <= set(variable.attrs), name
     assert fitted()["state_mean"].attrs["units"] == "count/s"
+
+
+def test_scores_need_the_truth_alone():
+    data, truth = hmm_glm.simulate(0, n_units=4, n_states=2, n_bins=300, n_trials=4)
+    result = hmm_glm.fit(data, hmm_glm.Settings(states=2, restarts=1, max_iter=6), seed=1)
+    alone, full = hmm_glm.score(result, truth), hmm_glm.score(result, truth, data)
+    assert alone == {name: full[name] for name in alone}
+    assert set(full) - set(alone) == {"log_likelihood_per_bin", "bits_per_spike"}
+    assert 0 <= alone["connection_accuracy_eq8"] <= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -34,6 +34,48 @@ def _decoded(prepared: Prepared, parameters: Parameters) -> tuple[np.ndarray, np
     path = viterbi(log_emission, *chain)
     mass = forward_backward(log_emission, *chain).probability[data.valid].sum(axis=0)
     return path[data.valid], mass / mass.sum()
+
+
+class Drawn(NamedTuple):
+    """Parameters of every resampling, states in the order of the fit.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (n_draws, n_states, n_units, n_features)
+    transition : ndarray, shape (n_draws, n_states, n_states)
+    occupancy : ndarray, shape (n_draws, n_states)
+        On the original data.
+    """
+
+    theta: np.ndarray
+    transition: np.ndarray
+    occupancy: np.ndarray
+
+
+def _resampled(
+    data: xr.Dataset, prepared: Prepared, start: Parameters, settings: Settings, seed: int
+) -> Drawn:
+    segments, blocks = cut(data, settings, LEAST_TRIALS)
+    if not segments:
+        raise DataError("bootstrap: the recording is too short to be cut into blocks; set it to 0")
+    used = settings_for_blocks(settings) if blocks else settings
+    reference, _ = _decoded(prepared, start)
+    drawn = []
+    for index in range(settings.bootstrap):
+        rng = stage_generator(seed, "bootstrap", index)
+        chosen = [segments[k] for k in np.sort(rng.integers(len(segments), size=len(segments)))]
+        own = int(rng.integers(2**63))
+        found = refit(prepare(take(data, chosen), used), used, start, own)
+        path, occupancy = _decoded(prepared, found)
+        order = match_sequences(reference, path, len(start.theta))
+        transition = found.transition[np.ix_(order, order)]
+        drawn.append(Drawn(found.theta[order], transition, occupancy[order]))
+    return Drawn(*(np.stack(values) for values in zip(*drawn, strict=True)))
+
+
+def _between(values: np.ndarray) -> np.ndarray:
+    """Return the quantiles over the first axis, as the last one."""
+    return np.moveaxis(np.quantile(values, QUANTILES, axis=0), 0, -1)
 
 
 def intervals(
@@ -71,37 +113,17 @@ def intervals(
     resampling starts at the fit and learns its prior again; its states are aligned by the
     agreement of their paths on the original data.
     """
-    segments, blocks = cut(data, settings, LEAST_TRIALS)
-    if not segments:
-        raise DataError("bootstrap: the recording is too short to be cut into blocks; set it to 0")
-    used = settings_for_blocks(settings) if blocks else settings
-    start = parameters_of(part)
-    reference, _ = _decoded(prepared, start)
-    drawn: dict[str, list[np.ndarray]] = {"theta": [], "transition": [], "occupancy": []}
-    for index in range(settings.bootstrap):
-        rng = stage_generator(seed, "bootstrap", index)
-        chosen = [segments[k] for k in np.sort(rng.integers(len(segments), size=len(segments)))]
-        own = int(rng.integers(2**63))
-        found = refit(prepare(take(data, chosen), used), used, start, own)
-        path, occupancy = _decoded(prepared, found)
-        order = match_sequences(reference, path, len(start.theta))
-        drawn["theta"].append(found.theta[order])
-        drawn["transition"].append(found.transition[np.ix_(order, order)])
-        drawn["occupancy"].append(occupancy[order])
-    theta, transition, occupancy = (np.stack(values) for values in drawn.values())
-    weight = theta[:, :, :, prepared.shared].reshape(len(theta), *part["weight"].shape)
-
-    def between(values: np.ndarray) -> np.ndarray:
-        return np.moveaxis(np.quantile(values, QUANTILES, axis=0), 0, -1)
-
-    stay = between(np.diagonal(transition, axis1=1, axis2=2))
+    drawn = _resampled(data, prepared, parameters_of(part), settings, seed)
+    weight = drawn.theta[:, :, :, prepared.shared]
+    weight = weight.reshape(len(weight), *part["weight"].shape)
+    stay = _between(np.diagonal(drawn.transition, axis1=1, axis2=2))
     with np.errstate(divide="ignore"):
         dwell = step_s(data) / (1.0 - stay)  # rises with the probability to stay
     pair = ("state", "receiver", "sender", "basis")
     return {
         "quantile": ("quantile", list(QUANTILES)),
-        "weight_interval": ((*pair, "quantile"), between(weight)),
-        "transition_interval": (("state", "state_to", "quantile"), between(transition)),
+        "weight_interval": ((*pair, "quantile"), _between(weight)),
+        "transition_interval": (("state", "state_to", "quantile"), _between(drawn.transition)),
         "dwell_time_interval_s": (("state", "quantile"), dwell),
-        "occupancy_interval": (("state", "quantile"), between(occupancy)),
+        "occupancy_interval": (("state", "quantile"), _between(drawn.occupancy)),
     }  # fmt: skip

@@ -20,26 +20,32 @@ def _balanced(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
     return float(np.mean([(found[truth == k] == k).mean() for k in classes]))
 
 
-def score(result: xr.Dataset, truth: xr.Dataset, data: xr.Dataset) -> dict[str, float]:
+def score(
+    result: xr.Dataset, truth: xr.Dataset, data: xr.Dataset | None = None
+) -> dict[str, float]:
     """Return how well states and couplings were found.
 
     Parameters
     ----------
     result : xarray.Dataset
         Result of `fit` with as many states as the truth.
-    truth, data : xarray.Dataset
-        Of the simulator; the trials to be scored, best those kept out of the fit.
+    truth : xarray.Dataset
+        Of the simulator.
+    data : xarray.Dataset, optional
+        Trials of the simulator to be scored, best those kept out of the fit; without them the
+        states of the fit are scored, and there is no likelihood.
 
     Returns
     -------
     dict
         ``state_accuracy`` (largest posterior), ``weight_error`` (relative Frobenius norm),
         ``connection_accuracy`` and ``global_accuracy`` (balanced over the three classes; against
-        the arg max of A0), as far as the truth has couplings; ``log_likelihood_per_bin``,
-        ``bits_per_spike``.
+        the arg max of A0), ``connection_accuracy_eq8`` (see `equation_8`), as far as the truth
+        has couplings; ``log_likelihood_per_bin``, ``bits_per_spike``.
     """
-    states = truth["state_sequence"].sel(trial=data["trial"]).values.ravel()
-    probability = decode(result, data)["state_probability"].values
+    decoded = result if data is None else decode(result, data)
+    states = truth["state_sequence"].sel(trial=decoded["trial"]).values.ravel()
+    probability = decoded["state_probability"].values
     found = probability.reshape(-1, probability.shape[-1]).argmax(axis=1)
     order = match_sequences(states, found, result.sizes["state"])
     scores = {"state_accuracy": float((order[states] == found).mean())}
@@ -49,11 +55,14 @@ def score(result: xr.Dataset, truth: xr.Dataset, data: xr.Dataset) -> dict[str, 
         weight = result["weight_kernel"] if lagged else result["weight"].sum("basis")
         difference = weight.values[order] - planted
         scores["weight_error"] = float(np.linalg.norm(difference) / np.linalg.norm(planted))
+        simple = equation_8(weight.values[order])
+        if simple.shape == truth["connection"].shape:
+            scores["connection_accuracy_eq8"] = _balanced(simple, truth["connection"].values)
         connection = result["connection"].values[order]
         scores["connection_accuracy"] = _balanced(connection, truth["connection"].values)
         overall = truth["connection_probability_global"].values.argmax(axis=-1) - 1
         scores["global_accuracy"] = _balanced(result["connection_global"].values, overall)
-    return {**scores, **held_out_score(result, data)}
+    return scores if data is None else {**scores, **held_out_score(result, data)}
 
 
 def equation_8(weight: NDArray[np.float64]) -> NDArray[np.int64]:

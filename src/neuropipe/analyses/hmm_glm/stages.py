@@ -13,6 +13,7 @@ from neuropipe.analyses.hmm_glm.bootstrap import intervals
 from neuropipe.analyses.hmm_glm.evaluate import decoded, parameters_of
 from neuropipe.analyses.hmm_glm.fitting import Fitted, fit_states
 from neuropipe.analyses.hmm_glm.goodness import goodness_variables, state_means
+from neuropipe.analyses.hmm_glm.kernels.em import Parameters
 from neuropipe.analyses.hmm_glm.prepare import Prepared, prepare
 from neuropipe.analyses.hmm_glm.selection import (
     choose_states,
@@ -143,6 +144,29 @@ def _choice(table: xr.Dataset, settings: Settings) -> tuple[int, list[Issue]]:
     ]  # fmt: skip
 
 
+def _fits(parts: Parts, settings: Settings) -> list[xr.Dataset]:
+    """Return the part of every number of states, in the order of the candidates."""
+    found = {int(part["n_states"].values[0]): part for part in parts.get("fit", ())}
+    missing = sorted(set(settings.candidates) - set(found))
+    if missing:
+        raise DataError(f"summary: no fit of {', '.join(map(str, missing))} states among the parts")
+    return [found[count] for count in settings.candidates]
+
+
+def _gathered(part: xr.Dataset, fits: Sequence[xr.Dataset]) -> list[Issue]:
+    """Return the issues of all fits; what concerns one that is not used is no warning."""
+    issues = issues_from_json(part.attrs["issues"])
+    for one in fits:
+        issues += [replace(i, severity="info") for i in issues_from_json(one.attrs["issues"])]
+    return issues
+
+
+def _once(issues: Sequence[Issue]) -> list[Issue]:
+    """Return the first issue of each code and message."""
+    first = {(issue.code, issue.message): issue for issue in reversed(issues)}
+    return list(reversed(first.values()))
+
+
 def _result_issues(result: xr.Dataset) -> list[Issue]:
     issues = []
     rare = np.flatnonzero(result["occupancy"].values < RARE)
@@ -164,6 +188,18 @@ def _result_issues(result: xr.Dataset) -> list[Issue]:
                 Issue("UNSTABLE_STATES", "restarts", message, "use fewer states or more restarts")
             )
     return issues
+
+
+def _described(data: xr.Dataset, prepared: Prepared, parameters: Parameters) -> dict[str, Any]:
+    """Return states and predictions of every bin, and what is counted from them."""
+    found, step = decoded(prepared, parameters), step_s(data)
+    path, probability = found["state_viterbi"][1], found["state_probability"][1]
+    return {
+        **found,
+        **chain_variables(path, probability, parameters.transition, step),
+        **state_means(prepared, probability, step),
+        **goodness_variables(prepared, parameters),
+    }
 
 
 @one_blas_thread
@@ -191,31 +227,17 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     DataError
         If a part is missing.
     """
-    found = {int(part["n_states"].values[0]): part for part in parts.get("fit", ())}
-    missing = sorted(set(settings.candidates) - set(found))
-    if missing:
-        raise DataError(f"summary: no fit of {', '.join(map(str, missing))} states among the parts")
+    fits = _fits(parts, settings)
     order, back = plain_order(data)
     data = data.isel(order)
-    fits = [found[count] for count in settings.candidates]
-    compared = [part[[name for name in COMPARED if name in part]].drop_attrs() for part in fits]
+    compared = [one[[name for name in COMPARED if name in one]].drop_attrs() for one in fits]
     table = xr.concat(compared, "n_states", coords="minimal", compat="override", join="exact")
     chosen, issues = _choice(table, settings)
-    part = found[chosen]
+    part = fits[settings.candidates.index(chosen)]
     prepared = prepare(data, settings, silent=part["silent"].values.astype(bool))
-    parameters = parameters_of(part)
-    states = decoded(prepared, parameters)
-    chain = chain_variables(
-        states["state_viterbi"][1], states["state_probability"][1], parameters.transition,
-        step_s(data),
-    )  # fmt: skip
     result = part.drop_vars([*COMPARED, "n_states"], errors="ignore").assign(
-        {
-            **states, **chain,
-            **state_means(prepared, states["state_probability"][1], step_s(data)),
-            **goodness_variables(prepared, parameters),
-        }
-    )  # fmt: skip
+        _described(data, prepared, parameters_of(part))
+    )
     result = result.merge(table, join="exact", combine_attrs="override")
     result = result.assign({name: data[name] for name in data.data_vars if name[:6] == "event_"})
     if settings.bootstrap:
@@ -225,10 +247,5 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
         "prior": settings.prior, "bin_width_s": step_s(data), **part.attrs,
         **{name: data.attrs[name] for name in ORIGIN if name in data.attrs},
     }  # fmt: skip
-    issues += issues_from_json(part.attrs["issues"]) + _result_issues(result)
-    for one in fits:
-        # What concerns a number of states that is not used is no warning.
-        issues += [replace(i, severity="info") for i in issues_from_json(one.attrs["issues"])]
-    first = {(issue.code, issue.message): issue for issue in reversed(issues)}
-    issues = list(reversed(first.values()))
+    issues = _once(issues + _gathered(part, fits) + _result_issues(result))
     return with_units(result.isel(back), data).assign_attrs(issues=issues_to_json(issues))

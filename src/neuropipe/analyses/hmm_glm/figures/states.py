@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_states"]
 
-SHOWN, MOST_BINS, MOST_TRIALS = 4, 1000, 100
+SHOWN, SHOWN_VISITS, MOST_TRIALS = 4, 60, 100
+LEAST_BINS, MOST_BINS = 150, 1000
 STRIP = 0.12  # height of the most probable path above the bands
 TABLE_ROWS = 5000
 MOST_LABELS = len(LINE_STYLES)
@@ -33,25 +34,31 @@ class Stretch(NamedTuple):
     stop: int
 
 
+def _shown_bins(path: np.ndarray) -> int:
+    """Return how many bins of a trial are drawn: some tens of visits, so that each is seen."""
+    changes = int(((np.diff(path, axis=1) != 0) & (path[:, 1:] >= 0)).sum())
+    visit = (path >= 0).sum() / max(changes, 1)
+    return int(np.clip(SHOWN_VISITS * visit, LEAST_BINS, MOST_BINS))
+
+
 def _stretches(result: xr.Dataset) -> list[Stretch]:
     """Return evenly spaced trials, or evenly spaced stretches of few long ones."""
-    observed = result["state_viterbi"].values >= 0
-    trials = np.flatnonzero(observed.any(axis=1))
-    spans = {int(t): np.flatnonzero(observed[t])[[0, -1]] + [0, 1] for t in trials}
-    length = {trial: min(int(b - a), MOST_BINS) for trial, (a, b) in spans.items()}
-    if len(trials) >= SHOWN:
-        picked = trials[np.linspace(0, len(trials) - 1, SHOWN).round().astype(int)]
-        starts = [(int(trial), int(spans[int(trial)][0])) for trial in picked]
-    else:
-        whole = sum(int(b - a) for a, b in spans.values())
-        per_trial = 1 if whole <= MOST_BINS else -(-SHOWN // max(len(trials), 1))
-        starts = [
-            (int(trial), int(start))
-            for trial in trials
-            for a, b in [spans[int(trial)]]
-            for start in np.linspace(a, max(b - length[int(trial)], a), per_trial)
-        ]
-    return [Stretch(trial, start, start + length[trial]) for trial, start in starts]
+    path = result["state_viterbi"].values
+    trials = np.flatnonzero((path >= 0).any(axis=1))
+    ends = [np.flatnonzero(path[trial] >= 0)[[0, -1]] + [0, 1] for trial in trials]
+    spans = [Stretch(int(k), int(a), int(b)) for k, (a, b) in zip(trials, ends, strict=True)]
+    longest = _shown_bins(path)
+    if len(spans) >= SHOWN:
+        picked = np.linspace(0, len(spans) - 1, SHOWN).round().astype(int)
+        spans = [spans[k] for k in picked]
+    per_trial = -(-SHOWN // max(len(spans), 1))
+    found = []
+    for trial, start, stop in spans:
+        length = min(stop - start, longest)
+        count = min(per_trial, (stop - start) // length)
+        for first in np.linspace(start, stop - length, count).astype(int):
+            found.append(Stretch(trial, int(first), int(first) + length))
+    return found
 
 
 def _trial_names(result: xr.Dataset) -> list[str]:

@@ -179,9 +179,11 @@ def _information(fisher: Floats, design: Floats) -> Floats:
     first, second = np.triu_indices(n_features)
     if n_features <= PAIR_FEATURES:
         return np.asarray(fisher.T @ (design[:, first] * design[:, second]))
-    rows = np.empty((fisher.shape[1], first.size))
+    rows, root = np.empty((fisher.shape[1], first.size)), np.sqrt(fisher)
     for n in range(fisher.shape[1]):
-        rows[n] = ((design * fisher[:, n : n + 1]).T @ design)[first, second]
+        scaled = design * root[:, n : n + 1]
+        # A matrix times its own transpose takes half the products.
+        rows[n] = (scaled.T @ scaled)[first, second]
     return rows
 
 
