@@ -38,12 +38,14 @@ def _bars(axes: Axes, result: xr.Dataset, region: str) -> None:
     spread = np.linspace(-0.22, 0.22, scores.shape[1]) if scores.shape[1] > 1 else np.zeros(1)
     for place, row in zip(places, scores, strict=True):
         axes.scatter(place + spread, row, s=5, color=INK, lw=0, zorder=3)
+    tops = np.nanmax(scores, axis=1)
     if "variance_components" in result:
         variance = after_zero(result["variance_components"]).sel(source="corrected", region=region)
         error = np.sqrt(variance.values)
         style = {"ecolor": CATEGORICAL[3], "elinewidth": 1.4, "capsize": 2, "zorder": 4}
         axes.errorbar(places, mean, yerr=error, fmt="none", **style)
-    _stars(axes, result, region, np.nanmax(scores, axis=1))
+        tops = np.fmax(tops, mean + error)
+    _stars(axes, result, region, tops)
     axes.axhline(0, color=INK, lw=0.6)
     names = [short(name) for name in names_of(result["model"])]
     axes.set_xticks(places, names, rotation=40, ha="right", fontsize=6)
