@@ -188,18 +188,18 @@ def _tested(
     i, j = np.triu_indices(count, 1)
     pairwise = np.full((count, count), np.nan)
     if i.size:
-        between, _ = corrected_variance(
+        between, freedom = corrected_variance(
             draws.variances(lambda scores: scores[..., i] - scores[..., j]), *sizes
         )
-        pairwise[i, j] = t_test(estimate[i] - estimate[j], between, dof, two_sided=True)
+        pairwise[i, j] = t_test(estimate[i] - estimate[j], between, freedom, two_sided=True)
         pairwise[j, i] = pairwise[i, j]
-    gap, _ = corrected_variance(draws.below_ceiling(), *sizes)
+    gap, gap_dof = corrected_variance(draws.below_ceiling(), *sizes)
     ceilings = draws.ceilings[main]
     return {
         "bootstrap": draws.scores[main],
         "variance": parts,
         "p_vs_zero": t_test(estimate, variance, dof),
-        "p_vs_ceiling": t_test(ceiling[0] - estimate, gap, dof),
+        "p_vs_ceiling": t_test(ceiling[0] - estimate, gap, gap_dof),
         "p_pairwise": pairwise,
         "ceiling_se": np.sqrt(_variance(ceilings)),
     }
