@@ -99,8 +99,9 @@ def _faults(rng: np.random.Generator, transform: Callable, rdms: type) -> None:
     beside = transform(rdms(stack.copy()), 0.2, 0.8).dissimilarities[0]
     ours = rgtm(prescale(stack, "minmax"), 0.2, 0.8)[0]
     own = rgtm(prescale(small, "minmax"), 0.2, 0.8)
-    print("fault: another subject in the stack moves thresholds: theirs by "
-          f"{np.abs(alone - beside).max():.2f}, ours by {np.abs(ours - own).max():.0e}")  # fmt: skip
+    moved, own_move = np.abs(alone - beside).max(), np.abs(ours - own).max()
+    print(f"fault: another subject in the stack moves thresholds: theirs by {moved:.2f}, ours by "
+          f"{own_move:.0e}")  # fmt: skip
     given = small.copy()
     found = transform(rdms(given[None]), 0.2, 0.6).dissimilarities[0]
     a, b = np.quantile(small, [0.2, 0.6])

@@ -1,7 +1,7 @@
 """Variances that generalise, and tests.
 
-Sources: Schütt et al. 2023 (corrected variance of the dual bootstrap), Satterthwaite 1946 (degrees of
-freedom), Holm 1979, Benjamini and Hochberg 1995, Smith and Nichols 2009 (threshold-free cluster
+Sources: Schütt et al. 2023 (corrected variance of the dual bootstrap), Satterthwaite 1946 (degrees
+of freedom), Holm 1979, Benjamini and Hochberg 1995, Smith and Nichols 2009 (threshold-free cluster
 enhancement).
 """
 
