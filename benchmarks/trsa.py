@@ -63,7 +63,7 @@ def acceptance() -> None:
 
 
 def brain_case(rng: np.random.Generator, centres: int) -> tuple:
-    """A ball of voxels, neighbourhoods of about 200 of them, 20 conditions, one model."""
+    """Return a ball of voxels, patterns of 20 conditions and one model."""
     radius = (centres * 3 / (4 * np.pi)) ** (1 / 3)
     grid = np.arange(-np.ceil(radius), np.ceil(radius) + 1)
     x, y, z = np.meshgrid(grid, grid, grid, indexing="ij")
@@ -123,16 +123,18 @@ def brain(centres: int = 100_000) -> None:
     used = time.process_time() - begin
     size = np.diff(where.start).mean()
     print(
-        f"S4 {len(where)} centres, {size:.0f} voxels on average, 20 conditions, spearman: {used:.2f} s "
-        f"CPU ({time.perf_counter() - wall:.2f} s wall), {table:.2f} s of it neighbours, peak "
-        f"{peak_mb():.0f} MB (demand 15 s, 2000 MB); mean score {np.nanmean(scores):.4f}"
+        f"S4 {len(where)} centres, {size:.0f} voxels on average, 20 conditions, spearman: "
+        f"{used:.2f} s CPU ({time.perf_counter() - wall:.2f} s wall), {table:.2f} s of it "
+        f"neighbours, peak {peak_mb():.0f} MB (demand 15 s, 2000 MB); mean score "
+        f"{np.nanmean(scores):.4f}"
     )
 
 
 def growth() -> None:
     rng = np.random.default_rng(0)
     print(
-        "conditions  crossnobis  bootstrap  RGTM   RGDM  (s CPU; 8 runs x 200 channels, 24 subjects)"
+        "conditions  crossnobis  bootstrap  RGTM   RGDM  (s CPU; 8 runs x 200 channels, 24 "
+        "subjects)"
     )
     for n in (20, 40, 80, 160):
         patterns, pairs = rng.normal(size=(8, n, 200)), n * (n - 1) // 2
@@ -156,7 +158,8 @@ def growth() -> None:
         mask, patterns, models = brain_case(rng, centres)
         where = offset_neighbours(mask, np.ones(3), 3.65, 10)
         print(
-            f"{len(where):7d}  {timed(lambda p=patterns, w=where, m=models: searchlight_scores(p, w, m), 1):.3f}",
+            f"{len(where):7d}  "
+            f"{timed(lambda p=patterns, w=where, m=models: searchlight_scores(p, w, m), 1):.3f}",
             flush=True,
         )
 

@@ -85,8 +85,8 @@ def equality() -> None:
     residuals -= residuals.mean(axis=0)
     for method in ("shrinkage_diag", "shrinkage_eye"):
         found = rsatoolbox.data.noise.cov_from_residuals(residuals.copy(), method=method)
-        agree(f"noise {method} (relative)", noise_covariance(residuals, method)[0] / np.abs(found).max(),
-              found / np.abs(found).max(), 1e-2)  # fmt: skip
+        ours, size = noise_covariance(residuals, method)[0], np.abs(found).max()
+        agree(f"noise {method} (relative)", ours / size, found / size, 1e-2)
     _faults(rng, geotopological_transform, RDMs)
     _homology(rng)
 
@@ -99,14 +99,16 @@ def _faults(rng: np.random.Generator, transform: Callable, rdms: type) -> None:
     beside = transform(rdms(stack.copy()), 0.2, 0.8).dissimilarities[0]
     ours = rgtm(prescale(stack, "minmax"), 0.2, 0.8)[0]
     own = rgtm(prescale(small, "minmax"), 0.2, 0.8)
-    print(f"fault: another subject in the stack moves thresholds: theirs by {np.abs(alone - beside).max():.2f}, "
-          f"ours by {np.abs(ours - own).max():.0e}")  # fmt: skip
+    moved, own_move = np.abs(alone - beside).max(), np.abs(ours - own).max()
+    print(f"fault: another subject in the stack moves thresholds: theirs by {moved:.2f}, ours by "
+          f"{own_move:.0e}")  # fmt: skip
     given = small.copy()
     found = transform(rdms(given[None]), 0.2, 0.6).dissimilarities[0]
     a, b = np.quantile(small, [0.2, 0.6])
     right = np.clip((small - a) / (b - a), 0, 1)
     print(f"fault: rescaled values meet the upper threshold in old units: theirs off by "
-          f"{np.abs(found - right).max():.2f}, and the input changes by {np.abs(given - small).max():.2f}; "
+          f"{np.abs(found - right).max():.2f}, and the input changes by "
+          f"{np.abs(given - small).max():.2f}; "
           f"ours off by {np.abs(rgtm(small, 0.2, 0.6) - right).max():.0e}")  # fmt: skip
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -121,8 +123,9 @@ def _faults(rng: np.random.Generator, transform: Callable, rdms: type) -> None:
         warnings.simplefilter("ignore")
         theirs = to_square(geodesic_transform(rdms(distance[None].copy())).dissimilarities[0])
     ours = to_square(rgdm(prescale(distance), "gt", lower=0.0, upper=0.9)[0])
-    print(f"fault: duplicated conditions: geodesic distance theirs {np.diagonal(theirs, 1)[::2].max():.3f}, "
-          f"ours {np.diagonal(ours, 1)[::2].max():.3f} (right: 0)")  # fmt: skip
+    theirs, ours = (np.diagonal(square, 1)[::2].max() for square in (theirs, ours))
+    print(f"fault: duplicated conditions: geodesic distance theirs {theirs:.3f}, ours {ours:.3f} "
+          "(right: 0)")  # fmt: skip
 
 
 def _homology(rng: np.random.Generator) -> None:
@@ -201,7 +204,8 @@ def movie() -> None:
     compared("crossnobis movie, 40 x 8 x 64 x 200", own, used, 10)
     times, _ = cpu(lambda: [mne_rsa.compute_rdm_cv(f, metric="sqeuclidean") for f in frames[:10]])
     print(
-        f"mne-rsa cross-validated squared Euclidean, the same movie: {times * 20:.2f} s CPU (10 frames, scaled)"
+        f"mne-rsa cross-validated squared Euclidean, the same movie: {times * 20:.2f} s CPU (10 "
+        "frames, scaled)"
     )
 
 

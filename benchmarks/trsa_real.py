@@ -100,7 +100,7 @@ def _longest(values: np.ndarray) -> float:
 
 
 def ring(data: Path, figures: Path | None = None) -> None:
-    """Heading in 16 bins of one fly: does each descriptor see the ring?"""
+    """Heading in 16 bins of one fly, by descriptors and by persistent homology."""
     files = sorted((data / "calcium/fly_heading").glob("*.mat"))
     angle = 2 * np.pi * np.arange(BINS) / BINS
     arc = np.abs(angle[:, None] - angle)
@@ -133,12 +133,14 @@ def ring(data: Path, figures: Path | None = None) -> None:
             found = compare(row, model, "spearman").item()
             p = (np.sum(np.array(null[key]) >= found) + 1) / (SHUFFLES + 1)
             print(
-                f"  {key:18} {found:6.3f}  null 95 % {np.nanquantile(null[key], 0.95):6.3f}  p = {p:.3f}"
+                f"  {key:18} {found:6.3f}  null 95 % {np.nanquantile(null[key], 0.95):6.3f}  p = "
+                f"{p:.3f}"
             )
         bar = _longest(raw)
         p = (np.sum(np.array(null["H1"]) >= bar) + 1) / (SHUFFLES + 1)
         print(
-            f"  longest H1 bar     {bar:6.3f}  null 95 % {np.quantile(null['H1'], 0.95):6.3f}  p = {p:.3f}"
+            f"  longest H1 bar     {bar:6.3f}  null 95 % {np.quantile(null['H1'], 0.95):6.3f}  p = "
+            f"{p:.3f}"
         )
         result = trsa.fit(observed, settings, 0)
         save_figures(result, figures, f"ring{name}")
@@ -201,9 +203,10 @@ def haxby(data: Path, figures: Path | None = None) -> None:
                 rdm={"noise": "diag"}, inference={"bootstrap": 0, "permutations": 0}
             )
             one = trsa.fit(recipe, plain, 0)
-            print(f"{estimate}: {one['n_channels'].item()} voxels, noise of runs (diag): mean crossnobis "
+            print(f"{estimate}: {one['n_channels'].item()} voxels, SD over runs: mean crossnobis "
                   f"{one['mean_dissimilarity'].item():.3f}, null 95 % "
-                  f"{one['null_dissimilarity_95'].item():.3f}, p = {one['p_discriminability'].item():.4f} "
+                  f"{one['null_dissimilarity_95'].item():.3f}, p = "
+                  f"{one['p_discriminability'].item():.4f} "
                   "(spec .28, .04, p < .01)")  # fmt: skip
         full = made.assign(model_rdms=_object_models(CATEGORIES))
         settings = trsa.Settings(searchlight={"radius_mm": 9.0, "min_voxels": 6})
@@ -211,7 +214,8 @@ def haxby(data: Path, figures: Path | None = None) -> None:
         result = trsa.fit(full, settings, 0)
         print(f"whole analysis {time.process_time() - begin:.1f} s CPU; {headline(result)}")
         print(f"mean crossnobis {result['mean_dissimilarity'].item():.3f}, null 95 % "
-              f"{result['null_dissimilarity_95'].item():.3f}, p = {result['p_discriminability'].item():.4f}, "
+              f"{result['null_dissimilarity_95'].item():.3f}, p = "
+              f"{result['p_discriminability'].item():.4f}, "
               f"shrinkage {result['noise_shrinkage'].item():.2f}")  # fmt: skip
         print(tables(result)["models.csv"].to_string(index=False))
         print([issue["code"] for issue in json.loads(result.attrs["issues"])])
@@ -230,12 +234,14 @@ def eeg(data: Path, figures: Path | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         row = Recording(name="sub-1_eeg", subject="1", modality="eeg", path="x")
         store = Path(folder) / "sub-1_eeg.zarr"
-        ingest_recording(row, data / "eeg_meg/eeglab/eeglab_data.set", IngestConfig(), store)
+        source = data / "eeg_meg/eeglab/eeglab_data.set"
+        ingest_recording(row, source, IngestConfig(), store)
         tree = open_store(store)
-        print(f"events: {list(tree['events'].data_vars)}")
         tree = preprocess(tree, PreprocessConfig(eeg={"bandpass_hz": (1.0, 40.0), "line_hz": None}))
         events = tree["events"].to_dataset()
-        kinds = _event_kinds(events)
+        kinds = _event_kinds(source)
+        # The table of events has no place of the stimulus; the file has.
+        assert [k.split("-")[0] for k in kinds] == events["label"].values.tolist()
         events = events.assign(kind=(events["label"].dims, kinds))
         tree["events"] = xr.DataTree(events)
         labels = sorted(set(kinds))
@@ -243,7 +249,7 @@ def eeg(data: Path, figures: Path | None = None) -> None:
         wanted = {
             "labels": labels,
             "column": "kind",
-            "window_s": [-0.2, 0.6],
+            "window_s": (-0.2, 0.6),
             "folds": 8,
             "keep_time": True,
         }
@@ -256,7 +262,8 @@ def eeg(data: Path, figures: Path | None = None) -> None:
     before = movie[at < 0]
     pairs = result["rdm"].values[0, 0][at >= 0].max(axis=0)
     print(f"whole analysis {time.process_time() - begin:.1f} s CPU; mean crossnobis peaks at "
-          f"{at[movie.argmax()]:.3f} s with {movie.max():.3f}; before the event {before.mean():.3f} +- "
+          f"{at[movie.argmax()]:.3f} s with {movie.max():.3f}; before the event "
+          f"{before.mean():.3f} +- "
           f"{before.std(ddof=1):.3f}; largest pair {pairs.max():.3f}")  # fmt: skip
     same = result["time_time"].values[0, 0]
     after = at >= 0.1
@@ -266,14 +273,17 @@ def eeg(data: Path, figures: Path | None = None) -> None:
     save_figures(result, figures, "eeg")
 
 
-def _event_kinds(events: xr.Dataset) -> np.ndarray:
+def _event_kinds(path: Path) -> np.ndarray:
     """Return labels of four kinds: stimulus or answer, by the place of the stimulus."""
-    labels = events["label"].values.astype(object).astype(str)
-    place = events["position"].values.astype(object).astype(str)
-    current, kinds = place[0], []
-    for label, where in zip(labels, place, strict=True):
-        current = where if label == "square" else current
-        kinds.append(f"{label}-{current}")
+    import scipy.io
+
+    source = scipy.io.loadmat(path, simplify_cells=True)
+    source = source.get("EEG", source)
+    current, kinds = "1", []
+    for event in sorted(source["event"], key=lambda event: event["latency"]):
+        if event["type"] == "square":
+            current = f"{int(event['position'])}"
+        kinds.append(f"{event['type']}-{current}")
     return np.array(kinds)
 
 

@@ -224,7 +224,7 @@ def test_models_of_files_are_joined_by_label(data, tmp_path):
     frame.iloc[:5, :5].to_csv(tmp_path / "short.csv")
     fails("short.csv", DataError, "are missing")
     frame.rename(columns={labels[0]: "x"}).to_csv(tmp_path / "other.csv")
-    fails("other.csv", DataError, "differ in their labels")
+    fails("other.csv", DataError, "must be the same labels")
     frame.iloc[0, 1] += 1
     frame.to_csv(tmp_path / "bent.csv")
     fails("bent.csv", DataError, "not symmetric")
@@ -364,3 +364,16 @@ def test_counts_of_spikes_are_stabilised(data):
     np.testing.assert_allclose(found["rdm"], stages.rdm(rooted, plain, 0, {})["rdm"])
     poisson = settings(rdm={"measure": "poisson_cv", "permutations": 0})
     assert np.isfinite(stages.rdm(spikes, poisson, 0, {})["rdm"].values).all()
+
+
+def test_resamples_without_the_only_condition_of_a_model_are_left_out(data):
+    """A model that tells one condition from all others is constant where that one was not drawn."""
+    square = np.zeros((8, 8))
+    square[0, 1:] = square[1:, 0] = 1.0
+    one = data["model_rdms"].isel(model=[0]).copy(data=square[None]).assign_coords(model=["first"])
+    both = xr.concat([data["model_rdms"].isel(model=[0]), one], "model")
+    found = trsa.fit(data.drop_dims("model").assign(model_rdms=both), settings(), 0)
+    draws = found["model_score_bootstrap"].sel(model="first").values
+    assert np.isnan(draws).any()
+    assert np.isfinite(found["p_vs_zero"].values).all()
+    assert np.isfinite(found["p_pairwise"].values[0, 1]).all()

@@ -145,9 +145,9 @@ def _model_text(settings: Settings, result: xr.Dataset) -> str:
         over = str(result.attrs["resampled"]).replace(", ", "s and ")
         text += (
             f"Tests use {inference.bootstrap} bootstrap resamples of {over}s, with the variance "
-            "corrected as by Schütt et al. 2023 (t tests; one-sided against 0 and against the "
-            f"lower ceiling, two-sided between models; correction for several models: "
-            f"{inference.correction}). "
+            "corrected as by Schütt et al. 2023 (t tests with Satterthwaite's degrees of freedom; "
+            f"one-sided against 0 and against the lower ceiling, two-sided between models; "
+            f"correction for several models: {inference.correction}). "
         )
     if any(model.kind != "fixed" for model in settings.models):
         text += (

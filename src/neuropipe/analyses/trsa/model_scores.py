@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,16 @@ def _variance(draws: Floats) -> Floats:
     return np.asarray(np.where(count > 1, square / np.maximum(count - 1, 1), np.nan))
 
 
+def _repeated(draws: Floats) -> Floats:
+    """Return the repeat-corrected variance of each column, over the resamples that have it."""
+    found = np.full(draws.shape[2], np.nan)
+    for k in range(draws.shape[2]):
+        own = draws[np.isfinite(draws[:, :, k]).all(axis=1), :, k]
+        if len(own) > 1:
+            found[k] = repeat_corrected_variance(own[:, :, None])[0]
+    return found
+
+
 def resampled(settings: InferenceSettings, n_subjects: int) -> tuple[str, ...]:
     """Return what can be resampled: subjects only if there are three or more."""
     wanted = tuple(settings.resample)
@@ -61,14 +72,14 @@ class _Draws:
     ceilings: dict[str, Floats]
     repeats: dict[str, Floats] | None
 
-    def variances(self, contrast: Floats) -> dict[str, Floats]:
-        """Return variances of weighted sums of the models' scores, by source."""
-        if self.repeats is not None:
-            return {
-                source: repeat_corrected_variance(draws @ contrast)
-                for source, draws in self.repeats.items()
-            }
-        return {s: (draws @ contrast).var(axis=0, ddof=1) for s, draws in self.scores.items()}
+    def variances(self, take: Callable[[Floats], Floats]) -> dict[str, Floats]:
+        """Return variances of what ``take`` makes of the models' scores, by source.
+
+        Resamples in which a model is constant have no score and are left out.
+        """
+        if self.repeats is None:
+            return {source: _variance(take(draws)) for source, draws in self.scores.items()}
+        return {source: _repeated(take(draws)) for source, draws in self.repeats.items()}
 
     def below_ceiling(self) -> dict[str, Floats]:
         """Return variances of lower ceiling minus score."""
@@ -76,7 +87,7 @@ class _Draws:
             gaps = {s: self.ceilings[s][:, :1] - draws for s, draws in self.scores.items()}
             return {s: _variance(gap) for s, gap in gaps.items()}
         # Drawn apart from the ceilings: the variance of the difference is at most this sum.
-        own = self.variances(np.eye(next(iter(self.repeats.values())).shape[2]))
+        own = self.variances(lambda draws: draws)
         return {s: own[s] + _variance(self.ceilings[s][:, 0]) for s in own}
 
 
@@ -167,7 +178,7 @@ def _tested(
     count, sizes = len(models), (len(rows), n_conditions(rows.shape[1]))
     draws = _draw(rows, models, method, settings, seed)
     main = "both" if "both" in draws.scores else next(iter(draws.scores))
-    single = draws.variances(np.eye(count))
+    single = draws.variances(lambda scores: scores)
     variance, dof = corrected_variance(single, *sizes)
     parts = np.full((4, count), np.nan)
     for k, source in enumerate(SOURCES):
@@ -175,20 +186,20 @@ def _tested(
             parts[k] = single[source]
     parts[3] = variance
     i, j = np.triu_indices(count, 1)
-    contrasts = np.zeros((count, i.size))
-    contrasts[i, np.arange(i.size)], contrasts[j, np.arange(i.size)] = 1.0, -1.0
     pairwise = np.full((count, count), np.nan)
     if i.size:
-        between, _ = corrected_variance(draws.variances(contrasts), *sizes)
-        pairwise[i, j] = t_test(estimate[i] - estimate[j], between, dof, two_sided=True)
+        between, freedom = corrected_variance(
+            draws.variances(lambda scores: scores[..., i] - scores[..., j]), *sizes
+        )
+        pairwise[i, j] = t_test(estimate[i] - estimate[j], between, freedom, two_sided=True)
         pairwise[j, i] = pairwise[i, j]
-    gap, _ = corrected_variance(draws.below_ceiling(), *sizes)
+    gap, gap_dof = corrected_variance(draws.below_ceiling(), *sizes)
     ceilings = draws.ceilings[main]
     return {
         "bootstrap": draws.scores[main],
         "variance": parts,
         "p_vs_zero": t_test(estimate, variance, dof),
-        "p_vs_ceiling": t_test(ceiling[0] - estimate, gap, dof),
+        "p_vs_ceiling": t_test(ceiling[0] - estimate, gap, gap_dof),
         "p_pairwise": pairwise,
         "ceiling_se": np.sqrt(_variance(ceilings)),
     }

@@ -77,10 +77,10 @@ def _uncertainty(
         return np.full(count, np.nan), p
     draws = _draws(values, settings, seed)
     sizes = (len(values), to_square(values[0, 0]).shape[-1])
-    variance, dof = corrected_variance({s: d.var(axis=0, ddof=1) for s, d in draws.items()}, *sizes)
+    variance, _ = corrected_variance({s: d.var(axis=0, ddof=1) for s, d in draws.items()}, *sizes)
     for a in range(count):
         gaps = {s: (d - d[:, a : a + 1]).var(axis=0, ddof=1) for s, d in draws.items()}
-        gap, _ = corrected_variance(gaps, *sizes)
+        gap, dof = corrected_variance(gaps, *sizes)
         p[a] = t_test(accuracy - accuracy[a], gap, dof, two_sided=True)
     np.fill_diagonal(p, np.nan)
     return np.sqrt(variance), p

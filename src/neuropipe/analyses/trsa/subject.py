@@ -166,10 +166,14 @@ def _gathered(data: xr.Dataset, name: str, settings: Settings, found: list[_Regi
     if example.null.size:
         null = {one.position: one.rdms.null for one in found}
         result["permuted_mean"] = ((*rows, "permutation"), _stacked(null, count))
-    squared = MEASURES[measure].squared
+    units = "1"
+    if MEASURES[measure].squared:
+        whitened = MEASURES[measure].whitened and settings.rdm.noise != "none"
+        scale = "noise variance" if whitened else f"({data.attrs.get('units', 'a.u.')})²"
+        units = f"{scale} per channel"
     return result.assign_coords(pair_coordinates(result)).assign_attrs(
         measure=measure,
         crossvalidated=int(MEASURES[measure].crossvalidated),
         runs=data.sizes["run"],
-        units=f"({data.attrs.get('units', 'a.u.')})²/channel" if squared else "1",
+        units=units,
     )

@@ -169,9 +169,10 @@ def headline(result: xr.Dataset) -> str:
         best = table.loc[table["score"].idxmax()]
         text += (
             f"; best model {best['model']} ({best['region']}): {result.attrs['comparator']} "
-            f"{best['score']:.2f}, noise ceiling {best['lower_ceiling']:.2f} to "
-            f"{best['upper_ceiling']:.2f}"
+            f"{best['score']:.2f}"
         )
+        if np.isfinite(best["lower_ceiling"]):
+            text += f", noise ceiling {best['lower_ceiling']:.2f} to {best['upper_ceiling']:.2f}"
     if "identification_accuracy" in result:
         accuracy = result["identification_accuracy"].values
         text += (

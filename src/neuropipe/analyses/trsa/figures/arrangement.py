@@ -110,6 +110,18 @@ def _table(result: xr.Dataset) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+ITEMS = (
+    "Top: {items} (one per subject and region) by the distances of their descriptors, by ranked "
+    "geometry and after the geo-topological transform, turned to match each other; hulls hold the "
+    "subjects of one region. Good: hulls apart; those that overlap cannot be told apart. Below: "
+)
+CONDITIONS = (
+    "Conditions by the mean RDM of the first region{middle}, and how well the plane keeps the "
+    "dissimilarities (on the dashed line: exactly). Stress (Kruskal's stress 1) above about 0.2: "
+    "do not read single distances off the plane. Axes have no meaning of their own."
+)
+
+
 def draw_arrangement(result: xr.Dataset) -> ReportFigure:
     """Draw subjects and regions by geometry and by topology, and conditions of one region.
 
@@ -118,26 +130,21 @@ def draw_arrangement(result: xr.Dataset) -> ReportFigure:
     result : xarray.Dataset
         Result of the analysis.
     """
-    timed = "time" in result["rdm"].dims
-    caption = (
-        f"Top: {count_text(result.sizes['item'], 'RDM')} (one per subject and region) by the "
-        "distances of their descriptors, by ranked geometry and after the geo-topological "
-        "transform, turned to match each other; hulls hold the subjects of one region. Good: hulls "
-        "apart; those that overlap cannot be told apart. Bottom: conditions by the mean RDM of the "
-        f"first region{' (middle of the movie)' if timed else ''}, and how well the plane keeps "
-        "the dissimilarities (on the dashed line: exactly). Stress (Kruskal's stress 1) above "
-        "about 0.2: do not read single distances off the plane. Axes have no meaning of their own."
-    )
+    several = result.sizes["item"] > 2
+    middle = " (middle of the movie)" if "time" in result["rdm"].dims else ""
+    items = count_text(result.sizes["item"], "RDM")
     figure = ReportFigure(
-        title="Arrangement of regions and conditions", caption=caption, table=_table(result),
-        width="wide", height_mm=140,
-    )  # fmt: skip
-    grid = figure.subplots(2, 2)
-    second = min(BASELINE + 1, result.sizes["descriptor"] - 1)
-    _items(grid[0, 0], result, BASELINE)
-    _items(grid[0, 1], result, second)
-    if result.sizes["item"] > 2:
+        title="Arrangement of regions and conditions",
+        caption=(ITEMS.format(items=items) if several else "") + CONDITIONS.format(middle=middle),
+        table=_table(result),
+        width="wide",
+        height_mm=140 if several else 70,
+    )
+    grid = figure.subplots(2 if several else 1, 2, squeeze=False)
+    if several:
+        _items(grid[0, 0], result, BASELINE)
+        _items(grid[0, 1], result, min(BASELINE + 1, result.sizes["descriptor"] - 1))
         grid[0, 1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=5)
-    _conditions(grid[1, 0], result, 0)
-    _shepard(grid[1, 1], result, 0)
+    _conditions(grid[-1, 0], result, 0)
+    _shepard(grid[-1, 1], result, 0)
     return figure

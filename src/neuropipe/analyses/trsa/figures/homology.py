@@ -65,7 +65,8 @@ def draw_homology(result: xr.Dataset) -> ReportFigure:
             style = styles[region]
             axes.step(result["filtration"].values, curve, where="post", color=style["color"],
                       ls=style["linestyle"], label=short(region))  # fmt: skip
-        axes.set(xlabel="Scaled dissimilarity", ylabel=f"β{degree} (count)")
+        axes.set(xlabel="Scaled dissimilarity", ylabel=f"β{degree} (count)", ylim=(0, None))
+        axes.locator_params(axis="y", integer=True)
     longest = result["longest_bar"].sel(homology="H1").transpose("subject", "region").values
     for k, region in enumerate(regions):
         own, style = longest[:, k], styles[region]

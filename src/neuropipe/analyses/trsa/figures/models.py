@@ -30,18 +30,22 @@ def _bars(axes: Axes, result: xr.Dataset, region: str) -> None:
     mean = np.nanmean(scores, axis=1)
     places = np.arange(len(mean))
     lower, upper = after_zero(result["noise_ceiling"]).sel(region=region).values
-    low = upper if np.isnan(lower) else lower
-    axes.axhspan(low, upper, color=BACKGROUND, alpha=0.6, lw=0, zorder=0, label="noise ceiling")
+    if np.isfinite(lower):  # one subject alone has no ceiling
+        axes.axhspan(
+            lower, upper, color=BACKGROUND, alpha=0.6, lw=0, zorder=0, label="noise ceiling"
+        )
     axes.bar(places, mean, width=0.7, color=CATEGORICAL[0], zorder=1)
     spread = np.linspace(-0.22, 0.22, scores.shape[1]) if scores.shape[1] > 1 else np.zeros(1)
     for place, row in zip(places, scores, strict=True):
         axes.scatter(place + spread, row, s=5, color=INK, lw=0, zorder=3)
+    tops = np.nanmax(scores, axis=1)
     if "variance_components" in result:
         variance = after_zero(result["variance_components"]).sel(source="corrected", region=region)
         error = np.sqrt(variance.values)
         style = {"ecolor": CATEGORICAL[3], "elinewidth": 1.4, "capsize": 2, "zorder": 4}
         axes.errorbar(places, mean, yerr=error, fmt="none", **style)
-    _stars(axes, result, region, np.nanmax(scores, axis=1))
+        tops = np.fmax(tops, mean + error)
+    _stars(axes, result, region, tops)
     axes.axhline(0, color=INK, lw=0.6)
     names = [short(name) for name in names_of(result["model"])]
     axes.set_xticks(places, names, rotation=40, ha="right", fontsize=6)
@@ -132,7 +136,8 @@ def draw_models(result: xr.Dataset) -> ReportFigure:
         _bars(axes[0], result, region)
         if paired:
             _matrix(axes[1], result, region)
-    grid[0][0].legend(loc="best")
+    if result.sizes["subject"] > 1:
+        grid[0][0].legend(loc="best")
     return figure
 
 
