@@ -45,8 +45,6 @@ def test_getting_it_right(scheme, labels):
     # Few bins and low rates: labels move often, so that short chains have honest errors.
     problem = Problem.of(np.zeros((4, 8)))
     scores = geweke(problem, TAME, scheme, np.random.default_rng(3), 1500, labels)
-    if scheme.poisson:
-        scores[:, 2] = np.nan  # the Poisson family has no dispersion to draw
     known = scores[np.isfinite(scores)]
     assert np.abs(known).max() < 4
     # Pairs of moments are nearly the same number twice: three of twelve quantities at most.
@@ -212,6 +210,22 @@ def test_order_of_chains_does_not_matter_and_the_checkpoint_is_left_to_the_step(
     xr.testing.assert_equal(one, other)
     assert one.attrs["converged"] == 0
     assert "NOT_CONVERGED" in one.attrs["issues"]
+
+
+def test_models_and_bin_widths_are_compared():
+    settings = bicluster.Settings(
+        model={"p": 1, "n_states_max": 2},
+        mcmc={"warmup": 6, "draws": 16, "thin": 2, "latent_thin": 2, "chains": 1},
+    )
+    table = bicluster.compare_models(small_data(), settings, p=(1, 2))
+    assert sorted(table["p"]) == [1, 2]
+    assert table["bits_per_spike"].is_monotonic_decreasing
+    assert -1.0 <= bicluster.rebin_check(small_data(), settings) <= 1.0
+    none = settings.model_copy(
+        update={"heldout": bicluster.Settings(heldout={"fraction": 0}).heldout}
+    )
+    with pytest.raises(DataError, match=r"heldout\.fraction"):
+        bicluster.compare_models(small_data(), none)
 
 
 @pytest.mark.recovery

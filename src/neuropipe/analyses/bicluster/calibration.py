@@ -103,6 +103,8 @@ def geweke(
         one, other = direct**moment, chain**moment
         error = np.hypot(one.std(axis=0) / np.sqrt(draws), _standard_error(other))
         moving = error > 0
+        if scheme.poisson:
+            moving[QUANTITIES.index("log r")] = False  # not in the model
         score[moving] = (one.mean(axis=0) - other.mean(axis=0))[moving] / error[moving]
     return scores
 
