@@ -327,6 +327,8 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
     source = layout.input_file(collection.name, run.label)
     stages = stage_list(analysis)
     sizes = {"input_mb": _megabytes(study.root, [source])}
+    # A file that is not there is told by the stage that reads it.
+    read = tuple(f for f in getattr(run.settings, "files", ()) if (study.root / f).exists())
     for stage in stages:
         last = stage == stages[-1]
         parts = tuple(made)
@@ -343,7 +345,7 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
                     "analysis": run.label,
                     **{k: str(v) for k, v in key.items()},
                 },
-                inputs=(source, *parts),
+                inputs=(source, *parts, *read),
                 outputs=(out, *(_provenance_of(out) if last else ())),
                 settings={
                     "settings": run.settings.model_dump(mode="json")

@@ -169,6 +169,7 @@ def test_settings_that_do_not_fit_are_named(data):
         trsa.Settings(descriptor={"cells": [[0.5, 0.2]]})
     with pytest.raises(ValidationError, match="is above u"):
         trsa.Settings(descriptor={"geodesic": {"l": 0.5, "u": 0.2}})
+    assert trsa.Settings(models=[{"name": "a", "path": "x.csv"}]).files == ("x.csv",)
     with pytest.raises(ValidationError, match="repeat"):
         trsa.Settings(models=[{"name": "a", "path": "x.csv"}] * 2)
 

@@ -216,6 +216,11 @@ class Settings(StrictModel):
         None, description="Windows of movies; null: every sample of the time axis."
     )
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files that the stages read beside their input: the models."""
+        return tuple(dict.fromkeys(model.path for model in self.models))
+
     @model_validator(mode="after")
     def _distinct(self) -> Settings:
         names = [model.name for model in self.models]
