@@ -7,17 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
+from ingests import ingest_source
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
 from neuropipe.errors import IngestError
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.simulate.bids_files import write_eeg_dataset, write_seeg_dataset
 from neuropipe.store.nwb import from_nwb
 from neuropipe.store.scaling import physical
 from neuropipe.store.schema import check_tree
 from neuropipe.store.validate import validate_store
-from neuropipe.store.zarr import open_store
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +38,7 @@ def copied(seeg_set, tmp_path):
 
 
 def ingest(path, out, modality="ieeg", **settings):
-    row = Recording(name=f"sub-01_{modality}", subject="01", modality=modality, path="x")
-    output = out / f"{row.name}.zarr"
-    report = ingest_recording(row, path, IngestConfig.model_validate(settings), output)
-    return report, open_store(output)
+    return ingest_source(path, out, modality, **settings)
 
 
 def beside(path, suffix):

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 import scipy.io
 import xarray as xr
+from ingests import codes, ingest_source, refusal_check
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError, IngestError
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.simulate.channel_files import (
     simulate_channels,
@@ -24,10 +22,7 @@ from neuropipe.simulate.channel_files import (
     write_eeglab,
     write_fif,
 )
-from neuropipe.store.nwb import write as nwb_write
 from neuropipe.store.scaling import physical
-from neuropipe.store.schema import check_tree
-from neuropipe.store.zarr import open_store
 
 EEG = simulate_channels()
 MEG = simulate_channels(kind="meg", n_channels=9)
@@ -40,38 +35,12 @@ BRAINVISION = {
 }
 
 
-@pytest.fixture(autouse=True)
-def without_nwb(monkeypatch):
-    """Write the Zarr store alone while there is no NWB mapping of channels."""
-    if "eeg" not in nwb_write.RAW_MAPPERS:
-        monkeypatch.setattr("neuropipe.io.ingest.write_nwb", lambda *_: None)
-
-
 def ingest(source, out, modality="eeg", readers=None, strict=False, **override):
-    name = f"sub-01_{modality}"
-    row = Recording(name=name, subject="01", modality=modality, path="x")
-    config = IngestConfig(
-        strict=strict, readers=readers or {}, overrides={name: override} if override else {}
-    )
-    report = ingest_recording(row, source, config, out / f"{name}.zarr")
-    tree = open_store(out / f"{name}.zarr")
-    assert check_tree(tree) == []
-    return report, tree
+    settings = {"readers": readers or {}, "strict": strict}
+    return ingest_source(source, out, modality, override=override, **settings)
 
 
-def check_refusal(code, fragment, source, out, **arguments):
-    """Run, check code and message, and that nothing lies under any name."""
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, **arguments)
-    assert caught.value.code == code, caught.value
-    assert "partial" not in str(caught.value)
-    assert "Traceback" not in str(caught.value)
-    assert not list(out.glob("*")) if out.exists() else True
-    return caught.value
-
-
-def codes(report, severity=None):
-    return [i["code"] for i in report["issues"] if severity in (None, i["severity"])]
+check_refusal = refusal_check(ingest)
 
 
 def message(report, code):

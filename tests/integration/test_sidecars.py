@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from ingests import START, codes, ingest_source, refusal_check
 
 from neuropipe.config.models import IngestConfig
 from neuropipe.config.recordings import Recording
@@ -14,7 +15,6 @@ from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.ingest import ingest_recording
 from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb, write_spike_table
 from neuropipe.store.nwb import from_nwb
-from neuropipe.store.schema import check_tree
 from neuropipe.store.spikes import BY_TIME, spikes_between, spikes_of
 from neuropipe.store.validate import validate_store
 from neuropipe.store.zarr import open_store
@@ -49,28 +49,16 @@ def columns(path, **values):
     return write(path, "\n".join(lines) + "\n")
 
 
-def ingest(source, out, *, others=(), start="2024-01-01T09:00:00+00:00", **override):
+def ingest(source, out, *, others=(), start=START, **override):
     modality = "calcium" if source.suffix == ".csv" else "spikes"
-    name = f"sub-01_{modality}"
-    row = Recording(name=name, subject="01", modality=modality, path="x", session_start=start)
-    config = IngestConfig(
-        overrides={name: override}, readers={"table": {"kind": "dff"}, "spike_table": {}}
-    )
-    report = ingest_recording(row, source, config, out / f"{name}.zarr", others=others)
-    tree = open_store(out / f"{name}.zarr")
-    assert check_tree(tree) == []
-    return report, tree
+    readers = {"table": {"kind": "dff"}, "spike_table": {}}
+    return ingest_source(
+        source, out, modality, override=override, row={"session_start": start}, others=others,
+        readers=readers,
+    )  # fmt: skip
 
 
-def check_refusal(code, fragment, source, out, **override):
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, **override)
-    assert caught.value.code == code, caught.value
-    assert not list(out.glob("*")) if out.exists() else True
-
-
-def codes(report):
-    return [issue["code"] for issue in report["issues"]]
+check_refusal = refusal_check(ingest)
 
 
 def steps_of(tree):

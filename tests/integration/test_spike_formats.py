@@ -7,18 +7,15 @@ import warnings
 import numpy as np
 import pytest
 import quantities as pq
+from ingests import ingest_source, refusal_check
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError, IngestError, MissingDependency
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
 from neuropipe.simulate.matlab_files import write_matlab
 from neuropipe.simulate.plexon_files import sample_times, write_plexon
 from neuropipe.simulate.spike_files import simulate_spikes
 from neuropipe.store.spikes import spikes_of
-from neuropipe.store.zarr import open_store
 
 SPIKES = simulate_spikes()
 VERSIONS = pytest.mark.parametrize("version", ["5", "7.3"])
@@ -26,18 +23,14 @@ NAME = "sub-01_spikes"
 
 
 def ingest(source, out, reader="", settings=None, **override):
-    row = Recording(name=NAME, subject="01", modality="spikes", path="x", reader=reader)
     name = reader or match(source, "spikes")[0].name
-    config = IngestConfig(readers={name: settings or {}}, overrides={NAME: override})
-    report = ingest_recording(row, source, config, out / f"{NAME}.zarr")
-    return report, open_store(out / f"{NAME}.zarr")
+    readers = {name: settings or {}}
+    return ingest_source(
+        source, out, "spikes", override=override, row={"reader": reader}, readers=readers
+    )
 
 
-def check_refusal(code, fragment, source, out, **arguments):
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, **arguments)
-    assert caught.value.code == code, caught.value
-    assert not list(out.glob("*")) if out.exists() else True
+check_refusal = refusal_check(ingest)
 
 
 # -- MATLAB -----------------------------------------------------------------------------------

@@ -57,6 +57,11 @@ class Cut:
     offset: np.ndarray
     length: np.ndarray
 
+    @property
+    def seen(self) -> np.ndarray:
+        """Which trials hold a sample, bool ``(n_trials,)``."""
+        return np.asarray(self.valid.any(axis=(1, 2)))
+
     def take(self, trials: np.ndarray) -> Cut:
         """Return some of the trials, by a mask."""
         if trials.all():

@@ -13,6 +13,7 @@ from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.calcium.hdf5 import Datasets, Hdf5Settings, open_fields
 from neuropipe.io.calcium.laboratory import TIME_UNITS
 from neuropipe.io.entities import entities_of
+from neuropipe.io.field_map import no_matrix, no_numbers
 from neuropipe.io.matlab_file import MatlabFile, is_matlab
 from neuropipe.io.registry import Reader, ReaderMatch
 
@@ -114,13 +115,7 @@ class MatlabFields(MatlabFile):
         """Return a field of numbers."""
         value = self.value(name)
         if isinstance(value, list | tuple | str) or np.asarray(value).dtype.kind not in "biuf":
-            kind = getattr(value, "dtype", type(value).__name__)
-            raise IngestError(
-                "NOT_THIS_FORMAT",
-                self.where(name),
-                f"holds {kind}, numbers expected",
-                "correct the field map",
-            )
+            raise no_numbers(self, name, getattr(value, "dtype", type(value).__name__))
         values = np.atleast_1d(np.asarray(value))
         clock = self._clock
         if clock is not None and name == clock.path:
@@ -132,29 +127,8 @@ class MatlabFields(MatlabFile):
         """Return a two-dimensional field of numbers; a single trace has one row."""
         values = self.numbers(name)
         if values.ndim > 2:
-            raise IngestError(
-                "LENGTH_MISMATCH",
-                self.where(name),
-                f"shape {values.shape}, two dims expected",
-                f"two-dimensional fields: {', '.join(self.matrices()) or 'none'}",
-            )
+            raise no_matrix(self, name, values.shape)
         return values[:, None] if values.ndim == 1 else values
-
-    def position(self, name: str | None, n_rois: int) -> np.ndarray | None:
-        """Return positions ``(n_rois, 2 or 3)``, or None."""
-        if name is None:
-            return None
-        values = np.asarray(self.numbers(name), np.float64)
-        if values.ndim == 2 and values.shape[0] in (2, 3) and values.shape[0] != n_rois:
-            values = values.T
-        if values.ndim != 2 or values.shape[0] != n_rois or values.shape[1] not in (2, 3):
-            raise IngestError(
-                "LENGTH_MISMATCH",
-                self.where(name),
-                f"shape {values.shape}, ({n_rois}, 2) or ({n_rois}, 3) expected",
-                "correct the field map",
-            )
-        return values
 
     def attribute(self, name: str) -> str:
         """Return a field of text."""
