@@ -246,10 +246,14 @@ def a6(train: int) -> None:
                 video=data["video"].where(xr.DataArray(~frames, dims=("trial", "time_video"))),
             )
         prepared, fitted, _ = fit_multimodal(used, truth, 0, train)
-        both = posteriors_of(fitted, prepared)
+        # A private latent of frames is known in trials that have frames, and only there.
+        seen = prepared.data["video"].valid.any(axis=(1, 2))
+        with_frames = replace(prepared, split=np.where(seen, prepared.split, "unused"))
         full[missing] = [
-            own_r2(*both, prepared, truth, k, name)
-            for k, name in enumerate(("shared", "spikes", "video"))
+            own_r2(*posteriors_of(fitted, part), part, truth, k, name)
+            for k, (name, part) in enumerate(
+                (("shared", prepared), ("spikes", prepared), ("video", with_frames))
+            )
         ]
     for name, before, after in zip(
         ("shared", "neural", "image"), full[False], full[True], strict=True

@@ -55,7 +55,7 @@ class Checkpoint:
 
         if self.folder is None or not (self.folder / FILE).exists():
             return None
-        state = torch.load(self.folder / FILE, weights_only=True)
+        state = torch.load(self.folder / FILE, weights_only=True, map_location="cpu")
         return state if state["signature"] == self.signature else None
 
     def save(self, state: dict[str, Any], *, force: bool = False) -> None:

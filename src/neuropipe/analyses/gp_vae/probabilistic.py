@@ -126,15 +126,24 @@ def pyro_guide(mean: NDArray[np.float64], tril: NDArray[np.float64]) -> Any:
 
 
 def _starting_factors(
-    model: LinearModel, data: Mapping[str, Modality]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Return means, Cholesky factors of the blocks of each latent, and the basis functions."""
+    model: LinearModel, data: Mapping[str, Modality], omega: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Laplace means and Cholesky factors of each latent for the functions of a network.
+
+    Functions that the length scales leave out start at the prior.
+    """
     found = infer(model, data, keep_cov=True)
     assert found.cov is not None
     count, latents, size = found.mean.shape
     blocks = found.cov.reshape(count, latents, size, latents, size)
     own = np.stack([blocks[:, k, :, k, :] for k in range(latents)], axis=1)
-    return found.mean, np.linalg.cholesky(own + 1e-10 * np.eye(size)), found.functions
+    held = np.flatnonzero(model.circle.omega <= float(omega.max()) * (1 + 1e-6))
+    where = np.flatnonzero(np.isin(held, found.functions))
+    loc = np.zeros((count, latents, omega.size))
+    loc[..., where] = found.mean
+    tril = np.broadcast_to(np.eye(omega.size), (*loc.shape, omega.size)).copy()
+    tril[:, :, where[:, None], where[None]] = np.linalg.cholesky(own + 1e-10 * np.eye(size))
+    return loc, tril
 
 
 def fit_svi(
@@ -181,14 +190,7 @@ def fit_svi(
     pyro.set_rng_seed(seed)
     pyro.clear_param_store()
     network = network_of(model, data, groups, [], model.lengths)
-    mean, tril, functions = _starting_factors(model, data)
-    size = network.omega.shape[0]
-    wide = np.broadcast_to(np.eye(size), (*mean.shape[:2], size, size)).copy()
-    held = np.flatnonzero(model.circle.omega <= float(network.omega.max()) * (1 + 1e-6))
-    where = np.flatnonzero(np.isin(held, functions))
-    loc = np.zeros((*mean.shape[:2], size))
-    loc[..., where] = mean
-    wide[:, :, where[:, None], where[None]] = tril
+    loc, wide = _starting_factors(model, data, network.omega.numpy().astype(float))
     batch, generator = tensors(data), torch.Generator().manual_seed(seed)
     history: list[dict[str, float]] = []
 

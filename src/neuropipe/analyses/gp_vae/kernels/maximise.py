@@ -26,6 +26,7 @@ Float = NDArray[np.float64]
 VALUES_PER_CHUNK = 4e5
 SMALLEST_SCALE = 1e-6
 LARGEST_MOVE = np.log(1.6)  # of a length scale in one iteration
+LEAST_PRECISION = 1.0  # of loadings; a unit with a few spikes has no finite best loading
 LARGEST_STEP = 1.0  # of a loading or offset on a log or logit scale in one iteration
 DAMPING = 0.5  # loadings move at the same time; whole steps overshoot and alternate
 
@@ -156,9 +157,10 @@ def _step(decoder: Decoder, slope: Float, hessian: Float, cap: float) -> Decoder
     """Move loadings, offset and regressor weights by one Newton step, none by more than `cap`."""
     seen = np.flatnonzero(decoder.seen)
     size, n_latents = slope.shape[1], seen.size
-    ridge = np.full(size, 1e-8)
+    ridge = np.zeros(size)
+    ridge[:n_latents] = LEAST_PRECISION
     if decoder.precision.size:
-        ridge[:n_latents] += decoder.precision[seen]
+        ridge[:n_latents] = np.maximum(decoder.precision[seen], LEAST_PRECISION)
     loading = decoder.loading[:, seen]
     slope = slope.copy()
     slope[:, :n_latents] -= ridge[:n_latents] * loading

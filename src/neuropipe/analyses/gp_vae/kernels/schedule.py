@@ -125,6 +125,27 @@ def _known(linear: LinearModel, data: Mapping[str, Modality], name: str) -> Mome
     return Moment(torch.as_tensor(moments.mean).float(), torch.as_tensor(var.copy()).float())
 
 
+def _phase_b(
+    network: Network, model: LinearModel, data: Mapping[str, Modality], batch: Batch,
+    groups: Mapping[str, NDArray[np.intp]], mlp: Sequence[str], plan: Plan,
+    rng: np.random.Generator, generator: torch.Generator,
+) -> LinearModel:  # fmt: skip
+    """Fit multi-layer decoders to known latents; return the model turned as they found best."""
+    images = Schedule(plan.image_epochs, 3e-3, plan.batch_trials)
+    for name in mlp:
+        known = _known(model, data, name)
+        own = groups.get(f"private:{name}", np.zeros(0, int))
+        rotation, _ = learn_rotation(
+            network, name, batch, known, (groups["shared"].tolist(), own.tolist()), images, rng,
+            generator,
+        )  # fmt: skip
+        model = _turned(model, rotation)
+        set_linear(network, model)
+        with torch.no_grad():
+            network.log_length[: model.latents] = torch.log(torch.as_tensor(model.lengths)).float()
+    return model
+
+
 def fit_amortized(
     linear: LinearFit,
     data: Mapping[str, Modality],
@@ -178,18 +199,8 @@ def fit_amortized(
     lengths = np.concatenate([model.lengths, np.full(count - model.latents, common)])
     batch, held = tensors(data), tensors(validation)
     network = network_of(model, data, groups, mlp, lengths)
-    for name in mlp if resume is None else ():
-        images = Schedule(plan.image_epochs, 3e-3, plan.batch_trials)
-        known = _known(model, data, name)
-        own = groups.get(f"private:{name}", np.zeros(0, int))
-        rotation, _ = learn_rotation(
-            network, name, batch, known, (groups["shared"].tolist(), own.tolist()), images, rng,
-            generator,
-        )  # fmt: skip
-        model = _turned(model, rotation)
-        set_linear(network, model)
-        with torch.no_grad():
-            network.log_length[: model.latents] = torch.log(torch.as_tensor(model.lengths)).float()
+    if resume is None:
+        model = _phase_b(network, model, data, batch, groups, mlp, plan, rng, generator)
     names = [name for name in data if name not in mlp]
     frozen = ("decoders", "log_length", *(f"encoders.{name}." for name in mlp))
     encoders = Schedule(
