@@ -16,6 +16,7 @@ from typing import Any
 
 __all__ = [
     "Settings",
+    "agtic",
     "calc_rdms",
     "compare_descriptors",
     "figures",
@@ -27,6 +28,7 @@ __all__ = [
 
 _WHERE = {
     "Settings": "neuropipe.analyses.trsa.spec:Settings",
+    "agtic": "neuropipe.analyses.trsa.kernels.agtic:agtic",
     "calc_rdms": "neuropipe.analyses.trsa.model:calc_rdms",
     "compare_descriptors": "neuropipe.analyses.trsa.model:compare_descriptors",
     "fit": "neuropipe.analyses.trsa.model:fit",

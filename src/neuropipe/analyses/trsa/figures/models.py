@@ -91,10 +91,11 @@ CAPTION = (
     "Bars: mean score over {subjects}; dots: subjects; error bars: standard error over new {over} "
     "(variance corrected as by Schütt et al.); grey band: noise ceiling, from the mean of the "
     "other subjects (lower edge) to the mean of all. *: above 0 (one-sided, corrected p < "
-    "{alpha}); ▾: below the lower ceiling. Squares: pairs of models that differ{time}. Good: a "
-    "model inside the band explains what subjects have in common. Bad: a ceiling near 0 (subjects "
-    "share nothing, no model can do well), or many models in the band (the data cannot tell them "
-    "apart).{more}"
+    "{alpha}); ▾: below the lower ceiling. Squares: pairs of models that differ{time}. A "
+    "cosine with positive dissimilarities is above 0 for any model; whether a model is related at "
+    "all is told by the permutation of labels in models.csv. Good: a model inside the band "
+    "explains what subjects have in common. Bad: a ceiling near 0 (subjects share nothing, no "
+    "model can do well), or many models in the band (the data cannot tell them apart).{more}"
 )
 
 
