@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_counts"]
 
 CAPTION = (
-    "Square roots of the spike counts per bin of {width:g} s (grey: black is {black:.0f} or more), units "
+    "Square roots of the spike counts per bin of {width:g} s (black is {black:.0f} or more), units "
     "sorted by cluster (left strip: cluster; right strip: region, {regions}); top: state of each "
     "bin, pale where draws disagree ({states} states). Good: rows of a cluster rise and fall "
     "together, and the look of the raster changes with the state. Bad: single-unit clusters, or "
