@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_counts"]
 
 CAPTION = (
-    "Square roots of the spike counts per bin of {width:g} s (grey: dark is 4 or more), units "
+    "Square roots of the spike counts per bin of {width:g} s (black is {black:.0f} or more), units "
     "sorted by cluster (left strip: cluster; right strip: region, {regions}); top: state of each "
     "bin, pale where draws disagree ({states} states). Good: rows of a cluster rise and fall "
     "together, and the look of the raster changes with the state. Bad: single-unit clusters, or "
@@ -64,10 +64,12 @@ def draw_counts(result: xr.DataTree) -> ReportFigure:
         }
     )
     states = int(result["time_state"].values.max()) + 1
+    counts = np.sqrt(np.maximum(result["observed_data/counts"].values[order], 0))
+    top = max(2.0, float(np.quantile(counts, 0.98)))
     named = f"{len(shown)}: {', '.join(shown[:6])}" if len(shown) else "not given"
     figure = ReportFigure(
         title="Spike counts by cluster and state",
-        caption=CAPTION.format(width=width, regions=named, states=states),
+        caption=CAPTION.format(width=width, black=top**2, regions=named, states=states),
         table=table,
         height_mm=100,
     )
@@ -76,10 +78,9 @@ def draw_counts(result: xr.DataTree) -> ReportFigure:
         blank.set_axis_off()
     state_strip(grid[0, 1], result)
     grid[0, 1].set(xticks=[])
-    counts = np.sqrt(np.maximum(result["observed_data/counts"].values[order], 0))
     raster = grid[1, 1]
     raster.imshow(
-        counts, aspect="auto", interpolation="nearest", cmap="Greys", vmin=0, vmax=2.0,
+        counts, aspect="auto", interpolation="nearest", cmap="Greys", vmin=0, vmax=top,
         extent=(time[0] - width / 2, time[-1] + width / 2, len(order), 0), rasterized=True,
     )  # fmt: skip
     for edge in boundaries(labels[order]):
