@@ -79,7 +79,10 @@ class Job:
         """Log file of the job."""
         named = dict(self.wildcards)
         folder = [named.pop("folder")] if "folder" in named else []
-        parts = [f"{key}-{value}" if value.isdigit() else value for key, value in named.items()]
+        parts = [
+            f"{key}-{value}" if value.isdigit() or key == "subject" else value
+            for key, value in named.items()
+        ]
         return layout.log_file("/".join([self.rule, *folder]), *(parts or ["all"]))
 
     @property
@@ -312,16 +315,24 @@ def stage_rule(analysis: Analysis, stage: str) -> str:
     return f"{analysis.name}_{stage}" if analysis.stages else "analysis_fit"
 
 
+def _keys(run: Run, collection: Collection, stage: str) -> list[dict[str, int | str]]:
+    """Return the keys of the jobs of one stage: one per subject, or what the settings say."""
+    if stage in run.analysis.subject_stages:
+        return [{"subject": name} for name in sorted({r.subject for r in collection.recordings})]
+    return [dict(key) for key in run.analysis.scatter(run.settings).get(stage, [{}])]
+
+
 def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
     analysis, made = run.analysis, []
     source = layout.input_file(collection.name, run.label)
-    scatter = analysis.scatter(run.settings)
     stages = stage_list(analysis)
     sizes = {"input_mb": _megabytes(study.root, [source])}
+    # A file that is not there is told by the stage that reads it.
+    read = tuple(f for f in getattr(run.settings, "files", ()) if (study.root / f).exists())
     for stage in stages:
         last = stage == stages[-1]
         parts = tuple(made)
-        for key in scatter.get(stage, [{}]):
+        for key in _keys(run, collection, stage):
             out = _stage_output(run, collection, stage, key, last)
             made.append(out)
             words = [f"{k}={v}" for k, v in key.items()]
@@ -334,7 +345,7 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
                     "analysis": run.label,
                     **{k: str(v) for k, v in key.items()},
                 },
-                inputs=(source, *parts),
+                inputs=(source, *parts, *read),
                 outputs=(out, *(_provenance_of(out) if last else ())),
                 settings={
                     "settings": run.settings.model_dump(mode="json")
@@ -350,7 +361,7 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
 
 
 def _stage_output(
-    run: Run, collection: Collection, stage: str, key: Mapping[str, int], last: bool
+    run: Run, collection: Collection, stage: str, key: Mapping[str, int | str], last: bool
 ) -> str:
     if last:
         return layout.result_file(collection.name, run.label)

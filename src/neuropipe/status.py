@@ -106,7 +106,7 @@ def active_run(root: Path) -> str:
         return _snakemake_here(root)
     text = f"process {note['pid']} on {note['host']}, since {note['since']}"
     if note["host"] != platform.node():
-        return text
+        return f"{text}; only {note['host']} can tell whether it lives"
     try:
         process = psutil.Process(note["pid"])
         same = abs(process.create_time() - note["created"]) < 1.0
@@ -126,7 +126,9 @@ def _snakemake_here(root: Path) -> str:
     for process in psutil.process_iter(["pid", "cmdline", "cwd", "status"]):
         facts = process.info
         words = " ".join(facts["cmdline"] or [])
+        # The job of a cluster is a Snakemake, too: the scheduler's, not a run.
         here = facts["cwd"] == str(root.resolve()) and "snakemake" in words
+        here = here and "-jobstep" not in words
         if here and "neuropipe" not in words.split("snakemake")[0]:
             return f"process {facts['pid']} on {platform.node()}, started by hand"
     return ""

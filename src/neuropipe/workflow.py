@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -100,7 +101,7 @@ class Workflow:
 
     def _grown(self, rule: str, wildcards: Wildcards, attempt: int, what: str) -> int:
         value = getattr(self.job(rule, wildcards).resources, what)
-        return int(value * _GROWTH[min(attempt, len(_GROWTH)) - 1])
+        return math.ceil(value * _GROWTH[min(attempt, len(_GROWTH)) - 1])
 
     def analysis_names(self) -> list[str]:
         """Return the names of the enabled analyses, once each, in order."""

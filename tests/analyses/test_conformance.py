@@ -20,26 +20,52 @@ from neuropipe.store.provenance import read_dataset, write_dataset
 from neuropipe.study import section_model
 
 NAMES = sorted(analyses())
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 # Settings that make the simulated data of an analysis a matter of seconds.
 QUICK = {
+    "bicluster": (
+        {"n_per": 4, "n_clusters": 2, "p": 1, "T": 60},
+        {
+            "model": {"p": 1, "n_states_max": 3},
+            "mcmc": {"warmup": 20, "draws": 40, "thin": 2, "latent_thin": 2, "chains": 2},
+        },
+    ),
     "gp_vae": (
         {"n_trials": 14, "n_bins": 20, "n_units": 16},
         {"latents": {"shared": 1, "private": 1}, "restarts": 2, "max_epochs": 2},
     ),
+    "hmm_glm": (
+        {"n_units": 5, "n_states": 2, "n_bins": 300, "n_trials": 4},
+        {"states": [1, 2], "restarts": 2, "max_iter": 8, "cv_folds": 2, "bootstrap": 2},
+    ),
     "ntf": (
         {"n_neurons": 24, "n_subjects": 3, "duration": 80.0, "n_motifs": 2},
         {"rank": 2, "restarts": 2, "max_iter": 25, "communities": {"null_draws": 5, "restarts": 2}},
-    )
+    ),
+    "trsa": (
+        {"n_conditions": 10, "n_categories": 5, "n_layers": 3, "n_subjects": 4, "n_channels": 12},
+        {
+            "rdm": {"permutations": 10},
+            "descriptor": {"grid_step": 0.25},
+            "inference": {"bootstrap": 20, "permutations": 20},
+        },
+    ),
 }
 # Data large enough for a matrix product to be split over threads.
 LARGE = {
+    "bicluster": {"n_per": 8, "T": 100},
     "gp_vae": {"n_trials": 24, "n_units": 60, "video": False},
+    "hmm_glm": {"n_units": 30, "n_states": 2, "n_bins": 800, "n_trials": 2},
     "ntf": {"n_subjects": 3, "duration": 180.0},
+    "trsa": {"n_subjects": 6, "n_channels": 150},
 }
 # Another value of one key of each kind, to see it in the methods text.
 CHANGED = {
+    "bicluster": ({"on_silent": "keep"}, "keep"),
     "gp_vae": ({"batch_trials": 7}, "batch_trials = 7"),
+    "hmm_glm": ({"sticky": {"kappa": 12.25}}, "12.25"),
     "ntf": ({"ridge": 0.5}, "0.5"),
+    "trsa": ({"compare": "spearman"}, "compare = spearman"),
 }
 
 
@@ -115,7 +141,7 @@ def test_the_number_of_cores_changes_no_bit(analysis, tmp_path):
     hashes = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={**os.environ, "OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n},
+            env={**os.environ, **dict.fromkeys(THREADS, n)},
             capture_output=True,
             text=True,
             check=True,

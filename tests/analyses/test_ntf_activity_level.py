@@ -59,7 +59,7 @@ def smallest_pvalue(data: xr.Dataset, mode: str, test: str, seed: int) -> float:
 def test_neurons_that_are_only_busy_are_no_community(mode: str, monkeypatch) -> None:
     """Independent neurons, busy at all times or together for a while, against a common drive.
 
-    At a true rate of 0.05, 2 of 3 or 2 of 5 come with probability 0.007 and 0.023.
+    At a true rate of 0.05, 3 of 8 or 2 of 4 come with probability 0.006 and 0.014.
     """
     monkeypatch.setattr("neuropipe.analyses.ntf.significance.SHIFT_DRAWS", 39)
     lowest = {
@@ -67,18 +67,18 @@ def test_neurons_that_are_only_busy_are_no_community(mode: str, monkeypatch) -> 
             smallest_pvalue(busy_neurons(seed, kind)[0], mode, "circular_shift", seed)
             for seed in range(seeds)
         ]
-        for kind, seeds in (("none", 3), ("always", 3), ("level", 5), ("common", 2))
+        for kind, seeds in (("none", 4), ("always", 4), ("level", 8), ("common", 3))
     }
     print(mode, {kind: np.round(values, 3).tolist() for kind, values in lowest.items()})
-    for kind, most in (("none", 1), ("always", 1), ("level", 1)):
+    for kind, most in (("none", 1), ("always", 1), ("level", 2)):
         assert np.sum(np.array(lowest[kind]) < 0.05) <= most, kind
-    assert min(lowest["common"]) < 0.05
+    assert np.sum(np.array(lowest["common"]) < 0.05) >= 2
 
 
 def test_permuted_weights_do_not_test_for_interaction() -> None:
     """Independent neurons make uneven weights: this is why the text of the result says so."""
     lowest = [
         smallest_pvalue(busy_neurons(seed, "none")[0], "excess", "permute", seed)
-        for seed in range(3)
+        for seed in range(6)
     ]
     assert np.mean(np.array(lowest) < 0.05) > 0.5

@@ -13,16 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 RESULTS = pytest.StashKey[list]()
 
 
-def pytest_collection_modifyitems(config, items):
-    """Leave the full run out unless it is asked for with ``-m fuzz``."""
-    if "fuzz" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("fuzz")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("fuzz")]
-
-
 def pytest_configure(config):
     config.stash[RESULTS] = []
 

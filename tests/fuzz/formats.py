@@ -21,6 +21,7 @@ __all__ = ["Case", "Format", "Source", "cases", "formats", "generator", "sample"
 
 MODULES = (
     "formats_calcium", "formats_spikes", "formats_connectome", "formats_channels", "formats_fmri",
+    "formats_units", "formats_beside",
 )  # fmt: skip
 # Kind of a file -> damages beside those of any file.
 KINDS: dict[str, tuple[Damage, ...]] = {
@@ -74,6 +75,12 @@ class Format:
         Files without which the recording can still be read.
     bare : frozenset of str
         Files of samples without header or sum: that they are others cannot be known.
+    alone : frozenset of str
+        Files that nothing else in the recording can be held against: that they are those of
+        another recording cannot be known.
+    holds : mapping of str to set of str
+        File -> variables of the store that come of it; without the file they may be others, if an
+        issue says that it is absent.
     own : sequence of (file, Damage)
         Damages of this format only, such as wrong units.
     share : float
@@ -88,6 +95,8 @@ class Format:
     files: Mapping[str, str]
     optional: frozenset[str] = frozenset()
     bare: frozenset[str] = frozenset()
+    alone: frozenset[str] = frozenset()
+    holds: Mapping[str, frozenset[str]] = field(default_factory=dict)
     own: tuple[tuple[str, Damage], ...] = ()
     share: float = 1.0
 

@@ -92,6 +92,11 @@ BIDS = {
     f"{PLACE}_electrodes.tsv": "table", f"{PLACE}_coordsystem.json": "text",
     "dataset_description.json": "text", "participants.tsv": "table",
 }  # fmt: skip
+HOLDS = {
+    f"{STEM}_events.tsv": frozenset({"events/onset"}),
+    f"{PLACE}_electrodes.tsv": frozenset({"raw/x", "raw/y", "raw/z"}),
+    f"{PLACE}_coordsystem.json": frozenset({"raw/x", "raw/y", "raw/z"}),
+}
 NEEDED = ("_ieeg.vhdr", "_ieeg.eeg", "_channels.tsv")
 
 
@@ -183,6 +188,6 @@ FORMATS = (
     Format("FIF", "meg", "fif", _write_fif, _read, {"a_meg.fif": "binary"}),
     Format("BIDS iEEG", "ieeg", "brainvision", _write_bids, _read_bids, BIDS,
            optional=frozenset(f for f in BIDS if not f.endswith(NEEDED)),
-           bare=frozenset({BARE}), share=0.4),
+           bare=frozenset({BARE}), holds=HOLDS, share=0.4),
     Format("NWB electrical", "eeg", "nwb_electrical", _write_nwb, _read_nwb, {"a.nwb": "hdf5"}),
 )  # fmt: skip

@@ -16,6 +16,7 @@ from neuropipe.simulate.fmri_files import (
     write_bids_fmri,
     write_dense_cifti,
     write_functional_gifti,
+    write_parcel_cifti,
     write_parcel_table,
 )
 
@@ -78,6 +79,18 @@ def _write_cifti(folder: Path, variant: int) -> Source:
     return Source("a.dtseries.nii")
 
 
+def _write_parcels(folder: Path, variant: int) -> Source:
+    write_parcel_cifti(_run(variant), folder / "a.ptseries.nii")
+    return Source("a.ptseries.nii")
+
+
+def _read_parcels(folder: Path, source: Source) -> dict[str, np.ndarray]:
+    import nibabel as nib
+
+    axis = nib.load(folder / source.path).header.get_axis(1)
+    return _read_image(folder, source) | {"raw/parcel": np.array(list(axis.name), dtype=object)}
+
+
 def _read_image(folder: Path, source: Source) -> dict[str, np.ndarray]:
     import nibabel as nib
 
@@ -113,12 +126,19 @@ def _read_table(folder: Path, source: Source) -> dict[str, np.ndarray]:
 
 SIDE = {MASK: "binary", EVENTS: "table", CONFOUNDS: "table", f"{STEM}_bold.json": "text",
         "dataset_description.json": "text"}  # fmt: skip
+HOLDS = {
+    MASK: frozenset({"raw/bold", "raw/i", "raw/j", "raw/k"}),
+    EVENTS: frozenset({"events/onset"}),
+    CONFOUNDS: frozenset({"raw/confounds"}),
+    f"{STEM}_bold.json": frozenset({"raw/time"}),
+}
 
 FORMATS = (
     Format(
         "BIDS fMRI, .nii.gz", "fmri", "nifti", _write_packed, _read_nifti,
         {f"{STEM}_bold.nii.gz": "binary", **SIDE},
         optional=frozenset(SIDE),
+        holds=HOLDS,
         own=(
             (f"{STEM}_bold.json", Damage("TR in ms", _tr('"RepetitionTime": 2000.0'), "refused")),
             (f"{STEM}_bold.json", Damage("another TR", _tr('"RepetitionTime": 2.5'), "refused")),
@@ -129,6 +149,8 @@ FORMATS = (
            {f"{STEM}_bold.nii": "binary"}),
     Format("CIFTI dtseries", "fmri", "cifti", _write_cifti, _read_image,
            {"a.dtseries.nii": "binary"}),
+    Format("CIFTI ptseries", "fmri", "cifti", _write_parcels, _read_parcels,
+           {"a.ptseries.nii": "binary"}),
     Format("GIFTI", "fmri", "gifti", _write_gifti, _read_image, {"a.func.gii": "binary"},
            share=0.6),
     Format("parcel table", "fmri", "roi_table", _write_table, _read_table, {"a.csv": "table"},

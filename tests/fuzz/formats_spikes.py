@@ -17,14 +17,15 @@ from neuropipe.simulate.spike_files import (
     write_spike_table,
 )
 
-__all__ = ["FORMATS", "by_unit"]
+__all__ = ["DURATION_S", "FORMATS", "MS", "SAMPLES", "by_unit", "spikes_of_variant"]
 
 DURATION_S = 20.0
 PHY = ("spike_times.npy", "spike_clusters.npy", "params.py", "cluster_group.tsv",
        "cluster_KSLabel.tsv")  # fmt: skip
 
 
-def _spikes(variant: int) -> SimulatedSpikes:
+def spikes_of_variant(variant: int) -> SimulatedSpikes:
+    """Return spikes of three units, or of the five of another recording."""
     rates = ((2.0, 8.0, 5.0), (3.0, 6.0, 4.0, 2.0, 1.0))[variant]
     return simulate_spikes(rates, DURATION_S, trials=3, seed=variant)
 
@@ -43,7 +44,7 @@ def by_unit(units: Any, owner: np.ndarray, times: np.ndarray) -> dict[str, np.nd
 
 
 def _write_nwb(folder: Path, variant: int) -> Source:
-    write_spike_nwb(_spikes(variant), folder / "a.nwb")
+    write_spike_nwb(spikes_of_variant(variant), folder / "a.nwb")
     return Source("a.nwb")
 
 
@@ -74,7 +75,7 @@ def _nwb_times(factor: float) -> Any:
 
 
 def _write_phy(folder: Path, variant: int) -> Source:
-    write_phy_folder(_spikes(variant), folder / "phy")
+    write_phy_folder(spikes_of_variant(variant), folder / "phy")
     return Source("phy", {"duration_s": DURATION_S})
 
 
@@ -107,7 +108,7 @@ def _params_rate(text: str, rng: np.random.Generator) -> str:
 
 
 def _write_table(folder: Path, variant: int) -> Source:
-    write_spike_table(_spikes(variant), folder / "a.csv")
+    write_spike_table(spikes_of_variant(variant), folder / "a.csv")
     return Source("a.csv", {"time_unit": "s", "duration_s": DURATION_S})
 
 
@@ -156,6 +157,7 @@ FORMATS = (
         {f"phy/{name}": {"npy": "npy", "tsv": "table", "py": "text"}[name.rsplit(".", 1)[1]]
          for name in PHY},
         optional=frozenset(f"phy/{name}" for name in PHY[3:]),
+        holds={f"phy/{name}": frozenset({"raw/quality"}) for name in PHY[3:]},
         own=(("phy/params.py", Damage("a rate a thousand times lower",
                                       text_of(_params_rate), "refused")),),
         share=0.6,

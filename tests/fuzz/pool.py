@@ -72,7 +72,7 @@ class Pool:
             assert not answer.get("fault"), answer
             self._prepared.add(entry.name)
         sound = Case(entry.name, next(iter(entry.files)), "undamaged", 0)
-        answer = self._ask(first, self._job(base, sound, deep=workers > 1))
+        answer = self._ask(first, self._job(base, sound, deep=len(cases) > 100))
         assert not answer["fault"], answer
         for worker in self._workers:
             worker.stdin.write(

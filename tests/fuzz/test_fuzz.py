@@ -1,15 +1,19 @@
 """A damaged recording ends in a store that holds what is there, or in an error that says so.
 
-A usual run takes one of so many cases. All of them: ``python -m pytest tests/fuzz -m fuzz``.
+A usual run takes one of so many cases. All of them: ``python -m pytest tests/fuzz -m fuzz``, with
+as many workers as the variable ``FUZZ_WORKERS`` says.
 """
 
 from __future__ import annotations
+
+import os
 
 import pytest
 from formats import cases, formats, sample
 
 FORMATS = formats()
 SAMPLE = 40
+WORKERS = int(os.environ.get("FUZZ_WORKERS", "2"))
 
 
 def explain(found):
@@ -33,6 +37,6 @@ def test_a_damaged_recording_is_refused_or_told(name, pool, results):
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_damage_is_refused_or_told(name, pool, results):
-    found = pool.judge(FORMATS[name], cases(FORMATS[name]), workers=2)
+    found = pool.judge(FORMATS[name], cases(FORMATS[name]), workers=WORKERS)
     results += found
     assert not explain(found), explain(found)

@@ -19,7 +19,8 @@ CLOCKED = {"raw/time": 0, "events/onset": 0, "trials/start": 0, "trials/stop": 0
 LOOSE = (*CLOCKED, "events/duration")
 SCALED = ("raw/signal", "raw/x", "raw/y", "raw/z")
 # Issues that say that samples are missing or were left out.
-ACCOUNTED = {"TRUNCATED", "TRIMMED", "LAST_LINE_OPEN", "HEADER", "UNITS", "MISSING_SIDECAR"}
+ACCOUNTED = {"TRUNCATED", "TRIMMED", "LAST_LINE_OPEN", "HEADER", "UNITS"}
+ABSENT = "MISSING_SIDECAR"
 
 
 @dataclass
@@ -214,7 +215,9 @@ def _faults(
     errors = [i for path in stores for i in validate_store(path) if i.severity == "error"]
     if errors:
         return f"not valid: {errors[0].code} {errors[0].path} {errors[0].message}"
-    if case.file in entry.bare and rule in ("refused", "swap"):
+    if (case.file in entry.bare and rule in ("refused", "swap")) or (
+        case.file in entry.alone and rule == "swap"
+    ):
         rule = "content"
     if rule == "refused":
         return "accepted, though it is no data"
@@ -233,7 +236,18 @@ def _faults(
         if not all(k in stored and _equal(k, stored[k], whole[k]) for k in whole):
             return "another content, and no issue says so"
         return "" if rule == "swap" or _same(whole, damaged) else "no issue"
-    return _wrong_values(rule, entry.files[case.file], stored, whole, damaged, reason, new)
+    accounted = frozenset(whole) if set(new) & ACCOUNTED else _held(entry, case, new)
+    kind = entry.files[case.file]
+    return _wrong_values(rule, kind, stored, whole, damaged, reason, new, accounted)
+
+
+def _held(entry: Format, case: Case, new: Counter[str]) -> frozenset[str]:
+    """Return the variables of the file that an issue calls absent: the damaged one, if it holds
+    any, else those that the damaged one names."""
+    if ABSENT not in new:
+        return frozenset()
+    files = [case.file] if case.file in entry.holds else entry.holds
+    return frozenset().union(*(entry.holds[file] for file in files))
 
 
 def _same(whole: dict[str, np.ndarray], damaged: dict[str, np.ndarray]) -> bool:
@@ -242,7 +256,7 @@ def _same(whole: dict[str, np.ndarray], damaged: dict[str, np.ndarray]) -> bool:
 
 def _wrong_values(
     rule: str, kind: str, stored: dict[str, np.ndarray], whole: dict[str, np.ndarray],
-    damaged: dict[str, np.ndarray], reason: str, new: Counter[str],
+    damaged: dict[str, np.ndarray], reason: str, new: Counter[str], accounted: frozenset[str],
 ) -> str:  # fmt: skip
     for key, expected in whole.items():
         if key not in stored:
@@ -250,7 +264,7 @@ def _wrong_values(
                 continue
             return f"{key} is gone, and no issue says so"
         found = stored[key]
-        if _equal(key, found, expected) or set(new) & ACCOUNTED:
+        if _equal(key, found, expected) or key in accounted:
             continue
         # A table cut between two lines does not show that it was cut.
         shorter = kind in ("table", "text") and new.total()
@@ -260,6 +274,11 @@ def _wrong_values(
             return f"{key}: {found.shape}, the undamaged {expected.shape}, and no issue says so"
         if key in damaged and _equal(key, found, damaged[key]):
             continue
+        # Events without an onset are left out, and an issue says which.
+        if key == "events/onset" and key in damaged and "BAD_TIME" in new:
+            known = damaged[key][np.isfinite(damaged[key])]
+            if _equal(key, found, known):
+                continue
         text = f"another library: {reason}" if reason else "another library reads others"
         return f"{key}: values {_show(found)} are not the undamaged ones {_show(expected)}; {text}"
     return ""

@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-LIMIT_S = 40.0
+# Of processor time, which other programs do not use up; and of time, for what waits and never ends.
+LIMIT_CPU_S, LIMIT_S = 40, 600.0
 PRELOADED = (
     "h5py", "mne", "mne.io", "nibabel", "nilearn.masking", "nwbinspector", "openpyxl",
     "pandas.io.excel", "pyarrow.parquet", "pymatreader", "pynwb", "scipy.io", "xarray", "zarr",
@@ -38,7 +39,8 @@ def _import_everything() -> None:
         import_module(reader.open.partition(":")[0])
 
 
-def _limit_memory() -> None:
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_CPU_S, LIMIT_CPU_S + 1))
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
@@ -48,7 +50,7 @@ def _child(job: dict, usual: dict, stream: int) -> None:
     from formats import Case, formats
     from verdict import judge, prepare
 
-    _limit_memory()
+    _limit()
     entry = formats()[job["format"]]
     pristine = Path(job["pristine"])
     if job["what"] == "prepare":
@@ -66,8 +68,22 @@ def _child(job: dict, usual: dict, stream: int) -> None:
         pipe.write(json.dumps(answer))
 
 
+def _answer(pid: int, reading: int, started: float) -> tuple[bytes, str]:
+    """Return what a child writes until it ends, and whether it had to be ended."""
+    text = b""
+    while True:
+        left = LIMIT_S - (time.monotonic() - started)
+        if left <= 0 or not select.select([reading], [], [], left)[0]:
+            os.kill(pid, signal.SIGKILL)
+            return text, f"no answer after {LIMIT_S:.0f} s"
+        part = os.read(reading, 1 << 16)
+        if not part:
+            return text, ""
+        text += part
+
+
 def _do(job: dict, usual: dict) -> dict:
-    """Do one job in a child, with an end."""
+    """Do one job in a child, with an end; its seconds are those of the processor."""
     started = time.monotonic()
     reading, writing = os.pipe()
     pid = os.fork()
@@ -86,27 +102,18 @@ def _do(job: dict, usual: dict) -> dict:
         finally:
             os._exit(0)
     os.close(writing)
-    text = b""
-    fault = ""
-    while True:
-        left = LIMIT_S - (time.monotonic() - started)
-        if left <= 0 or not select.select([reading], [], [], left)[0]:
-            os.kill(pid, signal.SIGKILL)
-            fault = f"no answer after {LIMIT_S:.0f} s"
-            break
-        part = os.read(reading, 1 << 16)
-        if not part:
-            break
-        text += part
+    text, fault = _answer(pid, reading, started)
     os.close(reading)
-    _, status = os.waitpid(pid, 0)
-    if not fault and not text:
+    _, status, used = os.wait4(pid, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+        fault = f"no answer after {LIMIT_CPU_S} s of processor time"
+    elif not fault and not text:
         fault = f"died with status {status}"
     if fault:
         answer = {"end": "died", "code": "", "message": "", "fault": fault, "codes": {}}
     else:
         answer = json.loads(text)
-    answer["seconds"] = round(time.monotonic() - started, 3)
+    answer["seconds"] = round(used.ru_utime + used.ru_stime, 3)
     if job.get("work") and not answer.get("fault"):
         shutil.rmtree(job["work"], ignore_errors=True)
     return answer

@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 LABELS = ("AVAL", "", "ÄÖß", "神経", "RMED", "a b", "NaN", "e\u0301")
 
+pytest.register_assert_rewrite("ingests")
+
 
 @dataclass
 class Case:

@@ -220,6 +220,17 @@ def test_a_condition_of_no_recording_is_an_error_and_of_one_an_issue(study):
     assert np.isfinite(ds["patterns"].values[1, 0, 0, 1]).any()
 
 
+def test_residuals_may_be_left_out_and_keys_must_fit_the_modality(study):
+    stores, _, _ = study
+    ds = conditions([stores["f01", "1"]], given(glm={"residuals": False}), fmri=PLAIN)
+    assert "noise_residuals" not in ds
+    for key, value in (("span_s", [0.0, 9.0]), ("keep_time", True)):
+        with pytest.raises(ConfigError, match=f"input.{key}: patterns of fmri do not take it"):
+            conditions([stores["f01", "1"]], given(**{key: value}), fmri=PLAIN)
+    with pytest.raises(ConfigError, match="input.regions: patterns of eeg do not take it"):
+        conditions([eeg()], given(regions="a.nii.gz"))
+
+
 def test_runs_of_other_volumes_are_refused(study):
     stores, _, _ = study
     moved = stores["f01", "2"].copy()

@@ -102,6 +102,14 @@ def test_a_modality_that_a_run_lacks_is_missing_in_its_trials():
     assert ds["spikes"].values[3].any()
 
 
+def test_recordings_of_one_time_need_one_run_and_may_leave_the_task_out():
+    ds = multimodal([spikes_of("1"), ieeg_of("1", task="rest")], given(trials=GO))
+    assert ds["run"].values.tolist() == ["rest run 1"] * 3
+    assert "valid_ieeg" not in ds
+    with pytest.raises(ConfigError, match="no two modalities are of one run"):
+        multimodal([spikes_of("1"), ieeg_of("2")], given(trials=GO))
+
+
 def test_runs_without_events_are_trials_that_begin_with_their_recordings():
     stores = [m(run, session_id="s") for run in ("1", "2") for m in (spikes_of, ieeg_of)]
     ds = multimodal(stores, given())

@@ -29,7 +29,7 @@ CONFIG = """
 study: assembled
 seed: 7
 preprocess:
-  fmri: {confounds: 6p, csf_wm: false, fd_threshold_mm: null}
+  fmri: {confounds: 6p, csf_wm: false, fd_threshold_mm: null, parcellation: {atlas: atlas.nii.gz}}
 analyses:
   states: {input: {recordings: {modality: spikes}, trials: {by: trials}, bin_ms: 50}}
   bins: {input: {recordings: {modality: spikes}}}
@@ -127,8 +127,11 @@ def test_the_steps_write_the_datasets(plan, folder):
     assert bins["counts"].dims == ("unit", "time")
     latents = read_dataset(job(plan, "latents").outputs[0])
     assert json.loads(latents.attrs["modalities"]) == ["spikes", "fmri"]
+    assert set(latents["unit_kind_fmri"].values) == {"parcel"}
+    assert latents["region_fmri"].values.tolist() == ["region1", "region2", "region3"]
     shapes = read_dataset(job(plan, "shapes").outputs[0])
     assert shapes["region"].values.tolist() == ["region1", "region2", "region3"]
     assert np.isfinite(shapes["patterns"].values).any()
+    assert shapes["unit_kind"].values.tolist() == ["voxel"]
     record = read_provenance(job(plan, "shapes").outputs[0])
     assert record["settings"]["preprocess"]["fmri"]["confounds"] == "6p"

@@ -283,6 +283,9 @@ def test_a_run_without_the_events_is_left_out_and_all_is_an_error():
     assert reasons(ds)["no event labelled go with samples around it"] == ["sub-a_run-stop_spikes"]
     with pytest.raises(DataError, match="no recording is left .*no event labelled go"):
         trials(stores[1:], given(trials=block))
+    assert "labels found: stop" in json.loads(ds.attrs["issues"])[0]["hint"]
+    with pytest.raises(ConfigError, match="have no column 'kind'; they have .*x_side"):
+        trials(stores, given(scope="session", trials=block | {"column": "kind"}))
 
 
 def test_trials_out_of_the_span_are_left_out():
@@ -331,6 +334,7 @@ def test_windows_of_samples_begin_at_or_after_the_start_and_tell_by_how_much():
     ds = trials([tree], given(trials=block))
     np.testing.assert_array_equal(ds["activity"].values[..., 0], [[4, 6, 8], [8, 10, 12]])
     np.testing.assert_array_equal(ds["trial_start"].values, [4.0, 8.0])
+    np.testing.assert_array_equal(ds["sample_offset"].values, [1.0, 0.0])
     np.testing.assert_array_equal(ds["time"].values, [0, 2, 4])
 
 
@@ -393,7 +397,7 @@ def test_a_regressor_that_ends_early_ends_the_valid_bins():
         ({"trials": {"by": "blocks", "block_s": 1.0, "overlap_s": 1.0}}, "must be less than"),
         ({"trials": {"by": "trials", "window_s": [0.0, 1.0]}}, "is for `by: events`"),
         ({"trials": {"by": "event"}}, "trials.by"),
-        ({"regressors": ["a", "a"]}, "lists a variable twice"),
+        ({"regressors": ["a", "a"]}, "lists a name twice"),
         ({"bin_ms": "1/0"}, "bin_ms"),
         ({"bins_ms": 20}, "Did you mean 'bin_ms'"),
     ],

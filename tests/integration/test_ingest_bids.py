@@ -7,17 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
+from ingests import ingest_source
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
 from neuropipe.errors import IngestError
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.simulate.bids_files import write_eeg_dataset, write_seeg_dataset
 from neuropipe.store.nwb import from_nwb
 from neuropipe.store.scaling import physical
 from neuropipe.store.schema import check_tree
 from neuropipe.store.validate import validate_store
-from neuropipe.store.zarr import open_store
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +38,7 @@ def copied(seeg_set, tmp_path):
 
 
 def ingest(path, out, modality="ieeg", **settings):
-    row = Recording(name=f"sub-01_{modality}", subject="01", modality=modality, path="x")
-    output = out / f"{row.name}.zarr"
-    report = ingest_recording(row, path, IngestConfig.model_validate(settings), output)
-    return report, open_store(output)
+    return ingest_source(path, out, modality, **settings)
 
 
 def beside(path, suffix):
@@ -171,6 +165,21 @@ def test_faults_are_named_and_leave_no_store(copied, tmp_path, spoil, code):
     assert caught.value.code == code
     assert caught.value.hint
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_samples_cut_off_are_told_by_the_sidecar(copied, tmp_path):
+    """The header states no length, and the file ends with a whole sample."""
+    path, recording = copied
+    data, frame = path.with_suffix(".eeg"), 2 * len(recording.names)
+    kept = len(recording.microvolts) // 2
+    data.write_bytes(data.read_bytes()[: kept * frame])
+    with pytest.raises(IngestError, match=r"TRUNCATED.*RecordingDuration"):
+        ingest(path, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
+    allowed = {"sub-01_ieeg": {"allow_truncated": True}}
+    report, tree = ingest(path, tmp_path / "out", overrides=allowed)
+    assert "TRUNCATED" in {issue["code"] for issue in report["issues"]}
+    assert tree["raw/signal"].shape[0] == kept
 
 
 def test_missing_electrodes_are_a_warning(copied, tmp_path):

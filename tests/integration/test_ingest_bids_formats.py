@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ingests import ingest_source
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
 from neuropipe.errors import IngestError
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.scan import scan
 from neuropipe.simulate.bids_files import write_bids_root
 from neuropipe.simulate.channel_files import (
@@ -21,7 +19,6 @@ from neuropipe.simulate.channel_files import (
     write_fif,
 )
 from neuropipe.store.scaling import physical
-from neuropipe.store.zarr import open_store
 
 WRITERS = {
     ".vhdr": write_brainvision,
@@ -51,10 +48,8 @@ def write(root, modality, extension, channels, kinds, unit):
 
 
 def ingest(path, out, modality):
-    row = Recording(name=f"sub-01_{modality}", subject="01", modality=modality, path="x")
-    output = out / f"{row.name}.zarr"
-    report = ingest_recording(row, path, IngestConfig(), output)
-    return report, open_store(output)["raw"].to_dataset()
+    report, tree = ingest_source(path, out, modality)
+    return report, tree["raw"].to_dataset()
 
 
 @pytest.mark.parametrize("extension", WRITERS)

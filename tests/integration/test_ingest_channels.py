@@ -6,16 +6,15 @@ import re
 import warnings
 from dataclasses import replace
 
+import h5py
 import mne
 import numpy as np
 import pytest
 import scipy.io
 import xarray as xr
+from ingests import codes, ingest_source, refusal_check
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError, IngestError
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.simulate.channel_files import (
     simulate_channels,
@@ -24,10 +23,7 @@ from neuropipe.simulate.channel_files import (
     write_eeglab,
     write_fif,
 )
-from neuropipe.store.nwb import write as nwb_write
 from neuropipe.store.scaling import physical
-from neuropipe.store.schema import check_tree
-from neuropipe.store.zarr import open_store
 
 EEG = simulate_channels()
 MEG = simulate_channels(kind="meg", n_channels=9)
@@ -40,38 +36,12 @@ BRAINVISION = {
 }
 
 
-@pytest.fixture(autouse=True)
-def without_nwb(monkeypatch):
-    """Write the Zarr store alone while there is no NWB mapping of channels."""
-    if "eeg" not in nwb_write.RAW_MAPPERS:
-        monkeypatch.setattr("neuropipe.io.ingest.write_nwb", lambda *_: None)
-
-
 def ingest(source, out, modality="eeg", readers=None, strict=False, **override):
-    name = f"sub-01_{modality}"
-    row = Recording(name=name, subject="01", modality=modality, path="x")
-    config = IngestConfig(
-        strict=strict, readers=readers or {}, overrides={name: override} if override else {}
-    )
-    report = ingest_recording(row, source, config, out / f"{name}.zarr")
-    tree = open_store(out / f"{name}.zarr")
-    assert check_tree(tree) == []
-    return report, tree
+    settings = {"readers": readers or {}, "strict": strict}
+    return ingest_source(source, out, modality, override=override, **settings)
 
 
-def check_refusal(code, fragment, source, out, **arguments):
-    """Run, check code and message, and that nothing lies under any name."""
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, **arguments)
-    assert caught.value.code == code, caught.value
-    assert "partial" not in str(caught.value)
-    assert "Traceback" not in str(caught.value)
-    assert not list(out.glob("*")) if out.exists() else True
-    return caught.value
-
-
-def codes(report, severity=None):
-    return [i["code"] for i in report["issues"] if severity in (None, i["severity"])]
+check_refusal = refusal_check(ingest)
 
 
 def message(report, code):
@@ -705,9 +675,42 @@ def test_eeglab_files_that_end_early_or_are_damaged(tmp_path):
     raw = (tmp_path / "a.set").read_bytes()
     for size in (60, 128, 1000, len(raw) // 2, len(raw) - 1):
         (tmp_path / "a.set").write_bytes(raw[:size])
-        check_refusal("TRUNCATED", "its elements need", tmp_path / "a.set", tmp_path / "o")
+        early = "at least one variable" if size <= 128 else "said to follow"
+        check_refusal("TRUNCATED", early, tmp_path / "a.set", tmp_path / "o")
     (tmp_path / "a.set").write_bytes(raw[:128] + b"\x63" + raw[129:])
-    check_refusal("NOT_THIS_FORMAT", "kind 99", tmp_path / "a.set", tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "type 99", tmp_path / "a.set", tmp_path / "o")
+    # The type of the samples: SciPy ends the process when it is none.
+    at = raw.index(np.array([7, 4 * EEG.values.size], dtype="<u4").tobytes())
+    (tmp_path / "a.set").write_bytes(raw[:at] + b"\x08" + raw[at + 1 :])
+    check_refusal("NOT_THIS_FORMAT", "type 8, which may not", tmp_path / "a.set", tmp_path / "o")
+
+
+def write_eeglab_73(path, values, rate):
+    """Write a data set as MATLAB 7.3 does: HDF5 behind a header of MATLAB, arrays turned round."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        group = file.create_group("EEG")
+        group.attrs["MATLAB_class"] = np.bytes_("struct")
+        numbers = {"nbchan": values.shape[1], "trials": 1, "pnts": len(values), "srate": rate}
+        fields = {name: [[float(number)]] for name, number in numbers.items()} | {"data": values}
+        for name, field in fields.items():
+            group[name] = np.asarray(field)
+            group[name].attrs["MATLAB_class"] = np.bytes_("double")
+        for name in ("chanlocs", "event", "epoch", "icawinv", "icaweights", "icasphere", "icaact"):
+            group[name] = np.zeros(2, "u8")
+            group[name].attrs.update(MATLAB_class=np.bytes_("double"), MATLAB_empty=np.uint8(1))
+    header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124)
+    with path.open("r+b") as stream:
+        stream.write(header + b"\x00\x02IM")
+
+
+def test_eeglab_in_matlab_73(tmp_path):
+    values = np.random.default_rng(0).standard_normal((400, 3)) * 20
+    write_eeglab_73(tmp_path / "a.set", values, 100.0)
+    _, tree = ingest(tmp_path / "a.set", tmp_path / "o")
+    np.testing.assert_allclose(tree["raw/signal"].values, values * 1e-6, rtol=1e-12)
+    whole = (tmp_path / "a.set").read_bytes()
+    (tmp_path / "a.set").write_bytes(whole[:-100])
+    check_refusal("TRUNCATED", "truncated", tmp_path / "a.set", tmp_path / "p")
 
 
 def test_a_matlab_file_that_is_no_data_set_keeps_the_words_of_mne(tmp_path):

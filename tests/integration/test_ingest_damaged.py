@@ -11,15 +11,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import xarray as xr
+from ingests import START, THREE_NEURONS, codes, ingest_source, refusal_check
 from scipy.io import savemat
 
-from neuropipe.config.models import ConnectomeConfig, IngestConfig
-from neuropipe.config.recordings import Recording
+from neuropipe.config.models import ConnectomeConfig
 from neuropipe.errors import DataError, IngestError
 from neuropipe.io.arrays import object_array
 from neuropipe.io.connectome.ingest import read_connectome
 from neuropipe.io.faults import readable
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
 from neuropipe.simulate.bids_files import simulate_seeg, write_bids_recording, write_bids_root
@@ -31,7 +30,6 @@ from neuropipe.simulate.calcium_files import (
 from neuropipe.simulate.channel_files import simulate_channels, write_brainvision
 from neuropipe.simulate.spike_files import simulate_spikes, write_phy_folder, write_spike_nwb
 from neuropipe.store.nwb import from_nwb, to_nwb
-from neuropipe.store.zarr import open_store
 
 N_TIMES, N_ROIS = 40, 3
 TIME = np.arange(N_TIMES) / 4
@@ -53,23 +51,19 @@ def hdf5(path, **fields):
 
 
 def ingest(source, out, settings, reader="hdf5", modality="calcium"):
-    name = f"sub-01_{modality}"
-    row = Recording(
-        name=name, subject="01", modality=modality, path="x", reader=reader,
-        session_start="2024-01-01T00:00:00+00:00",
-    )  # fmt: skip
-    config = IngestConfig(readers={reader: settings})
-    report = ingest_recording(row, source, config, out / f"{name}.zarr")
-    return [issue["code"] for issue in report["issues"]], open_store(out / f"{name}.zarr")
+    row = {"reader": reader, "session_start": START}
+    report, tree = ingest_source(source, out, modality, row=row, readers={reader: settings})
+    return codes(report), tree
+
+
+check_refusal = refusal_check(ingest)
 
 
 def check_refused(code, fragment, source, out, settings, **row):
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, settings, **row)
-    assert caught.value.code == code
-    assert caught.value.hint
-    assert str(source.name) in str(caught.value) or "n.csv" in str(caught.value)
-    assert not list(out.glob("*")) if out.exists() else True
+    """Check that the refusal names the file and says what to do."""
+    error = check_refusal(code, fragment, source, out, settings, **row)
+    assert error.hint
+    assert str(source.name) in str(error) or "n.csv" in str(error)
 
 
 def broken_heap(path):
@@ -245,12 +239,8 @@ def test_phy_tables_without_their_column_or_not_there(tmp_path):
 
 
 def test_a_type_that_is_no_text_does_not_stop_the_search(tmp_path):
-    activity = xr.Dataset(
-        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
-        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
-    )
     path = tmp_path / "a.nwb"
-    write_calcium_nwb(activity, "01", path)
+    write_calcium_nwb(THREE_NEURONS, "01", path)
     with h5py.File(path, "r+") as file:
         file["processing/ophys"].attrs["neurodata_type"] = [1, 2, 3]
     check_refused("NOT_THIS_FORMAT", "pynwb", path, tmp_path / "o", {}, reader="nwb")

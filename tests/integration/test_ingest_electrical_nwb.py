@@ -5,17 +5,14 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from ingests import ingest_source
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
 from neuropipe.errors import IngestError
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.scan import scan
 from neuropipe.simulate.bids_files import simulate_seeg, write_bids_recording, write_bids_root
 from neuropipe.simulate.electrical_files import write_electrical_nwb
 from neuropipe.store.nwb import from_nwb
 from neuropipe.store.scaling import physical
-from neuropipe.store.zarr import open_store
 
 SEEG = {"readers": {"nwb_electrical": {"ch_type": "seeg"}}}
 
@@ -25,13 +22,8 @@ def recording():
     return simulate_seeg(1.0)
 
 
-def ingest(path, out, modality="ieeg", override=None, **settings):
-    name = f"sub-01_{modality}"
-    row = Recording(name=name, subject="01", modality=modality, path="x")
-    settings |= {"overrides": {name: override or {}}}
-    output = out / f"{name}.zarr"
-    report = ingest_recording(row, path, IngestConfig.model_validate(settings), output)
-    return report, open_store(output)
+def ingest(path, out, modality="ieeg", **settings):
+    return ingest_source(path, out, modality, **settings)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

@@ -5,12 +5,9 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-import xarray as xr
+from ingests import START, THREE_NEURONS, ingest_source, refusal_check
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
-from neuropipe.errors import ConfigError, IngestError, UserError
-from neuropipe.io.ingest import ingest_recording
+from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.registry import match
 from neuropipe.simulate.calcium_files import write_calcium_nwb, write_suite2p_folder
 from neuropipe.store.zarr import open_store
@@ -41,22 +38,12 @@ def write(path, fields):
 
 
 def run(source, out, settings=None, reader="hdf5", row=None, **block):
-    columns = {"session_start": "2024-01-01T00:00:00+00:00", **(row or {})}
-    recording = Recording(
-        name="sub-01_calcium", subject="01", modality="calcium", path="x", reader=reader, **columns
-    )
-    config = IngestConfig(readers={reader: HDF5 if settings is None else settings}, **block)
-    return ingest_recording(recording, source, config, out / "sub-01_calcium.zarr")
+    row = {"reader": reader, "session_start": START, **(row or {})}
+    readers = {reader: HDF5 if settings is None else settings}
+    return ingest_source(source, out, "calcium", row=row, readers=readers, **block)[0]
 
 
-def check_refused(code, fragment, source, out, **arguments):
-    """Run, check code and message, and that nothing lies under any name."""
-    with pytest.raises(IngestError, match=fragment) as caught:
-        run(source, out, **arguments)
-    assert caught.value.code == code
-    assert isinstance(caught.value, UserError)
-    assert "partial" not in str(caught.value)
-    assert not list(out.glob("*")) if out.exists() else True
+check_refusal = refusal_check(run)
 
 
 def test_sound_file_passes(tmp_path, fields):
@@ -67,18 +54,14 @@ def test_sound_file_passes(tmp_path, fields):
 def test_truncated_hdf5(tmp_path, fields):
     path = write(tmp_path / "a.h5", fields)
     path.write_bytes(path.read_bytes()[:-500])
-    check_refused("TRUNCATED", "truncated", path, tmp_path / "o")
+    check_refusal("TRUNCATED", "truncated", path, tmp_path / "o")
 
 
 def test_truncated_nwb(tmp_path):
-    activity = xr.Dataset(
-        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
-        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
-    )
     path = tmp_path / "a.nwb"
-    write_calcium_nwb(activity, "01", path)
+    write_calcium_nwb(THREE_NEURONS, "01", path)
     path.write_bytes(path.read_bytes()[:-5000])
-    check_refused("TRUNCATED", "truncated", path, tmp_path / "o", reader="nwb", settings={})
+    check_refusal("TRUNCATED", "truncated", path, tmp_path / "o", reader="nwb", settings={})
 
 
 @pytest.mark.parametrize(
@@ -95,7 +78,7 @@ def test_truncated_nwb(tmp_path):
 def test_not_this_format(tmp_path, content, fragment):
     path = tmp_path / "a.h5"
     path.write_bytes(content)
-    check_refused("NOT_THIS_FORMAT", fragment, path, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", fragment, path, tmp_path / "o")
     # The same without a reader named in the table.
     with pytest.raises(IngestError, match="NOT_THIS_FORMAT"):
         match(path, "calcium")
@@ -104,22 +87,18 @@ def test_not_this_format(tmp_path, content, fragment):
 def test_annexed_link_without_its_data(tmp_path):
     path = tmp_path / "a.h5"
     path.symlink_to(".git/annex/objects/nothing.h5")
-    check_refused("NOT_THIS_FORMAT", "not here", path, tmp_path / "o")
+    check_refusal("NOT_THIS_FORMAT", "not here", path, tmp_path / "o")
 
 
 def test_file_without_bytes(tmp_path):
     path = tmp_path / "a.h5"
     path.touch()
-    check_refused("EMPTY", "no bytes", path, tmp_path / "o")
+    check_refusal("EMPTY", "no bytes", path, tmp_path / "o")
 
 
 def test_missing_rate_of_suite2p(tmp_path):
-    activity = xr.Dataset(
-        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
-        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
-    )
-    write_suite2p_folder(activity, "01", tmp_path / "plane0")
-    check_refused(
+    write_suite2p_folder(THREE_NEURONS, "01", tmp_path / "plane0")
+    check_refusal(
         "MISSING_SIDECAR", "rate is not known", tmp_path / "plane0", tmp_path / "o",
         reader="suite2p", settings={},
     )  # fmt: skip
@@ -131,7 +110,7 @@ def test_missing_names_table(tmp_path, fields):
         "names_table": "absent.csv", "index_base": 0,
     }  # fmt: skip
     path = write(tmp_path / "a.h5", fields)
-    check_refused("MISSING_SIDECAR", "absent.csv", path, tmp_path / "o", settings=settings)
+    check_refusal("MISSING_SIDECAR", "absent.csv", path, tmp_path / "o", settings=settings)
 
 
 def test_missing_samples_are_kept_and_masked(tmp_path, fields):
@@ -147,7 +126,7 @@ def test_missing_samples_are_kept_and_masked(tmp_path, fields):
 
 def test_all_rows_missing(tmp_path, fields):
     fields["f"][: N_TIMES // 2 + 1] = np.nan
-    check_refused("NAN_IN_DATA", r"a\.h5", write(tmp_path / "a.h5", fields), tmp_path / "o")
+    check_refusal("NAN_IN_DATA", r"a\.h5", write(tmp_path / "a.h5", fields), tmp_path / "o")
 
 
 @pytest.mark.parametrize(
@@ -161,13 +140,13 @@ def test_all_rows_missing(tmp_path, fields):
 )
 def test_bad_time(tmp_path, fields, where, value, fragment):
     fields["t"][where] = value
-    check_refused("BAD_TIME", fragment, write(tmp_path / "a.h5", fields), tmp_path / "o")
+    check_refusal("BAD_TIME", fragment, write(tmp_path / "a.h5", fields), tmp_path / "o")
 
 
 @pytest.mark.parametrize("field", ["t", "n", "v"])
 def test_length_mismatch(tmp_path, fields, field):
     fields[field] = fields[field][:-2]
-    check_refused(
+    check_refusal(
         "LENGTH_MISMATCH", "differ|shape", write(tmp_path / "a.h5", fields), tmp_path / "o"
     )
 
@@ -175,7 +154,7 @@ def test_length_mismatch(tmp_path, fields, field):
 def test_one_sample_is_trimmed_on_request_only(tmp_path, fields):
     fields["t"] = np.append(fields["t"], 999.0)
     path = write(tmp_path / "a.h5", fields)
-    check_refused("LENGTH_MISMATCH", "trim: 1", path, tmp_path / "o")
+    check_refusal("LENGTH_MISMATCH", "trim: 1", path, tmp_path / "o")
     overrides = {"sub-01_calcium": {"trim": 1}}
     report = run(path, tmp_path / "o", overrides=overrides)
     assert report["sizes"]["time"] == N_TIMES
@@ -194,7 +173,7 @@ def test_clock_mismatch(tmp_path, fields, clock, fragment):
     path = write(tmp_path / "a.h5", {**fields, "c": clock})
     behavior = {"v": {"path": "v", "time": "c"}}
     settings = {**HDF5, "datasets": {**HDF5["datasets"], "behavior": behavior}}
-    check_refused("CLOCK_MISMATCH", fragment, path, tmp_path / "o", settings=settings)
+    check_refusal("CLOCK_MISMATCH", fragment, path, tmp_path / "o", settings=settings)
 
 
 def test_bad_behaviour_clock(tmp_path, fields):
@@ -203,7 +182,7 @@ def test_bad_behaviour_clock(tmp_path, fields):
     path = write(tmp_path / "a.h5", {**fields, "c": clock})
     behavior = {"v": {"path": "v", "time": "c"}}
     settings = {**HDF5, "datasets": {**HDF5["datasets"], "behavior": behavior}}
-    check_refused("BAD_TIME", r"behavior\.time_v", path, tmp_path / "o", settings=settings)
+    check_refusal("BAD_TIME", r"behavior\.time_v", path, tmp_path / "o", settings=settings)
 
 
 def test_duplicate_labels_are_an_issue(tmp_path, fields):
@@ -221,19 +200,19 @@ def test_empty(tmp_path, fields, shape):
         "datasets": {"traces": "f", "time": "t"}, "kind": "dff", "orientation": "time_roi",
     }  # fmt: skip
     path = write(tmp_path / "a.h5", fields)
-    check_refused("EMPTY", "zero along", path, tmp_path / "o", settings=settings)
+    check_refusal("EMPTY", "zero along", path, tmp_path / "o", settings=settings)
 
 
 def test_table_without_rows(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("time,AVAL\n")
-    check_refused("EMPTY", "'time'", path, tmp_path / "o", reader="table", settings={"kind": "dff"})
+    check_refusal("EMPTY", "'time'", path, tmp_path / "o", reader="table", settings={"kind": "dff"})
 
 
 def test_encoding(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("time,Zelle ä\n0,1\n1,2\n".encode("latin-1"))
-    check_refused(
+    check_refusal(
         "ENCODING", "UTF-8", path, tmp_path / "o", reader="table", settings={"kind": "dff"}
     )
     path.write_bytes("time,Zelle ä\n0,1\n1,n/a\n".encode("utf-8-sig"))
@@ -257,7 +236,7 @@ def test_unsafe(tmp_path, fields, link):
             file["f"] = h5py.ExternalLink("../outside.h5", "/f")
     else:
         settings["names_table"] = "../names.csv"
-    check_refused("UNSAFE", "outside|leads out", path, tmp_path / "o", settings=settings)
+    check_refusal("UNSAFE", "outside|leads out", path, tmp_path / "o", settings=settings)
 
 
 def test_pickled_traces_are_unsafe(tmp_path):
@@ -265,28 +244,24 @@ def test_pickled_traces_are_unsafe(tmp_path):
     folder.mkdir()
     np.save(folder / "F.npy", np.array([{"a": 1}], dtype=object))
     settings = {"rate_hz": 1.0}
-    check_refused("UNSAFE", "pickle", folder, tmp_path / "o", reader="suite2p", settings=settings)
+    check_refusal("UNSAFE", "pickle", folder, tmp_path / "o", reader="suite2p", settings=settings)
 
 
 def test_naive_session_start_is_an_error(tmp_path, fields):
     path = write(tmp_path / "a.h5", fields)
     row = {"session_start": "2024-01-01T00:00:00"}
-    check_refused("NAIVE_SESSION_START", "UTC offset", path, tmp_path / "o", row=row)
+    check_refusal("NAIVE_SESSION_START", "UTC offset", path, tmp_path / "o", row=row)
     row = {"session_start": "yesterday"}
-    check_refused("BAD_SESSION_START", "ISO 8601", path, tmp_path / "o", row=row)
+    check_refusal("BAD_SESSION_START", "ISO 8601", path, tmp_path / "o", row=row)
 
 
 def test_nwb_with_a_naive_session_start(tmp_path):
-    activity = xr.Dataset(
-        {"activity": (("subject", "neuron", "time"), np.ones((1, 3, 40)))},
-        {"subject": ["01"], "neuron": ["a", "b", "c"], "time": np.arange(40) / 4},
-    )
     path = tmp_path / "a.nwb"
-    write_calcium_nwb(activity, "01", path)
+    write_calcium_nwb(THREE_NEURONS, "01", path)
     with h5py.File(path, "r+") as file:
         del file["session_start_time"]
         file["session_start_time"] = "2024-03-05T14:00:00"
-    check_refused("NAIVE_SESSION_START", "UTC", path, tmp_path / "o", reader="nwb", settings={})
+    check_refusal("NAIVE_SESSION_START", "UTC", path, tmp_path / "o", reader="nwb", settings={})
 
 
 def test_absent_session_start_is_an_issue(tmp_path, fields):
@@ -301,10 +276,10 @@ def test_absent_session_start_is_an_issue(tmp_path, fields):
 
 def test_strict_turns_warnings_into_errors(tmp_path, fields):
     path = write(tmp_path / "a.h5", {**fields, "n": ["AVAL", "junk", "AIM?"]})
-    check_refused("UNKNOWN_LABEL", "2 warnings", path, tmp_path / "o", strict=True)
+    check_refusal("UNKNOWN_LABEL", "2 warnings", path, tmp_path / "o", strict=True)
     fields["f"][:30, 0] = np.nan
     path = write(tmp_path / "b.h5", fields)
-    check_refused("NAN_IN_DATA", "strict", path, tmp_path / "o", strict=True)
+    check_refusal("NAN_IN_DATA", "strict", path, tmp_path / "o", strict=True)
 
 
 def test_unknown_key_leaves_nothing(tmp_path, fields):

@@ -9,12 +9,10 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from ingests import START, codes, ingest_source, refusal_check
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
-from neuropipe.errors import ConfigError, IngestError
+from neuropipe.errors import ConfigError
 from neuropipe.io.fmri.volumes import load_image
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
 from neuropipe.simulate.fmri_files import (
@@ -30,7 +28,6 @@ from neuropipe.simulate.fmri_files import (
 from neuropipe.store.nwb import from_nwb
 from neuropipe.store.schema import check_tree
 from neuropipe.store.validate import validate_store
-from neuropipe.store.zarr import open_store
 
 NAME = "sub-01_fmri"
 RUN = simulate_fmri(parcels=4, n_times=50, shape=(8, 9, 5))
@@ -38,26 +35,11 @@ BRAIN = RUN.labels > 0
 
 
 def ingest(source, out, readers=None, reader="", **override):
-    row = Recording(
-        name=NAME, subject="01", modality="fmri", path="x", reader=reader,
-        session_start="2024-01-01T09:00:00+00:00",
-    )  # fmt: skip
-    config = IngestConfig(readers=readers or {}, overrides={NAME: override} if override else {})
-    report = ingest_recording(row, source, config, out / f"{NAME}.zarr")
-    return report, open_store(out / f"{NAME}.zarr")
+    row = {"reader": reader, "session_start": START}
+    return ingest_source(source, out, "fmri", override=override, row=row, readers=readers or {})
 
 
-def check_refusal(code, fragment, source, out, **arguments):
-    """Run, check code and message, and that nothing lies under any name."""
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, **arguments)
-    assert caught.value.code == code, caught.value
-    assert "partial" not in str(caught.value)
-    assert not list(out.glob("*")) if out.exists() else True
-
-
-def codes(report):
-    return [issue["code"] for issue in report["issues"]]
+check_refusal = refusal_check(ingest)
 
 
 def check_stores(tree, out):

@@ -7,11 +7,9 @@ import json
 import h5py
 import numpy as np
 import pytest
+from ingests import START, codes, ingest_source, refusal_check
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
-from neuropipe.errors import ConfigError, DataError, IngestError
-from neuropipe.io.ingest import ingest_recording
+from neuropipe.errors import ConfigError, DataError
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
 from neuropipe.simulate.spike_files import (
@@ -24,7 +22,6 @@ from neuropipe.store.nwb import from_nwb
 from neuropipe.store.schema import check_tree
 from neuropipe.store.spikes import BY_TIME, spikes_of
 from neuropipe.store.validate import validate_store
-from neuropipe.store.zarr import open_store
 
 NAME = "sub-01_spikes"
 SPIKES = simulate_spikes()
@@ -32,26 +29,11 @@ TABLE = {"spike_table": {"time_unit": "s", "duration_s": 60}}
 
 
 def ingest(source, out, readers=None, reader="", **override):
-    row = Recording(
-        name=NAME, subject="01", modality="spikes", path="x", reader=reader,
-        session_start="2024-01-01T09:00:00+00:00",
-    )  # fmt: skip
-    config = IngestConfig(readers=readers or {}, overrides={NAME: override} if override else {})
-    report = ingest_recording(row, source, config, out / f"{NAME}.zarr")
-    return report, open_store(out / f"{NAME}.zarr")
+    row = {"reader": reader, "session_start": START}
+    return ingest_source(source, out, "spikes", override=override, row=row, readers=readers or {})
 
 
-def check_refusal(code, fragment, source, out, **arguments):
-    """Run, check code and message, and that nothing lies under any name."""
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, **arguments)
-    assert caught.value.code == code, caught.value
-    assert "partial" not in str(caught.value)
-    assert not list(out.glob("*")) if out.exists() else True
-
-
-def codes(report):
-    return [issue["code"] for issue in report["issues"]]
+check_refusal = refusal_check(ingest)
 
 
 def write_csv(path, rows, header="unit,time"):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from ingests import START, codes, ingest_source, refusal_check
 
 from neuropipe.config.models import IngestConfig
 from neuropipe.config.recordings import Recording
@@ -14,7 +15,6 @@ from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.ingest import ingest_recording
 from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb, write_spike_table
 from neuropipe.store.nwb import from_nwb
-from neuropipe.store.schema import check_tree
 from neuropipe.store.spikes import BY_TIME, spikes_between, spikes_of
 from neuropipe.store.validate import validate_store
 from neuropipe.store.zarr import open_store
@@ -49,28 +49,16 @@ def columns(path, **values):
     return write(path, "\n".join(lines) + "\n")
 
 
-def ingest(source, out, *, others=(), start="2024-01-01T09:00:00+00:00", **override):
+def ingest(source, out, *, others=(), start=START, **override):
     modality = "calcium" if source.suffix == ".csv" else "spikes"
-    name = f"sub-01_{modality}"
-    row = Recording(name=name, subject="01", modality=modality, path="x", session_start=start)
-    config = IngestConfig(
-        overrides={name: override}, readers={"table": {"kind": "dff"}, "spike_table": {}}
-    )
-    report = ingest_recording(row, source, config, out / f"{name}.zarr", others=others)
-    tree = open_store(out / f"{name}.zarr")
-    assert check_tree(tree) == []
-    return report, tree
+    readers = {"table": {"kind": "dff"}, "spike_table": {}}
+    return ingest_source(
+        source, out, modality, override=override, row={"session_start": start}, others=others,
+        readers=readers,
+    )  # fmt: skip
 
 
-def check_refusal(code, fragment, source, out, **override):
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, **override)
-    assert caught.value.code == code, caught.value
-    assert not list(out.glob("*")) if out.exists() else True
-
-
-def codes(report):
-    return [issue["code"] for issue in report["issues"]]
+check_refusal = refusal_check(ingest)
 
 
 def steps_of(tree):
@@ -347,6 +335,10 @@ def test_names_collide_nowhere(tmp_path):
         ("time_s,b\n", {}, "EMPTY", "no rows"),
         ("time_s\n1\n", {}, "EMPTY", "no columns"),
         ("time_s,b\nsoon,2\n", {}, "NOT_THIS_FORMAT", "'soon'"),
+        ("time_s,b,b\n1,2,3\n", {}, "DUPLICATE_COLUMN", "two columns are named 'b'"),
+        ("time_s,b,\n1,2,3\n", {}, "NOT_THIS_FORMAT", "column 3 of the header has no name"),
+        ("time_s,b\n1,a\x00\n", {}, "ENCODING", "NUL"),
+        ("time_s,b\n1_000,2\n", {}, "NOT_THIS_FORMAT", "'1_000'"),
         ("<html>", {}, "NOT_THIS_FORMAT", "HTML"),
     ],
 )
@@ -356,6 +348,23 @@ def test_faults_of_a_stream(tmp_path, text, settings, code, fragment):
         write(tmp_path / "b.csv", text)
     stream = {"path": "b.csv", **settings}
     check_refusal(code, fragment, source, tmp_path / "o", behavior={"b": stream})
+
+
+def test_a_column_that_counts_the_rows_is_no_variable(tmp_path):
+    source, text = spikes_beside(tmp_path), "{},time_s,b\n{},0,2\n{},60,3\n"
+    write(tmp_path / "b.csv", text.format("", 0, 1))
+    _, tree = ingest(source, tmp_path / "o", behavior={"b": {"path": "b.csv"}})
+    assert list(tree["behavior"].data_vars) == ["b"]
+    write(tmp_path / "b.csv", text.format("", 4, 7))  # numbers of something else
+    stream = {"b": {"path": "b.csv"}}
+    check_refusal("NOT_THIS_FORMAT", "has no name", source, tmp_path / "p", behavior=stream)
+
+
+def test_a_table_without_events_is_told(tmp_path):
+    source = spikes_beside(tmp_path)
+    write(tmp_path / "e.csv", "onset_s,label\n")
+    report, _ = ingest(source, tmp_path / "o", events={"path": "e.csv"})
+    assert "a header without events" in [issue["message"] for issue in report["issues"]]
 
 
 def test_settings_of_a_stream_name_columns_that_exist(tmp_path):
@@ -470,6 +479,8 @@ def test_trials_with_moments_among_their_columns(tmp_path):
     columns(tmp_path / "trials.csv", start=[2.0], stop=[1.0])
     trials = {"path": "trials.csv", "time_unit": "s"}
     check_refusal("BAD_TIME", "before it starts", source, tmp_path / "p", trials=trials)
+    columns(tmp_path / "trials.csv", start=[2.0], stop=["inf"])
+    check_refusal("BAD_TIME", "infinite", source, tmp_path / "p", trials=trials)
 
 
 @pytest.mark.parametrize(
@@ -479,6 +490,7 @@ def test_trials_with_moments_among_their_columns(tmp_path):
         ("onset_s\n1\n", {}, "MISSING_SIDECAR", "no column of labels"),
         ("when,label\n1,a\n", {}, "MISSING_SIDECAR", "no column of onsets"),
         ("onset_s,label\n,a\n", {}, "BAD_TIME", "row 2"),
+        ("onset_s,duration_s,label\n1,inf,a\n", {}, "BAD_TIME", "infinite"),
         ("onset_s,stop_s,label\n2,1,a\n", {"stop": "stop_s"}, "BAD_TIME", "before it starts"),
     ],
 )

@@ -7,18 +7,15 @@ import warnings
 import numpy as np
 import pytest
 import quantities as pq
+from ingests import ingest_source, refusal_check
 
-from neuropipe.config.models import IngestConfig
-from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError, IngestError, MissingDependency
-from neuropipe.io.ingest import ingest_recording
 from neuropipe.io.registry import match
 from neuropipe.io.scan import scan
 from neuropipe.simulate.matlab_files import write_matlab
 from neuropipe.simulate.plexon_files import sample_times, write_plexon
 from neuropipe.simulate.spike_files import simulate_spikes
 from neuropipe.store.spikes import spikes_of
-from neuropipe.store.zarr import open_store
 
 SPIKES = simulate_spikes()
 VERSIONS = pytest.mark.parametrize("version", ["5", "7.3"])
@@ -26,18 +23,14 @@ NAME = "sub-01_spikes"
 
 
 def ingest(source, out, reader="", settings=None, **override):
-    row = Recording(name=NAME, subject="01", modality="spikes", path="x", reader=reader)
     name = reader or match(source, "spikes")[0].name
-    config = IngestConfig(readers={name: settings or {}}, overrides={NAME: override})
-    report = ingest_recording(row, source, config, out / f"{NAME}.zarr")
-    return report, open_store(out / f"{NAME}.zarr")
+    readers = {name: settings or {}}
+    return ingest_source(
+        source, out, "spikes", override=override, row={"reader": reader}, readers=readers
+    )
 
 
-def check_refusal(code, fragment, source, out, **arguments):
-    with pytest.raises(IngestError, match=fragment) as caught:
-        ingest(source, out, **arguments)
-    assert caught.value.code == code, caught.value
-    assert not list(out.glob("*")) if out.exists() else True
+check_refusal = refusal_check(ingest)
 
 
 # -- MATLAB -----------------------------------------------------------------------------------
@@ -77,6 +70,19 @@ def test_names_quality_and_region_of_units(tmp_path, version):
     assert list(tree["raw/unit"].values) == list("abcd")
     assert list(tree["raw/quality"].values) == SPIKES.quality
     assert list(tree["raw/region"].values) == SPIKES.region
+
+
+@VERSIONS
+def test_units_are_named_by_text_or_numbers(tmp_path, version):
+    fields = {"times": "sorted.times", "names": "sorted.id"}
+    settings = {"datasets": fields, "time_unit": "s", "duration_s": 60}
+    numbers = [1234567.0, 7.0, 8.0, 9.0]
+    for number, ids in enumerate((np.array([numbers]), [np.array([[n]]) for n in numbers])):
+        path = cells(tmp_path / "a.mat", version, id=ids)
+        _, tree = ingest(path, tmp_path / str(number), settings=settings)
+        assert list(tree["raw/unit"].values) == [1234567, 7, 8, 9]
+    path = cells(tmp_path / "a.mat", version, id=["a", "b", "c", np.array([[1.0, 2.0]])])
+    check_refusal("NOT_THIS_FORMAT", "a cell holds", path, tmp_path / "o", settings=settings)
 
 
 @VERSIONS
@@ -124,7 +130,7 @@ def test_faults_of_matlab_spikes(tmp_path):
     with pytest.raises(ConfigError, match=r"Fields: sorted\.fs, sorted\.times"):
         ingest(path, out, settings={"time_unit": "s"})
     path.write_bytes(path.read_bytes()[:-400])
-    check_refusal("TRUNCATED", "cannot be read", path, out, settings=stated)
+    check_refusal("TRUNCATED", "said to follow", path, out, settings=stated)
 
 
 def test_a_matlab_file_is_calcium_unless_the_table_says_spikes(tmp_path):
@@ -133,7 +139,7 @@ def test_a_matlab_file_is_calcium_unless_the_table_says_spikes(tmp_path):
     assert match(path, "spikes")[0].name == "matlab_spikes"
     found = scan([tmp_path])
     assert [row["reader"] for row in found.rows] == ["matlab"]
-    assert found.issues == []
+    assert [issue.code for issue in found.issues] == ["MODALITY_ASSUMED"]
 
 
 # -- Neo --------------------------------------------------------------------------------------

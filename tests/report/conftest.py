@@ -20,6 +20,7 @@ from pydantic import Field
 
 from neuropipe.config.models import InputConfig, StrictModel, StudyConfig
 from neuropipe.config.recordings import Recording
+from neuropipe.status import Cell
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "neuropipe", "font.size": 8}
 
@@ -51,17 +52,6 @@ class FakeSettings(StrictModel):
     restarts: int = Field(8, description="Random starting points.")
     tolerance: float = Field(1e-6, description="Relative change of the loss at which to stop.")
     mcmc: McmcSettings = Field(default_factory=McmcSettings, description="Sampler.")
-
-
-@dataclass(frozen=True)
-class Cell:
-    stage: str
-    collection: str
-    label: str
-    state: str
-    reasons: tuple[str, ...] = ()
-    error: str = ""
-    log: str = ""
 
 
 @dataclass

@@ -188,11 +188,19 @@ def test_events_keep_every_column(tmp_path):
     np.testing.assert_array_equal(events["x_response_time"], [np.nan, 0.25])
     assert list(events["x_side"].values) == ["", "left"]
     assert [issue.code for issue in issues] == ["BAD_TIME"]
+    assert "1 of 3 events have no onset (lines 4); left out" in issues[0].message
 
 
 def test_a_negative_duration_is_refused(tmp_path):
     (tmp_path / "events.tsv").write_text("onset\tduration\n0\t-1\n")
     with pytest.raises(IngestError, match="BAD_TIME"):
+        read_events(tmp_path / "events.tsv")
+
+
+@pytest.mark.parametrize("row", ["inf\t0", "1e400\t0", "1\tinf"])
+def test_an_infinite_time_is_refused(tmp_path, row):
+    (tmp_path / "events.tsv").write_text(f"onset\tduration\n{row}\n")
+    with pytest.raises(IngestError, match=r"BAD_TIME.*line 2.* inf s, expected a number or n/a"):
         read_events(tmp_path / "events.tsv")
 
 

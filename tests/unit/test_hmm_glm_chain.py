@@ -37,6 +37,7 @@ CASES = [
 ]
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize(("seed", "n_bins", "n_states"), CASES)
 @pytest.mark.parametrize("zeros", [False, True])
 def test_posterior_equals_the_sum_over_every_path(seed, n_bins, n_states, zeros):
@@ -59,6 +60,7 @@ def test_posterior_equals_the_sum_over_every_path(seed, n_bins, n_states, zeros)
     np.testing.assert_array_equal(best, paths[log.argmax()])
 
 
+@pytest.mark.uncompiled
 def test_filtered_and_predicted_are_posteriors_of_shorter_trials():
     log_emission, transition, initial = random_chain(4, 5, 3)
     filtered, predicted, _ = forward_filter(log_emission, transition, initial, np.array([0, 5]))
@@ -69,6 +71,7 @@ def test_filtered_and_predicted_are_posteriors_of_shorter_trials():
     np.testing.assert_allclose(predicted[1:], filtered[:-1] @ transition, atol=1e-13)
 
 
+@pytest.mark.uncompiled
 def test_trials_are_independent_chains():
     log_emission, transition, initial = random_chain(5, 12, 3)
     whole = forward_backward(log_emission, transition, initial, np.array([0, 5, 5, 12]))
@@ -116,6 +119,7 @@ def test_a_long_trial_equals_the_recursion_on_logarithms(spread):
     np.testing.assert_allclose(found.probability.sum(axis=1), 1.0, atol=1e-12)
 
 
+@pytest.mark.uncompiled
 def test_a_state_that_underflows_still_leads_on_when_it_is_the_only_way():
     """State 1 is e^-2000 less probable at first, but state 0 cannot explain the second bin."""
     log_emission = np.array([[0.0, -2000.0], [-np.inf, 0.0]])
@@ -126,6 +130,7 @@ def test_a_state_that_underflows_still_leads_on_when_it_is_the_only_way():
     np.testing.assert_array_equal(viterbi(log_emission, *chain, np.array([0, 2])), [1, 1])
 
 
+@pytest.mark.uncompiled
 def test_bins_without_observation_follow_the_chain():
     log_emission, transition, initial = random_chain(7, 4, 3)
     log_emission[2:] = 0.0

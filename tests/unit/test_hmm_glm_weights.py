@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from neuropipe.analyses.hmm_glm.kernels.em import Parameters, Rules, connect, run
+from neuropipe.analyses.hmm_glm.kernels.connections import connection_prior, infer_connections
+from neuropipe.analyses.hmm_glm.kernels.dispersion import unit_variance
+from neuropipe.analyses.hmm_glm.kernels.em import Parameters, connect, run
 from neuropipe.analyses.hmm_glm.kernels.families import FAMILIES, mean
 from neuropipe.analyses.hmm_glm.kernels.glm import (
     Observations,
     emissions,
     newton_step,
     penalised_derivatives,
-    unit_variance,
 )
 from neuropipe.analyses.hmm_glm.kernels.history import history_basis, history_features
+from neuropipe.analyses.hmm_glm.kernels.maximise import Rules
 from neuropipe.analyses.hmm_glm.kernels.priors import (
     FixedPrior,
     SharedMean,
-    connection_prior,
-    infer_connections,
 )
 
 EVERY = sorted(FAMILIES)
@@ -48,13 +48,16 @@ def problem(kind, seed=0, n_bins=N_BINS):
     return data, theta, rng.uniform(0.5, 2.0, (2, N_UNITS)), rng
 
 
-def scipy_log_density(kind, eta, observed, variance):
+def scipy_log_density(kind, eta, observed, dispersion):
     rate = mean(FAMILIES[kind], eta)
     if kind[0] == "gaussian":
-        return stats.norm.logpdf(observed, eta, np.sqrt(variance))
+        return stats.norm.logpdf(observed, eta, np.sqrt(dispersion))
+    if kind[0] == "negbin":
+        return stats.nbinom.logpmf(observed, dispersion, dispersion / (dispersion + rate))
     return (stats.bernoulli if kind[0] == "bernoulli" else stats.poisson).logpmf(observed, rate)
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("kind", EVERY)
 def test_emissions_are_the_log_probabilities_of_scipy(kind):
     data, theta, variance, _ = problem(kind)
@@ -66,6 +69,7 @@ def test_emissions_are_the_log_probabilities_of_scipy(kind):
     np.testing.assert_allclose(emissions(data, theta, variance), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("eta", [-800.0, -31.0, -29.0, 0.0, 35.0])
 def test_extreme_rates_keep_finite_exact_logarithms(eta):
     data = Observations(
@@ -80,6 +84,20 @@ def test_extreme_rates_keep_finite_exact_logarithms(eta):
     assert found == pytest.approx(2 * log_rate - np.logaddexp(0, eta) - np.log(2), rel=1e-12)
 
 
+@pytest.mark.uncompiled
+def test_beyond_its_limit_the_exponential_link_is_constant():
+    code, ones, limit = FAMILIES["poisson", "exp"], np.ones((1, 1)), 20.0
+    data = Observations(2 * ones, ones, np.ones(1, bool), np.array([0, 1]), code)
+    for eta in (limit + 1e-9, 800.0):
+        found = emissions(data, np.full((1, 1, 1), eta), ones)[0, 0]
+        assert found == pytest.approx(stats.poisson.logpmf(2, np.exp(limit)), rel=1e-12)
+    flat = {"precision": 0 * ones, "centre": 0 * ones}
+    _, gradient, information = penalised_derivatives(data, np.ones(1), 30 * ones, ones[0], **flat)
+    assert not gradient.any()
+    assert not information.any()
+
+
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("kind", EVERY)
 def test_gradient_and_information_equal_finite_differences(kind):
     data, theta, variance, rng = problem(kind)
@@ -110,6 +128,7 @@ def test_gradient_and_information_equal_finite_differences(kind):
             np.testing.assert_allclose(information[n, p], (down - up) / 2e-5, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("kind", EVERY)
 def test_newton_steps_end_at_the_optimum_that_scipy_finds(kind):
     data, theta, variance, rng = problem(kind)

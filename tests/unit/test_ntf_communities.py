@@ -64,6 +64,7 @@ def objective(graph, labels, model):
     return sbm.partition_objective(blocks(graph, model), labels)
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("values", [[0.4], [0.1, 2.5, 0.7], [0.0, 0.0, 3.0, 1.0]])
 def test_exponential_marginal_likelihood_is_the_integral_over_the_rate(values):
     n, s = len(values), sum(values)
@@ -71,6 +72,7 @@ def test_exponential_marginal_likelihood_is_the_integral_over_the_rate(values):
     assert term(sbm.EXPONENTIAL, values) == pytest.approx(np.log(expected))
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("values", [[0.4], [0.1, -1.5, 0.7]])
 def test_normal_marginal_likelihood_is_the_integral_over_mean_and_variance(values):
     # mean = z SD with z ~ N(0, 1): both axes then have short tails and a grid will do.
@@ -83,6 +85,7 @@ def test_normal_marginal_likelihood_is_the_integral_over_mean_and_variance(value
     assert term(sbm.NORMAL, values) == pytest.approx(np.log(expected), abs=1e-6)
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("model", ["exponential", "normal"])
 def test_objective_is_the_sum_over_block_pairs_and_the_partition_prior(model):
     rng = np.random.default_rng(0)
@@ -113,6 +116,7 @@ def test_partition_prior_sums_to_one():
     assert total == pytest.approx(1.0)
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("model", ["exponential", "normal"])
 @pytest.mark.parametrize("seed", range(6))
 def test_move_gain_is_the_difference_of_the_objective(model, seed):
@@ -225,6 +229,7 @@ def test_neuron_without_observed_pair_is_marked_and_changes_nothing():
     np.testing.assert_array_equal(again.pvalue, found.pvalue)
 
 
+@pytest.mark.uncompiled
 def test_coarser_levels_merge_blocks_of_finer_ones():
     graph, _ = random_graph(np.random.default_rng(4), 60, (10, 10, 10), inside=1.5)
     graph[:20, :20] += 0.5 * (1 - np.eye(20))
@@ -236,6 +241,7 @@ def test_coarser_levels_merge_blocks_of_finer_ones():
         assert np.unique(coarse).size == np.unique(fine).size - 1
 
 
+@pytest.mark.uncompiled
 def test_communities_have_the_least_size():
     graph, _ = random_graph(np.random.default_rng(0), 30, (8, 5))
     found = detect_communities(graph, min_size=6, significance="none", rng=np.random.default_rng(0))
@@ -253,6 +259,7 @@ def test_equal_weights_have_no_community(value, model):
     assert np.isnan(found.pvalue).all()
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_few_neurons_are_no_error(n):
     graph = np.abs(np.subtract.outer(np.arange(n), np.arange(n))).astype(float)

@@ -101,6 +101,13 @@ def test_no_partition_has_more_blocks_than_slots():
     assert distance < np.sqrt(posterior * (1 - posterior) / 2_000).sum() / 2
 
 
+@pytest.mark.uncompiled
+def test_without_a_free_slot_no_block_is_split():
+    graph = weighted_graph(5, "exponential", seed=1)
+    assert not sampled(graph, 5, (1, 1), 20, n_slots=1).any()
+
+
+@pytest.mark.uncompiled
 def test_posterior_counts_every_numbering_of_the_blocks():
     graph = weighted_graph(5, "exponential", seed=0)
     labels = np.array([0, 2, 2, 5, 0])
@@ -123,6 +130,7 @@ def allocation_by_subgraphs(graph, labels, order, blocks):
     return total
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("model", MODELS)
 def test_allocation_probability_is_that_of_the_graph_placed_so_far(model):
     graph = weighted_graph(7, model, seed=3)
@@ -132,6 +140,7 @@ def test_allocation_probability_is_that_of_the_graph_placed_so_far(model):
         assert found == pytest.approx(allocation_by_subgraphs(graph, labels, order, [0, 1]))
 
 
+@pytest.mark.uncompiled
 def test_allocation_probabilities_sum_to_one():
     graph = weighted_graph(6, "exponential", seed=4)
     order = np.array([4, 2, 5])
@@ -195,6 +204,7 @@ def test_merge_split_is_in_detailed_balance_and_moves_as_enumerated():
     assert statistic < stats.chi2.ppf(0.999, used.sum() - len(states))
 
 
+@pytest.mark.uncompiled
 def test_a_seed_fixes_the_samples_and_the_start_is_left_alone():
     graph = weighted_graph(8, "exponential", seed=0)
     start = np.zeros(8, np.int64)

@@ -686,7 +686,12 @@ def test_scan_lists_rows_and_issues(tmp_path, activity):
 def test_scan_tells_which_rows_cannot_be_told_apart(tmp_path, activity):
     for name in ("a_sub-01.csv", "b_sub-01.csv"):
         write_calcium_table(activity, "01", tmp_path / name)
-    assert [issue.code for issue in scan([tmp_path]).issues] == ["SAME_ENTITIES"]
+    issues = scan([tmp_path]).issues
+    assert [issue.code for issue in issues] == ["MODALITY_ASSUMED"] * 2 + ["SAME_ENTITIES"]
+    assert "proposed as calcium" in issues[0].message
+    (tmp_path / "a_sub-01.csv").unlink()
+    (tmp_path / "b_sub-01.csv").rename(tmp_path / "sub-01_calcium.csv")  # the name says it
+    assert scan([tmp_path]).issues == []
 
 
 def test_nwb_that_breaks_its_schema_is_named(tmp_path, activity):

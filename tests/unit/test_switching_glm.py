@@ -35,6 +35,7 @@ def test_counts_follow_the_rates_of_their_state():
     np.testing.assert_allclose(z.var(axis=0), 1.0, atol=0.06)
 
 
+@pytest.mark.uncompiled
 def test_same_seed_same_data_and_other_seed_other_data():
     size = {"n_units": 5, "n_states": 2, "n_bins": 60, "n_trials": 2}
     first, second, other = (switching_glm(seed, **size)[0] for seed in (1, 1, 2))
@@ -42,6 +43,7 @@ def test_same_seed_same_data_and_other_seed_other_data():
     assert not first["counts"].equals(other["counts"])
 
 
+@pytest.mark.uncompiled
 def test_a_network_that_runs_away_is_refused():
     with pytest.raises(ValueError, match="lower `bias`"):
         switching_glm(0, n_units=5, n_bins=100, n_trials=1, bias=2e4)

@@ -92,6 +92,9 @@ class Analysis:
     scatter : callable
         ``settings -> {stage: [{key: integer}, ...]}`` for stages that run once per key. A stage
         mapped to an empty list does not run.
+    subject_stages : tuple of str
+        Stages that run once per subject of the collection, with the key ``subject``; called
+        without it they work on all subjects.
     part_suffix : mapping
         Stage -> file suffix of its part, ``.nc`` unless given.
     checkpointed : tuple of str
@@ -124,6 +127,7 @@ class Analysis:
     table_files: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
+    subject_stages: tuple[str, ...] = ()
     part_suffix: Mapping[str, str] = field(default_factory=dict)
     checkpointed: tuple[str, ...] = ()
     stage_settings: Mapping[str, Sequence[str]] = field(default_factory=dict)

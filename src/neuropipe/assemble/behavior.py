@@ -134,20 +134,8 @@ def read_behavior(
         for variable, block in zip(found, blocks, strict=True)
         for name in column_names(variable, block.shape[1])
     ]
-    inside = slice(*np.searchsorted(time, span_s)) if span_s is not None else slice(None)
-    if len(time[inside]) < 2:
-        raise DataError(f"{KEY}: {', '.join(names)} have fewer than two samples in input.span_s")
-    values = np.concatenate(blocks, axis=1)
+    values, time, issues = _on_own_grid(np.concatenate(blocks, axis=1), time, names, span_s)
     ids = np.array(rows, dtype=object)
-    issues: list[Issue] = []
-    if not on_grid(time[inside]):
-        step = median_step(time)
-        grid = target_grid(float(time[0]), float(time[-1]), step)
-        values, time = interpolate(values, time, grid, MAX_GAP_STEPS * step), grid
-        text = (
-            f"{', '.join(names)}: irregular samples, interpolated to their median step {step:g} s"
-        )
-        issues.append(Issue("BEHAVIOR_RESAMPLED", KEY, text))
     units = {str(variable.attrs.get("units", "")) for variable in found}
     source = replace(
         like,
@@ -163,6 +151,22 @@ def read_behavior(
         observed_s=None,
     )
     return source, issues
+
+
+def _on_own_grid(
+    values: np.ndarray, time: np.ndarray, names: Sequence[str], span_s: Span | None
+) -> tuple[np.ndarray, np.ndarray, list[Issue]]:
+    """Return samples and times on a grid; irregular ones are interpolated, which is told."""
+    inside = slice(*np.searchsorted(time, span_s)) if span_s is not None else slice(None)
+    if len(time[inside]) < 2:
+        raise DataError(f"{KEY}: {', '.join(names)} have fewer than two samples in input.span_s")
+    if on_grid(time[inside]):
+        return values, time, []
+    step = median_step(time)
+    grid = target_grid(float(time[0]), float(time[-1]), step)
+    text = f"{', '.join(names)}: irregular samples, interpolated to their median step {step:g} s"
+    issue = Issue("BEHAVIOR_RESAMPLED", KEY, text)
+    return interpolate(values, time, grid, MAX_GAP_STEPS * step), grid, [issue]
 
 
 def _series(time: np.ndarray, values: np.ndarray, ids: np.ndarray, recording: str) -> xr.Dataset:

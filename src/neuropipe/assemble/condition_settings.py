@@ -29,6 +29,11 @@ class GlmConfig(StrictModel):
     noise: Literal["ols", "ar1"] = Field(
         "ols", description="Fit of the model: least squares, or prewhitened (ar1)."
     )
+    residuals: bool = Field(
+        True,
+        description="Keep the residuals of the model, from which the noise is estimated; without "
+        "them a whole brain takes little space.",
+    )
     lag_s: Annotated[float, Field(ge=0)] = Field(
         5.0, description="Delay of the volumes behind their event, seconds (window_mean)."
     )
@@ -94,4 +99,7 @@ class Input(InputConfig):
     @property
     def files(self) -> tuple[str, ...]:
         """Files that the input dataset is made of beside stores."""
-        return () if self.regions is None else (self.regions,)
+        if self.regions is None:
+            return ()
+        stem = self.regions.removesuffix(".gz").removesuffix(".nii")
+        return self.regions, f"{stem}.tsv"

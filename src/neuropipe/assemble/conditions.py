@@ -40,9 +40,17 @@ def _by_subject(stores: Sequence[xr.DataTree], scope: str) -> dict[str, list[xr.
     return dict(sorted(found.items()))
 
 
-def _check_labels(settings: Input) -> None:
+def _check(settings: Input, modality: str) -> None:
+    """Raise `ConfigError` for keys that do not fit the modality."""
     if not settings.labels:
         raise ConfigError("input.labels: names no condition; write `labels: [label, ...]`")
+    wrong = {
+        "span_s": modality == "fmri" and settings.span_s is not None,
+        "keep_time": modality == "fmri" and settings.keep_time,
+        "regions": modality != "fmri" and settings.regions is not None,
+    }
+    for key in (key for key, is_wrong in wrong.items() if is_wrong):
+        raise ConfigError(f"input.{key}: patterns of {modality} do not take it; leave it out")
 
 
 def _subjects(
@@ -249,8 +257,8 @@ def conditions(
     DataError
         If no recording has a condition, or recordings of a subject do not fit each other.
     """
-    _check_labels(settings)
     modality, account = one_modality(stores), Account()
+    _check(settings, modality)
     subjects = _subjects(stores, settings, fmri, seed, account)
     account.check_left(subjects)
     account.issues += _issues(subjects, settings)

@@ -57,6 +57,11 @@ class Cut:
     offset: np.ndarray
     length: np.ndarray
 
+    @property
+    def seen(self) -> np.ndarray:
+        """Which trials hold a sample, bool ``(n_trials,)``."""
+        return np.asarray(self.valid.any(axis=(1, 2)))
+
     def take(self, trials: np.ndarray) -> Cut:
         """Return some of the trials, by a mask."""
         if trials.all():
@@ -131,38 +136,43 @@ class Spikes:
                 "take smaller bins or longer trials"
             )
         edges = bin_edges(int(first), int(first) + n_times, self.width)
+        # Which bins are observed depends on the intervals alone, which units mostly share.
+        both = np.concatenate([self.starts[:, rows], self.stops[:, rows]])
+        kinds, which = np.unique(both, axis=1, return_inverse=True)
         place = np.full(self.starts.shape[1], -1)
         place[rows] = np.arange(len(rows))
         shape = (len(windows), n_times, len(rows))
         counts, valid = np.zeros(shape, dtype=np.uint16), np.zeros(shape, dtype=bool)
         for trial, (onset, last) in enumerate(zip(windows.onset.tolist(), lasts, strict=True)):
             own = edges[: last - int(first) + 1]
-            found, seen = self._window(onset, own, place, rows)
+            seen = self._observed(onset, own, kinds)[:, which.ravel()]
+            found = np.where(seen, self._counts(onset, own, place, len(rows)), 0)
             if found.dtype != counts.dtype:
-                counts = counts.astype(np.int32)
+                counts = counts.astype(np.result_type(counts, found))
             counts[trial, : len(found)], valid[trial, : len(found)] = found, seen
         time = (edges[:-1] + edges[1:]) / 2
         offset = np.zeros(len(windows))
         length = np.maximum(np.array(lasts) - int(first), 0)
         return Cut(counts, valid, time, float(edges[0]), float(self.width), offset, length)
 
-    def _window(
-        self, onset: float, edges: np.ndarray, place: np.ndarray, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _counts(
+        self, onset: float, edges: np.ndarray, place: np.ndarray, n_rows: int
+    ) -> np.ndarray:
+        """Return the spikes in bins relative to an onset, ``(n_bins, n_rows)``."""
         width = float(self.width)
         # A bin more on both sides: the relative times decide, not the rounding of onset + edge.
         reach = [onset + edges[0] - width, onset + edges[-1] + width]
         low, high = np.searchsorted(self.times, reach)
         owner = place[self.owner[low:high]]
         times = self.times[low:high][owner >= 0] - onset + (EDGE_S if onset else 0.0)
-        counts = count_spikes(times, owner[owner >= 0], len(rows), edges)
-        # Which bins are observed depends on the intervals alone, which units mostly share.
-        slack = ROUNDING * width
-        both = np.concatenate([self.starts[:, rows] - onset, self.stops[:, rows] - onset])
-        kinds, which = np.unique(both, axis=1, return_inverse=True)
-        starts, stops = np.split(kinds, 2)
-        valid = observed_bins(edges, starts - slack, stops + slack)[:, which.ravel()]
-        return np.where(valid, counts, 0).astype(counts.dtype), valid
+        return count_spikes(times, owner[owner >= 0], n_rows, edges)
+
+    def _observed(self, onset: float, edges: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        """Return which bins lie in observed time, for each kind of unit, ``(n_bins, n_kinds)``."""
+        starts, stops = np.split(kinds - onset, 2)
+        near = ((stops >= edges[0]) & (starts <= edges[-1])).any(axis=1)
+        slack = ROUNDING * float(self.width)
+        return observed_bins(edges, starts[near] - slack, stops[near] + slack)
 
 
 def _exact(seconds: float) -> Fraction:

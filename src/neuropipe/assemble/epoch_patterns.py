@@ -56,7 +56,7 @@ def _trials(
         windows = find_windows(run.stores, config, run.span, settings.span_s)
         cut = cut_run(run, windows, names) if len(windows) else None
         if cut is not None:
-            seen = cut.valid.any(axis=(1, 2))
+            seen = cut.seen
             windows, cut = windows.take(seen, "no valid sample in the trial"), cut.take(seen)
         for reason, trials in windows.excluded:
             account.note("trial", run.sources[0], reason, trials)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -242,24 +242,25 @@ def fmri_patterns(
     ]
     runs = [tree for tree, estimate in pairs if estimate is not None]
     estimates = [estimate for _, estimate in pairs if estimate is not None]
-    regions = _regions(runs, estimates, rows, chosen, account) if runs else {}
+    keep = settings.glm.residuals
+    regions = _regions(runs, estimates, rows, chosen, keep, account) if runs else {}
     if not regions:
         return None
-    attrs: dict[str, Any] = runs[0]["raw/bold"].attrs
+    bold = runs[0]["raw/bold"]
     return SubjectPatterns(
         subject=str(runs[0].attrs.get("subject_id", "")),
         runs=tuple(named[id(tree)] for tree in runs),
         regions=regions,
         counts=np.stack([estimate.counts for estimate in estimates]),
         recordings=tuple(str(tree.attrs.get("recording", "")) for tree in runs),
-        units=str(attrs.get("units", "a.u.")),
-        row=str(runs[0]["raw/bold"].dims[1]),
+        units=str(bold.attrs.get("units", "a.u.")),
+        row=str(bold.dims[1]),
     )
 
 
 def _regions(
     runs: Sequence[xr.DataTree], estimates: Sequence[RunEstimate], rows: _Rows,
-    chosen: np.ndarray, account: Account,
+    chosen: np.ndarray, keep: bool, account: Account,
 ) -> dict[str, RegionPatterns]:  # fmt: skip
     """Return the patterns of each region, without the rows that a run has no pattern of."""
     lost = np.any([~np.isfinite(e.patterns).any(axis=0) for e in estimates], axis=0)
@@ -269,19 +270,19 @@ def _regions(
         place = np.searchsorted(chosen, own)
         place = place[~lost[place]]
         if len(place):
-            regions[name] = _region(estimates, place, rows, chosen)
+            regions[name] = _region(estimates, place, rows, chosen, keep)
     if not regions:
         account.leave_out(runs[0], "no row has samples in all runs", "look at its brain masks")
     return regions
 
 
 def _region(
-    estimates: Sequence[RunEstimate], place: np.ndarray, rows: _Rows, chosen: np.ndarray
+    estimates: Sequence[RunEstimate], place: np.ndarray, rows: _Rows, chosen: np.ndarray, keep: bool
 ) -> RegionPatterns:
     return RegionPatterns(
         values=np.stack([estimate.patterns[:, place] for estimate in estimates]),
-        residuals=tuple(estimate.residuals[:, place] for estimate in estimates),
-        dof=sum(estimate.dof for estimate in estimates),
+        residuals=tuple(e.residuals[: len(e.residuals) * keep, place] for e in estimates),
+        dof=sum(estimate.dof for estimate in estimates) if keep else 0,
         names=rows.names[chosen[place]],
         places=rows.places[chosen[place]],
     )

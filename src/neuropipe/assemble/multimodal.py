@@ -26,10 +26,10 @@ from neuropipe.assemble.runs import (
 )
 from neuropipe.assemble.selection import names_in
 from neuropipe.assemble.sources import row_columns
-from neuropipe.assemble.trial_settings import BinWidth, TrialsConfig
+from neuropipe.assemble.trial_settings import TrialInput, TrialsConfig
 from neuropipe.assemble.trial_tables import events_within, trial_columns
 from neuropipe.assemble.windows import Windows, find_windows
-from neuropipe.config.models import InputConfig, UnitSelection
+from neuropipe.config.models import UnitSelection
 from neuropipe.errors import ConfigError, DataError, issues_to_json
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ __all__ = ["Input", "multimodal"]
 Name = Literal["spikes", "calcium", "eeg", "meg", "ieeg", "fmri", "behavior"]
 
 
-class Input(InputConfig):
+class Input(TrialInput):
     """Keys of ``input:`` for analyses that get several modalities of a session."""
 
     modalities: list[Name] = Field(
@@ -53,27 +53,14 @@ class Input(InputConfig):
         description="Rows to use; `where` holds for the modalities whose rows have what it "
         "compares, counts and rates of spikes for spikes.",
     )
-    bin_ms: BinWidth = Field(
-        20.0,
-        description="Bins of spikes, milliseconds; a text may be a ratio such as 100/3. Every "
-        "other modality keeps the rate of its preprocessed store.",
-    )
-    trials: TrialsConfig = Field(
-        default_factory=TrialsConfig, description="Trials to cut recordings into."
-    )
     behavior: list[str] = Field(
         default_factory=list,
         description="Variables of behaviour, of one stream, that are the modality `behavior`.",
     )
-    regressors: list[str] = Field(
-        default_factory=list,
-        description="Variables of behaviour that enter the model of every recorded modality "
-        "linearly, by name.",
-    )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Input:
-        for key in ("modalities", "behavior", "regressors"):
+    def _modalities_fit(self) -> Input:
+        for key in ("modalities", "behavior"):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise ValueError(f"`{key}` lists a name twice; write each once")
@@ -181,7 +168,7 @@ def _parts(
 def _seen(part: Part, sizes: Sequence[int]) -> list[np.ndarray]:
     """Return of each run which trials hold a sample of the modality."""
     return [
-        np.zeros(size, dtype=bool) if cut is None else cut.valid.any(axis=(1, 2))
+        np.zeros(size, dtype=bool) if cut is None else cut.seen
         for cut, size in zip(part.cuts, sizes, strict=True)
     ]
 
@@ -286,6 +273,7 @@ def multimodal(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
         enters=lambda name: name in wanted,
     )  # fmt: skip
     account.check_left(runs)
+    _check_together(runs)
     if BEHAVIOR in wanted:
         runs = _with_behavior(runs, settings, account)
     windows = [_windows(run, settings, len(runs) > 1) for run in runs]
@@ -295,6 +283,20 @@ def multimodal(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
     if not sum(map(len, windows)):
         raise DataError("input.trials: no trial holds a sample; correct `labels` or `window_s`")
     return _dataset(parts, runs, windows, settings, account)
+
+
+def _check_together(runs: Sequence[Run]) -> None:
+    """Raise `ConfigError` if there are several modalities, and never two in one run."""
+    kinds = [sorted({source.modality for source in run.sources}) for run in runs]
+    if len({kind for own in kinds for kind in own}) > 1 and all(len(own) == 1 for own in kinds):
+        listed = "; ".join(
+            f"{run.name or 'no run or task'}: {own[0]}"
+            for run, own in zip(runs, kinds, strict=True)
+        )
+        raise ConfigError(
+            f"input.modalities: no two modalities are of one run ({listed}); give recordings that "
+            "were made at the same time the same `run` and `task` in the recordings table"
+        )
 
 
 def _with_trials(

@@ -148,6 +148,8 @@ def read_runs(
         Which comparison the rows of a store must fulfil, in place of ``units.where``.
     enters : callable
         Says of a modality whether it is analysed; the others give events and regressors.
+        Recordings of one session, run and task are made at the same time; one without a task
+        belongs to the only task of its run, unless that has its modality already.
     one_session : bool
         Recordings of several sessions are an error; else runs of one follow those of another.
 
@@ -164,11 +166,13 @@ def read_runs(
     _check_same(stores, "subject", *(("session",) if one_session else ()))
     groups: dict[tuple[str, str, str], list[xr.DataTree]] = defaultdict(list)
     for tree in sorted(stores, key=lambda tree: str(tree.attrs.get("recording", ""))):
-        key = (str(tree.attrs.get(name, "")) for name in ("session_id", "run", "task"))
-        groups[tuple(key)].append(tree)
+        session, run, task = (str(tree.attrs.get(k, "")) for k in ("session_id", "run", "task"))
+        groups[session, run, task].append(tree)
+    _join_without_task(groups)
     runs = []
-    for key, trees in sorted(groups.items(), key=lambda item: tuple(map(_natural, item[0]))):
-        _, run, task = key
+    for (_, run, task), trees in sorted(
+        groups.items(), key=lambda item: tuple(map(_natural, item[0]))
+    ):
         named = {str(tree.attrs.get("recording", "")): tree for tree in trees}
         account.issues += check_session(named, "input.recordings")
         sources = []
@@ -195,6 +199,22 @@ def _check_same(stores: Sequence[xr.DataTree], *keys: str) -> None:
                 f"input.recordings: one {key} is expected, found {', '.join(map(repr, found))}; "
                 "select one with `input.recordings`"
             )
+
+
+def _join_without_task(groups: dict[tuple[str, str, str], list[xr.DataTree]]) -> None:
+    """Put recordings that state no task to the one task that their run has, in place.
+
+    One of a modality that is there already (and no other probe) is a run of its own.
+    """
+    for session, run, task in [key for key in groups if not key[2]]:
+        tasks = [key for key in groups if key[:2] == (session, run) and key[2]]
+        own = groups[session, run, task]
+        if len(tasks) == 1 and not {*map(_kind, own)} & {*map(_kind, groups[tasks[0]])}:
+            groups[tasks[0]] += groups.pop((session, run, task))
+
+
+def _kind(tree: xr.DataTree) -> tuple[str, str]:
+    return modality_of(tree), str(tree.attrs.get("acq", ""))
 
 
 def check_step(cuts: Sequence[Cut], runs: Sequence[Run]) -> None:
@@ -307,12 +327,13 @@ def cut_run(run: Run, windows: Windows, names: Sequence[str]) -> Cut:
 
 
 def _check_same_time(first: Cut, other: Cut, a: Source, b: Source) -> None:
-    same = len(first.time) == len(other.time) and np.isclose(first.step, other.step, rtol=1e-6)
-    if same:
-        slack = SAME_TIME * first.step
-        same = np.allclose(first.time, other.time, rtol=0, atol=slack) and np.allclose(
-            first.offset, other.offset, rtol=0, atol=slack
-        )
+    slack = SAME_TIME * first.step
+    same = (
+        len(first.time) == len(other.time)
+        and np.isclose(first.step, other.step, rtol=1e-6)
+        and np.allclose(first.time, other.time, rtol=0, atol=slack)
+        and np.allclose(first.offset, other.offset, rtol=0, atol=slack)
+    )
     if not same:
         raise DataError(
             f"{a.recording} and {b.recording}: the sample times differ, so that they cannot lie "

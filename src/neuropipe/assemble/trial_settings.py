@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from neuropipe.config.models import InputConfig
 from neuropipe.config.strict import Positive, StrictModel
 from neuropipe.errors import ConfigError
 from neuropipe.preprocess.binning import bin_width
 
-__all__ = ["BinWidth", "Modality", "TrialsConfig", "check_window"]
+__all__ = ["BinWidth", "Modality", "TrialInput", "TrialsConfig", "check_window"]
 
 Modality = Literal["calcium", "spikes", "eeg", "meg", "ieeg", "fmri"]
 KEYS = {
@@ -85,3 +86,27 @@ def check_window(window_s: tuple[float, float], key: str) -> None:
     """Raise `ConfigError` for a window that ends before it starts."""
     if not window_s[1] > window_s[0]:
         raise ConfigError(f"{key}: {list(window_s)} must end after it starts")
+
+
+class TrialInput(InputConfig):
+    """Keys of ``input:`` common to analyses of trials."""
+
+    bin_ms: BinWidth = Field(
+        20.0,
+        description="Bins of spikes, milliseconds; a text may be a ratio such as 100/3. Other "
+        "recordings keep the rate of their preprocessed store.",
+    )
+    trials: TrialsConfig = Field(
+        default_factory=TrialsConfig, description="Trials to cut recordings into."
+    )
+    regressors: list[str] = Field(
+        default_factory=list,
+        description="Variables of behaviour that enter the model of recorded rows linearly, by "
+        "name.",
+    )
+
+    @model_validator(mode="after")
+    def _regressors_once(self) -> TrialInput:
+        if len(set(self.regressors)) < len(self.regressors):
+            raise ValueError("`regressors` lists a name twice; write each once")
+        return self

@@ -76,13 +76,13 @@ def events_within(
         first += len(windows)
     if not rows:
         return {}
-    trial, relative, absolute, duration, label = zip(*rows, strict=True)
+    numbers, relative, absolute, durations, labels = zip(*rows, strict=True)
     return {
-        "event_trial": ("event", np.array(trial, dtype=np.int64)),
+        "event_trial": ("event", np.array(numbers, dtype=np.int64)),
         "event_time": ("event", np.array(relative), {"units": "s"}),
         "event_onset": ("event", np.array(absolute), {"units": "s"}),
-        "event_duration": ("event", np.array(duration), {"units": "s"}),
-        "event_label": ("event", np.array(label, dtype=object)),
+        "event_duration": ("event", np.array(durations), {"units": "s"}),
+        "event_label": ("event", np.array(labels, dtype=object)),
     }
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from neuropipe.assemble.cuts import Cut
 from neuropipe.assemble.exclusion import Account
@@ -24,10 +23,9 @@ from neuropipe.assemble.runs import (
     row_coords,
     seen_rows,
 )
-from neuropipe.assemble.trial_settings import BinWidth, TrialsConfig
+from neuropipe.assemble.trial_settings import TrialInput, TrialsConfig
 from neuropipe.assemble.trial_tables import events_within, trial_columns
-from neuropipe.assemble.windows import Windows, find_windows
-from neuropipe.config.models import InputConfig
+from neuropipe.assemble.windows import Windows, find_windows, labels_found
 from neuropipe.errors import Issue, issues_to_json
 
 if TYPE_CHECKING:
@@ -38,27 +36,8 @@ __all__ = ["Input", "trials"]
 FEW_VALID = 0.5
 
 
-class Input(InputConfig):
+class Input(TrialInput):
     """Keys of ``input:`` for analyses that get trials of units."""
-
-    bin_ms: BinWidth = Field(
-        20.0,
-        description="Bins of spikes, milliseconds; a text may be a ratio such as 100/3. Other "
-        "recordings keep the rate of their preprocessed store.",
-    )
-    trials: TrialsConfig = Field(
-        default_factory=TrialsConfig, description="Trials to cut recordings into."
-    )
-    regressors: list[str] = Field(
-        default_factory=list,
-        description="Variables of behaviour that enter the model linearly, by name.",
-    )
-
-    @model_validator(mode="after")
-    def _regressors_once(self) -> Input:
-        if len(set(self.regressors)) < len(self.regressors):
-            raise ValueError("`regressors` lists a variable twice; write each once")
-        return self
 
 
 @dataclass(frozen=True)
@@ -80,7 +59,7 @@ def _piece(run: Run, settings: Input, names: Sequence[str], account: Account) ->
         _leave_out(run, settings.trials, account)
         return None
     cut = cut_run(run, windows, names)
-    seen = cut.valid.any(axis=(1, 2))
+    seen = cut.seen
     windows = windows.take(seen, "no valid sample in the trial")
     _note_trials(run, windows, account)
     if not seen.any():
@@ -106,8 +85,11 @@ def _leave_out(run: Run, config: TrialsConfig, account: Account) -> None:
         "blocks": f"shorter than a block of {config.block_s or 0:g} s",
         "recording": "no valid sample",
     }[config.by]
+    remedy = "correct `input.trials`"
+    if config.by in ("events", "trials"):
+        remedy += f" (labels found: {labels_found(run.stores, config)})"
     for source in run.sources:
-        account.leave_out(source.tree, what, "correct `input.trials`")
+        account.leave_out(source.tree, what, remedy)
 
 
 def _pad(pieces: Sequence[Piece], name: str, fill: Any) -> np.ndarray:
@@ -140,8 +122,8 @@ def _moments(pieces: Sequence[Piece], reference: str) -> dict[str, Any]:
     first = np.concatenate([np.full(len(p.windows), p.cut.first) for p in pieces])
     start = onset + first + offset
     zero = start if reference == "trial" else onset
-    return {"trial_onset": ("trial", zero, {"units": "s"}),
-            "trial_start": ("trial", start, {"units": "s"})}  # fmt: skip
+    columns = {"trial_onset": zero, "trial_start": start, "sample_offset": offset}
+    return {name: ("trial", values, {"units": "s"}) for name, values in columns.items()}
 
 
 def _issues(valid: np.ndarray, missing: np.ndarray, lengths: np.ndarray) -> list[Issue]:
@@ -219,7 +201,8 @@ def trials(stores: Sequence[xr.DataTree], settings: Input) -> xr.Dataset:
         ``regressor (trial, time, feature)`` if asked for; ``event_trial, event_time (as `time`),
         event_onset, event_duration, event_label (event)`` of the events within trials.
         Coordinates ``time`` (seconds, bin centres or sample times), ``trial_onset`` (the moment
-        that is 0), ``trial_start`` (where samples begin), ``trial_label``, ``run``, ``session``
+        that is 0), ``trial_start`` (where samples begin), ``sample_offset`` (by how much they lie
+        behind ``time``, less than a step; 0 for counts), ``trial_label``, ``run``, ``session``
         and ``trial_<column>`` per trial; ``unit`` (text), ``unit_kind``, ``recording``,
         ``region`` per unit. Attributes ``bin_width_s``, ``modality``, ``trials_by``,
         ``time_reference`` (``session``: the session's clock, ``trial``: each trial's start,

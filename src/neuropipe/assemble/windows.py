@@ -19,6 +19,7 @@ __all__ = [
     "find_windows",
     "grid_numbers",
     "has_table",
+    "labels_found",
     "n_blocks",
     "read_table",
     "samples_in",
@@ -174,6 +175,7 @@ def source_of_trials(stores: Sequence[xr.DataTree], config: TrialsConfig) -> xr.
         )
     found = [tree for tree in chosen if has_table(tree, config)]
     if not found:
+        _check_column(chosen, config)
         return None
     tables = [read_table(tree, config.by) for tree in found]
     key = TABLES[config.by][1]
@@ -184,6 +186,23 @@ def source_of_trials(stores: Sequence[xr.DataTree], config: TrialsConfig) -> xr.
             "whose count, or leave the others out with `input.recordings`"
         )
     return found[0]
+
+
+def _check_column(stores: Sequence[xr.DataTree], config: TrialsConfig) -> None:
+    """Raise `ConfigError` if there are tables, and none has the column of labels."""
+    tables = [table for tree in stores if (table := read_table(tree, config.by))]
+    if tables and not any(_column(table, config) for table in tables):
+        _labels(tables[0], config, ", ".join(str(t.attrs.get("recording", "")) for t in stores))
+
+
+def labels_found(stores: Sequence[xr.DataTree], config: TrialsConfig) -> str:
+    """Return the labels that stores have, for a message."""
+    known: set[str] = set()
+    for tree in stores:
+        table = read_table(tree, config.by)
+        column = _column(table, config)
+        known |= set(_texts(table[column]).tolist()) if column else set()
+    return ", ".join(sorted(known)) or "none"
 
 
 def _whole(tree: xr.DataTree | None, config: TrialsConfig, span: tuple[float, float]) -> Windows:

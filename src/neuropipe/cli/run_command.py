@@ -118,9 +118,12 @@ def _command(
     override: Path | None,
     plan: Mapping[str, Job],
 ) -> list[str]:
-    from neuropipe.cli.snakemake_command import snakemake_command
+    from neuropipe.cli.slurm import slurm_arguments, uses_slurm
+    from neuropipe.cli.snakemake_command import profile_folder, snakemake_command
 
     command = snakemake_command(arguments.directory, arguments.profile)
+    if arguments.profile and uses_slurm(folder := profile_folder(arguments.profile)):
+        command += slurm_arguments(folder)
     if arguments.cores:
         command += ["--cores", str(arguments.cores)]
     if override is not None:

@@ -6,8 +6,27 @@ import sys
 from pathlib import Path
 
 from neuropipe.config.shipped import shipped
+from neuropipe.errors import ConfigError
 
-__all__ = ["snakemake_command"]
+__all__ = ["profile_folder", "snakemake_command"]
+
+
+def profile_folder(profile: str) -> Path:
+    """Return the folder of a profile: one of the user's, or a shipped one by its name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    folder = Path(profile)
+    if folder.is_dir():
+        return folder
+    profiles = shipped("profiles")
+    if not (profiles / profile).is_dir():
+        names = ", ".join(sorted(path.name for path in profiles.iterdir()))
+        raise ConfigError(f"--profile {profile}: no such folder or profile. Shipped: {names}")
+    return profiles / profile
 
 
 def snakemake_command(directory: str | Path, profile: str | None = None) -> list[str]:
@@ -23,7 +42,5 @@ def snakemake_command(directory: str | Path, profile: str | None = None) -> list
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(shipped("Snakefile"))]
     command += ["--directory", str(directory)]
     if profile and profile != "default":
-        folder = Path(profile)
-        command += ["--workflow-profile", str(folder if folder.is_dir() else
-                                              shipped(f"profiles/{profile}"))]  # fmt: skip
+        command += ["--workflow-profile", str(profile_folder(profile))]
     return command

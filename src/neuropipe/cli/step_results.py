@@ -102,11 +102,15 @@ def _settings_of(analysis: Analysis, settings: Mapping[str, Any]) -> BaseModel:
     return checked(analysis.settings, values, "settings")
 
 
-def _keys(words: list[str]) -> dict[str, int]:
+def _keys(words: list[str]) -> dict[str, int | str]:
+    """Return scatter keys: integers, but for the label of a subject."""
     try:
-        return {key: int(value) for key, value in (word.split("=") for word in words)}
+        pairs = [word.split("=") for word in words]
+        return {key: value if key == "subject" else int(value) for key, value in pairs}
     except ValueError as error:
-        raise ConfigError(f"--key {' '.join(words)}: expected NAME=INTEGER") from error
+        raise ConfigError(
+            f"--key {' '.join(words)}: expected NAME=INTEGER or subject=LABEL"
+        ) from error
 
 
 def _load_parts(paths: list[str]) -> dict[str, list[xr.Dataset]]:

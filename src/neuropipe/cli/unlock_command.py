@@ -18,13 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Call ``snakemake --unlock`` with the right Snakefile."""
+    from neuropipe.cli.slurm import jobs_in_queue
     from neuropipe.cli.snakemake_command import snakemake_command
     from neuropipe.status import RUN_NOTE, active_run
 
     active = active_run(Path(arguments.directory))
     if active:
         raise ConfigError(f"a run is active here ({active}); end it first, for example with Ctrl-C")
-
+    if jobs := jobs_in_queue(Path(arguments.directory)):
+        raise ConfigError(
+            f"{len(jobs)} jobs of the killed run are still with Slurm and write here; "
+            f"cancel them first: scancel {' '.join(jobs)}"
+        )
     command = [*snakemake_command(arguments.directory), "--unlock", "--cores", "1"]
     answer = subprocess.run(command, check=False)
     (Path(arguments.directory) / RUN_NOTE).unlink(missing_ok=True)

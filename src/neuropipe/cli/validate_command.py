@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("store", nargs="?", type=Path, help="a .zarr store or an .nwb file")
     parser.add_argument("--directory", default=".", help="study folder")
+    parser.add_argument("--profile", help="also compare what jobs ask for with the cluster")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         study = load_study(arguments.directory)
         issues = study_issues(study)
+        if arguments.profile:
+            issues += _cluster_issues(study, arguments.profile)
         jobs = sum(len(run.collections) for run in study.runs)
         what = f"{study.config.study}: {len(study.recordings)} recordings, {jobs} analysis jobs"
     for issue in issues:
@@ -42,6 +45,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise DataError(f"{what}: {len(errors)} of {len(issues)} issues are errors")
     print(f"{what}: valid" + (f", {len(issues)} issues" if issues else ""))
     return 0
+
+
+def _cluster_issues(study: Study, profile: str) -> list[Issue]:
+    from neuropipe.cli.slurm import partitions, request_issues, slurm_arguments, uses_slurm
+    from neuropipe.cli.snakemake_command import profile_folder
+    from neuropipe.plan import make_plan
+
+    folder = profile_folder(profile)
+    if not uses_slurm(folder):
+        return []
+    slurm_arguments(folder)
+    return request_issues(make_plan(study), folder, partitions())
 
 
 def _store_issues(path: Path) -> list[Issue]:

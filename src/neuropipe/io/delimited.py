@@ -8,7 +8,14 @@ from pathlib import Path
 
 from neuropipe.errors import IngestError, Issue
 
-__all__ = ["check_cells", "last_line_open", "open_tables", "refuse_same_names", "text_rows"]
+__all__ = [
+    "check_cells",
+    "is_number",
+    "last_line_open",
+    "open_tables",
+    "refuse_same_names",
+    "text_rows",
+]
 
 TABLES = (".csv", ".tsv", ".txt")
 
@@ -86,6 +93,21 @@ def refuse_same_names(header: Sequence[str], used: Iterable[str | None], path: o
         if name is not None and list(header).count(name) > 1:
             text = f"two columns are named {name!r}"
             raise IngestError("DUPLICATE_COLUMN", path, text, "rename one of them")
+
+
+def is_number(text: str) -> bool:
+    """Tell whether text states a number; ``1_000`` is one to Python alone.
+
+    Examples
+    --------
+    >>> is_number("1e3"), is_number("1_000"), is_number("n/a")
+    (True, False, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
 
 
 def last_line_open(text: str, path: object) -> list[Issue]:

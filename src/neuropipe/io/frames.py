@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.checks import refuse_pointers
+from neuropipe.io.delimited import refuse_same_names
 from neuropipe.io.long_table import delimiter_of, usual_column
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["column_of", "read_frame", "units_per_second"]
 
 UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
-TAIL_BYTES = 1 << 16
+TAIL_BYTES, BLOCK_BYTES = 1 << 16, 1 << 20
 WHOLE = re.compile(r"[+-]?\d{1,18}")
 
 
@@ -44,8 +46,11 @@ def read_frame(path: Path, *, as_text: bool = False) -> pd.DataFrame:
     if not path.is_file() and not path.is_symlink():
         raise IngestError("MISSING_SIDECAR", path, "no such file", "correct its path")
     refuse_pointers(path)
+    is_text = path.suffix.lower() != ".parquet"
+    if is_text:
+        _refuse_nul(path)
     try:
-        if path.suffix.lower() == ".parquet":
+        if not is_text:
             return pd.read_parquet(path)
         separator = delimiter_of(path)
         frame = pd.read_csv(
@@ -59,10 +64,39 @@ def read_frame(path: Path, *, as_text: bool = False) -> pd.DataFrame:
         text = f"cannot be read: {str(error).splitlines()[0]}"
         raise IngestError("NOT_THIS_FORMAT", path, text, "correct or copy the table") from error
     _refuse_cut(path, separator, frame.shape[1])
+    frame = _named(frame, path, separator)
     if as_text:
         return frame
     typed = {name: _typed(frame[name].to_numpy(dtype=object)) for name in frame.columns}
     return pd.DataFrame(typed)
+
+
+def _refuse_nul(path: Path) -> None:
+    """Raise when a text holds NUL; pandas would keep it within a cell."""
+    with path.open("rb") as stream:
+        if any(b"\x00" in block for block in iter(lambda: stream.read(BLOCK_BYTES), b"")):
+            text = "holds NUL: UTF-16 text, or a damaged file"
+            raise IngestError("ENCODING", path, text, "save the table as UTF-8, or copy it again")
+
+
+def _named(frame: pd.DataFrame, path: Path, separator: str) -> pd.DataFrame:
+    """Return the table with the names of its header, where pandas makes up others.
+
+    The first column may count the rows and have no name, as pandas writes it: it is left out.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream, delimiter=separator, skipinitialspace=True)
+        header = [name.strip() for name in next((row for row in rows if row), [])]
+    if len(header) != frame.shape[1]:
+        return frame
+    refuse_same_names(header, [name for name in header if name], path)
+    counts = [str(k) for k in range(len(frame))]
+    if header and not header[0] and frame.iloc[:, 0].tolist() == counts:
+        header, frame = header[1:], frame.iloc[:, 1:]
+    if "" in header:
+        text = f"column {header.index('') + 1} of the header has no name"
+        raise IngestError("NOT_THIS_FORMAT", path, text, "name it, or remove it")
+    return frame.set_axis(header, axis="columns")
 
 
 def _typed(cells: np.ndarray) -> np.ndarray:
@@ -76,6 +110,8 @@ def _typed(cells: np.ndarray) -> np.ndarray:
         return texts.astype(np.int64)
     numbers = np.full(len(cells), np.nan)
     try:
+        if any("_" in text for text in words):  # 1_000 is a number to Python alone
+            return cells
         numbers[known] = texts.astype(np.float64)
     except ValueError:
         return cells

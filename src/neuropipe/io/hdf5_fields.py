@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.checks import decode_texts, open_hdf5
+from neuropipe.io.field_map import no_matrix, no_numbers
 
-__all__ = ["FieldSource", "Fields"]
-
-
-class FieldSource(Protocol):
-    """What a reader with a field map asks of a file; `Fields` says what each does."""
-
-    def array(self, name: str) -> Any: ...  # noqa: D102
-
-    def numbers(self, name: str) -> Any: ...  # noqa: D102
-
-    def traces(self, name: str) -> Any: ...  # noqa: D102
-
-    def position(self, name: str | None, n_rois: int) -> np.ndarray | None: ...  # noqa: D102
-
-    def attribute(self, name: str) -> str: ...  # noqa: D102
-
-    def matrices(self) -> list[str]: ...  # noqa: D102
-
-    def where(self, name: str) -> str: ...  # noqa: D102
-
-    def close(self) -> None: ...  # noqa: D102
+__all__ = ["Fields"]
 
 
 class Fields:
@@ -123,41 +102,15 @@ class Fields:
         """Return a data set of numbers, unread."""
         found = self.array(name)
         if found.dtype.kind not in "biuf":
-            raise IngestError(
-                "NOT_THIS_FORMAT",
-                self.where(name),
-                f"holds {found.dtype}, numbers expected",
-                "correct the field map",
-            )
+            raise no_numbers(self, name, found.dtype)
         return found
 
     def traces(self, name: str) -> Any:
         """Return a two-dimensional data set of numbers, unread."""
         found = self.numbers(name)
         if found.ndim != 2:
-            raise IngestError(
-                "LENGTH_MISMATCH",
-                self.where(name),
-                f"shape {found.shape}, two dims expected",
-                f"two-dimensional data sets: {', '.join(self.matrices()) or 'none'}",
-            )
+            raise no_matrix(self, name, found.shape)
         return found
-
-    def position(self, name: str | None, n_rois: int) -> np.ndarray | None:
-        """Return positions ``(n_rois, 2 or 3)``, or None."""
-        if name is None:
-            return None
-        values = np.asarray(self.numbers(name)[...], np.float64)
-        if values.ndim == 2 and values.shape[0] in (2, 3) and values.shape[1] == n_rois:
-            values = values.T if values.shape[0] != n_rois else values
-        if values.ndim != 2 or values.shape[0] != n_rois or values.shape[1] not in (2, 3):
-            raise IngestError(
-                "LENGTH_MISMATCH",
-                self.where(name),
-                f"shape {values.shape}, ({n_rois}, 2) or ({n_rois}, 3) expected",
-                "correct the field map",
-            )
-        return values
 
     def attribute(self, name: str) -> str:
         """Return an attribute of the group, or of the file, as text."""

@@ -31,6 +31,7 @@ from neuropipe.io.publish import (
     publish,
     refuse_other_content,
     refuse_warnings,
+    source_attrs,
     source_entries,
     staging,
     stored_issues,
@@ -188,6 +189,18 @@ def _span(raw: xr.Dataset, clock: RegularClock | None) -> np.ndarray:
     return np.array([observed.min(), observed.max()])
 
 
+def _checked_span(schema: RecordingSchema, source: Path) -> np.ndarray:
+    """Return `_span` of a recording that is not empty and whose times run forwards."""
+    raw, clock = schema.raw, schema.clock
+    time = _span(raw, clock)
+    rows = [dim for dim in raw.sizes if dim != "time"]
+    sizes = {dim: raw.sizes[dim] for dim in ("time", *rows) if dim in raw.sizes}
+    check_not_empty(sizes | ({"time": clock.count} if clock else {}), source)
+    if "time" in raw:
+        check_times(time, f"{source}: time")
+    return time
+
+
 def _summary(report: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{dim} {n}" for dim, n in report["sizes"].items())
     return f"{sizes}; {len(report['issues'])} issues; {report['content_sha256'][:12]}"
@@ -202,18 +215,10 @@ def _prepare(
     override: IngestOverride,
     others: Mapping[str, Path],
 ) -> _Prepared:
-    from neuropipe.store.hashing import combine_files
-    from neuropipe.store.schema import MODALITIES
-
     with readable(source):
         schema, events = handle.schema(), handle.events()
-    raw = schema.raw
-    time, sampled = _span(raw, schema.clock), "time" in raw or schema.clock is not None
-    rows = [dim for dim in raw.sizes if dim != "time"]
-    sizes = {dim: raw.sizes[dim] for dim in ("time", *rows) if dim in raw.sizes}
-    check_not_empty(sizes | ({"time": schema.clock.count} if schema.clock else {}), source)
-    if "time" in raw:
-        check_times(time, f"{source}: time")
+    raw, time = schema.raw, _checked_span(schema, source)
+    sampled = "time" in raw or schema.clock is not None
     # Spikes have no clock of samples: their source states all times on one clock.
     check_behavior_clocks(schema.behavior, time if sampled else None, source)
     issues = list(handle.issues)
@@ -239,11 +244,7 @@ def _prepare(
     files = dict.fromkeys([*schema.source_files, *map(str, side.files)])
     issues += open_tables(files)
     sources = source_entries(list(files), source)
-    attrs["source_sha256"] = combine_files((Path(s["path"]).name, s["sha256"]) for s in sources)
-    if "source_files" in MODALITIES[recording.modality].raw_attrs:
-        # Images are referred to, never copied; a file that we wrote refers to its own source.
-        found = [{key: entry[key] for key in ("path", "sha256")} for entry in sources]
-        attrs["source_files"] = raw.attrs.get("source_files") or json.dumps(found)
+    attrs |= source_attrs(sources, raw, recording.modality)
     issues = [portable(issue, source) for issue in issues]
     if settings.strict:
         refuse_warnings(issues, source)

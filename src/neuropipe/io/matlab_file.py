@@ -7,10 +7,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neuropipe.errors import IngestError
 from neuropipe.io.checks import has_magic, refuse_pointers
+from neuropipe.io.faults import readable
+from neuropipe.io.matlab_elements import check_matlab5
 
-__all__ = ["MatlabFile", "is_matlab"]
+__all__ = ["MatlabFile", "cell_text", "is_matlab", "number_text"]
 
 MATLAB_MAGIC = b"MATLAB"
 
@@ -31,15 +35,44 @@ def _read(path: Path) -> dict[str, Any]:
             "the header does not say MATLAB",
             "correct the column `reader`, or copy the file again",
         )
-    try:
-        with warnings.catch_warnings():
-            # Objects of classes (figures, tables) that nobody but MATLAB can read.
-            warnings.filterwarnings("ignore", category=UserWarning)
-            return read_mat(str(path))
-    # A cut file raises whatever the two readers stumble over first.
-    except Exception as error:
-        text = f"cannot be read ({type(error).__name__}: {error})"
-        raise IngestError("TRUNCATED", path, text, "copy the file again") from error
+    check_matlab5(path)
+    with readable(path), warnings.catch_warnings():
+        # Objects of classes (figures, tables) that nobody but MATLAB can read.
+        warnings.filterwarnings("ignore", category=UserWarning)
+        return read_mat(str(path))
+
+
+def number_text(number: float) -> str:
+    """Return a number as text, a whole one without a point.
+
+    Examples
+    --------
+    >>> number_text(1234567.0), number_text(0.5)
+    ('1234567', '0.5')
+    """
+    number = float(number)
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+
+
+def cell_text(item: Any, where: str) -> Any:
+    """Return one cell of a cell array of texts as text; an empty cell is no text.
+
+    Raises
+    ------
+    IngestError
+        ``NOT_THIS_FORMAT``: neither text nor one number as MATLAB holds them (double).
+    """
+    if isinstance(item, str | bytes):
+        return item
+    values = np.asarray(item)
+    if item is None or values.size == 0:
+        return ""
+    if values.size > 1 or values.dtype.kind != "f":
+        found = "a struct" if isinstance(item, dict) else f"{values.size} values {values.dtype}"
+        text = f"a cell holds {found}, expected text or one number"
+        raise IngestError("NOT_THIS_FORMAT", where, text, "correct the names, or copy it again")
+    number = float(values.ravel()[0])
+    return "" if np.isnan(number) else number_text(number)
 
 
 class MatlabFile:

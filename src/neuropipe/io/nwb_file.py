@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from neuropipe.errors import IngestError
-from neuropipe.io.checks import check_session_start, decode_texts, open_hdf5
+from neuropipe.io.checks import (
+    HDF5_MAGIC,
+    check_session_start,
+    decode_texts,
+    has_magic,
+    open_hdf5,
+)
 
-__all__ = ["check_nwb_header", "header_entities", "read_nwb"]
+__all__ = ["check_nwb_header", "header_entities", "look_into", "read_nwb"]
+
+Found = TypeVar("Found")
 
 OWN_MARK = "scratch/neuropipe"
+
+
+def look_into(path: Path, look: Callable[[Any], Found | None]) -> Found | None:
+    """Return what `look` finds in a file that says it is NWB; None in any other.
+
+    A damaged file says nothing of its kind: `registry.match` tells that it is damaged.
+    """
+    if not has_magic(path, HDF5_MAGIC):
+        return None
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return look(file) if "nwb_version" in file.attrs else None
+    except OSError:
+        return None
 
 
 def header_entities(file: Any) -> dict[str, str]:

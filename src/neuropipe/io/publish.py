@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -16,6 +17,8 @@ from neuropipe.errors import DataError, IngestError, Issue
 from neuropipe.store.atomic import discard, partial_sibling, remove_abandoned
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from neuropipe.config.models import IngestConfig
 
 __all__ = [
@@ -23,6 +26,7 @@ __all__ = [
     "publish",
     "refuse_other_content",
     "refuse_warnings",
+    "source_attrs",
     "source_entries",
     "staging",
     "stored_issues",
@@ -146,6 +150,21 @@ def source_entries(files: Sequence[str], source: Path) -> list[dict[str, Any]]:
         {"path": _relative(p, source), "sha256": file_sha256(p), "bytes": p.stat().st_size}
         for p in paths
     ]
+
+
+def source_attrs(
+    sources: Sequence[Mapping[str, Any]], raw: xr.Dataset, modality: str
+) -> dict[str, str]:
+    """Return the hash of all source files, and the list of those that are referred to."""
+    from neuropipe.store.hashing import combine_files
+    from neuropipe.store.schema import MODALITIES
+
+    attrs = {"source_sha256": combine_files((Path(s["path"]).name, s["sha256"]) for s in sources)}
+    if "source_files" in MODALITIES[modality].raw_attrs:
+        # Images are referred to, never copied; a file that we wrote refers to its own source.
+        found = [{key: entry[key] for key in ("path", "sha256")} for entry in sources]
+        attrs["source_files"] = raw.attrs.get("source_files") or json.dumps(found)
+    return attrs
 
 
 def versions() -> dict[str, str]:

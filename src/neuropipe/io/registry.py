@@ -49,6 +49,8 @@ class ReaderMatch:
         What stands in the way of reading it without settings.
     sure : bool
         The header shows that it is of this modality; one that is not sure gives way to one that is.
+    assumed : bool
+        Nothing in the file says what it holds; the modality is the usual one of such files.
     """
 
     reader: str
@@ -57,6 +59,7 @@ class ReaderMatch:
     entities: Mapping[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
     sure: bool = True
+    assumed: bool = False
 
 
 @dataclass(frozen=True)

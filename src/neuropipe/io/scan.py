@@ -117,6 +117,10 @@ def _row(hit: ReaderMatch, several: bool) -> tuple[dict[str, str], list[Issue]]:
         message = "neither the name nor the header states a subject"
         hint = "fill the column `subject`; a generated id would be a guess"
         issues.append(Issue("NO_SUBJECT", str(hit.path), message, hint))
+    if hit.assumed and hit.path.stem.rpartition("_")[2].lower() != hit.modality:
+        message = f"nothing in it says what it holds; proposed as {hit.modality}"
+        hint = "correct the columns `modality` and `reader`, or remove the row"
+        issues.append(Issue("MODALITY_ASSUMED", str(hit.path), message, hint))
     return row, issues
 
 

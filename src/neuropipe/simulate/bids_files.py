@@ -185,6 +185,7 @@ def write_bids_recording(
     prefix = "iEEG" if kind == "ieeg" else "EEG"
     about: dict[str, Any] = {"TaskName": entities.get("task", "rest"), "PowerLineFrequency": 50}
     about |= {"SamplingFrequency": recording.rate_hz, f"{prefix}Reference": "mastoid"}
+    about |= {"RecordingDuration": len(recording.microvolts) / recording.rate_hz}
     _json(folder / f"{stem}_{kind}.json", about)
     _channels_table(folder / f"{stem}_channels.tsv", recording, mark)
     rows = [[f"{t:g}", f"{d:g}", label, str(value)] for t, d, label, value in recording.events]

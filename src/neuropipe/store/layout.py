@@ -80,7 +80,7 @@ def part_file(
     collection: str,
     label: str,
     stage: str,
-    key: Mapping[str, int] | None = None,
+    key: Mapping[str, int | str] | None = None,
     suffix: str = ".nc",
 ) -> str:
     """Return the part that one job of a stage writes."""

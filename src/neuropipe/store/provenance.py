@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import resource
@@ -92,14 +93,15 @@ def _plain(value: Any) -> Any:
 
 
 def write_dataset(
-    dataset: xr.Dataset, path: Path | str, provenance: Mapping[str, Any]
+    dataset: xr.Dataset | xr.DataTree, path: Path | str, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write a dataset as netCDF-4 or Zarr with its provenance, atomically.
 
     Parameters
     ----------
-    dataset : xarray.Dataset
-        What a stage or an assembler returned.
+    dataset : xarray.Dataset or xarray.DataTree
+        What a stage or an assembler returned; of a tree, which goes to ``.nc`` only, the root
+        holds the attributes.
     path : Path or str
         ``.nc`` (netCDF-4 through h5netcdf) or ``.zarr``.
     provenance : mapping
@@ -115,7 +117,10 @@ def write_dataset(
 
     path = Path(path)
     record = dict(provenance)
-    record["content_sha256"] = content_sha256(dataset)
+    groups = _groups(dataset)
+    dataset = groups.pop("/")
+    hashes = [content_sha256(dataset), *(content_sha256(one) for one in groups.values())]
+    record["content_sha256"] = hashes[0] if not groups else _joined(hashes)
     record["versions"] = versions()
     kept = ("settings", "seed", "versions", "wall_s", "cpu_s")
     flat: dict[str, Any] = {key: record[key] for key in kept if key in record}
@@ -130,7 +135,24 @@ def write_dataset(
             dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=True)
         else:
             dataset.to_netcdf(partial, engine="h5netcdf", encoding=_encoding(dataset))
+            for name, group in groups.items():
+                group.to_netcdf(
+                    partial, mode="a", group=name, engine="h5netcdf", encoding=_encoding(group)
+                )
     return record
+
+
+def _groups(dataset: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the root and the groups of a tree, without inherited coordinates, by path."""
+    import xarray as xr
+
+    if isinstance(dataset, xr.Dataset):
+        return {"/": dataset}
+    return {node.path: node.to_dataset(inherit=False) for node in dataset.subtree}
+
+
+def _joined(hashes: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -142,8 +164,15 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     }
 
 
-def read_dataset(path: Path | str) -> xr.Dataset:
-    """Open a dataset that `write_dataset` wrote, values in memory.
+def _has_groups(path: Path) -> bool:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return any(isinstance(one, h5py.Group) for one in file.values())
+
+
+def read_dataset(path: Path | str) -> Any:
+    """Open a dataset, or a tree of them, that `write_dataset` wrote, values in memory.
 
     Raises
     ------
@@ -162,6 +191,9 @@ def read_dataset(path: Path | str) -> xr.Dataset:
     try:
         if path.suffix == ".zarr":
             return xr.open_zarr(path, chunks=None).load()
+        if _has_groups(path):
+            with xr.open_datatree(path, engine="h5netcdf") as tree:
+                return tree.load()
         return xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: cannot be read ({error}); remove it and run again") from error

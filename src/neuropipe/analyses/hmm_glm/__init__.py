@@ -1,19 +1,38 @@
-"""Discrete brain states, each with a directed coupling network of its own."""
+"""Discrete brain states, each with a directed coupling network of its own.
+
+Any modality enters through `neuropipe.assemble.trials` under the same names: ``counts`` (spikes) or
+``activity(trial, time, unit)``, where ``unit`` stands for the row (``unit_kind`` says which).
+
+======== ================ ========================================================================
+modality rows             what to preprocess and set
+======== ================ ========================================================================
+spikes   units            the defaults are made for it; ``input.bin_ms`` 3 to 20
+calcium  cells            dF/F as ``family: gaussian``, events as ``bernoulli``
+eeg, meg channels         an envelope (``band_power``) with ``history: {basis: lags}`` (HMM-MAR), or
+                          ``history: {bins: 0}`` and ``covariance: full``
+ieeg     contacts         ``high_gamma``; as above
+fmri     parcels          ``parcellation``; ``history: {bins: 0}`` and ``covariance: full``
+======== ================ ========================================================================
+"""
 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __all__ = [
     "Settings",
     "align_states",
     "decode",
+    "figures",
     "fit",
     "held_out_score",
     "oracle",
     "score",
     "simulate",
+    "simulate_gaussian",
 ]
 
 _WHERE = {
@@ -25,7 +44,13 @@ _WHERE = {
     "oracle": "neuropipe.analyses.hmm_glm.scoring:oracle",
     "score": "neuropipe.analyses.hmm_glm.scoring:score",
     "simulate": "neuropipe.simulate.switching_glm:switching_glm",
+    "simulate_gaussian": "neuropipe.simulate.switching_gaussian:switching_gaussian",
 }
+
+
+def figures(result: Any) -> Any:
+    """Return the report figures of a result, by slug."""
+    return importlib.import_module("neuropipe.analyses.hmm_glm.figures").figures(result)
 
 
 def __getattr__(name: str) -> Any:
@@ -33,3 +58,14 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _WHERE[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+class _Face(ModuleType):
+    """Keeps ``hmm_glm.figures`` the function after the module of that name was imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "figures" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

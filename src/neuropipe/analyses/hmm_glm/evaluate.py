@@ -11,11 +11,19 @@ from neuropipe.analyses.hmm_glm.kernels.em import Parameters
 from neuropipe.analyses.hmm_glm.kernels.families import mean
 from neuropipe.analyses.hmm_glm.kernels.glm import Observations, emissions
 from neuropipe.analyses.hmm_glm.prepare import Prepared, prepare
-from neuropipe.analyses.hmm_glm.spec import Settings
+from neuropipe.analyses.hmm_glm.spec import recorded_settings
 from neuropipe.errors import DataError
 from neuropipe.threads import one_blas_thread
 
-__all__ = ["decode", "decoded", "held_out", "held_out_score", "parameters_of", "predict_rates"]
+__all__ = [
+    "decode",
+    "decoded",
+    "dispersion_variables",
+    "held_out",
+    "held_out_score",
+    "parameters_of",
+    "predict_rates",
+]
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +55,7 @@ def decoded(
     parameters : Parameters
     """
     data = prepared.observations
-    log_emission = emissions(data, parameters.theta, parameters.variance)
+    log_emission = emissions(data, parameters.theta, parameters.dispersion)
     chain = parameters.transition, parameters.initial, data.offsets
     filtered, predicted, _ = forward_filter(log_emission, *chain)
     cell, nan = ("trial", "time"), np.nan
@@ -62,6 +70,43 @@ def decoded(
     }
 
 
+def dispersion_variables(
+    prepared: Prepared, parameters: Parameters
+) -> dict[str, tuple[tuple[str, ...], Floats]]:
+    """Return what the noise has beside its mean, as the variables of a dataset.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    parameters : Parameters
+
+    Returns
+    -------
+    dict
+        ``variance(state, unit)`` or ``covariance(state, receiver, sender)`` of the Gaussian
+        family, ``dispersion(unit)`` of the negative binomial, nothing for other families.
+    """
+    found = parameters.dispersion
+    if prepared.family == "negbin":
+        return {"dispersion": (("unit",), found[0])}
+    if prepared.family != "gaussian":
+        return {}
+    if found.ndim == 3:
+        return {"covariance": (("state", "receiver", "sender"), found)}
+    return {"variance": (("state", "unit"), found)}
+
+
+def _dispersion_of(result: xr.Dataset) -> Floats:
+    shape = result.sizes["state"], result.sizes["unit"]
+    if "covariance" in result:
+        return result["covariance"].transpose("state", "receiver", "sender").values
+    if "variance" in result:
+        return result["variance"].transpose("state", "unit").values
+    if "dispersion" in result:
+        return np.broadcast_to(result["dispersion"].values, shape).copy()
+    return np.ones(shape)
+
+
 def parameters_of(result: xr.Dataset) -> Parameters:
     """Return the parameters held in a result of `fit`."""
     weight = result["weight"].transpose("state", "receiver", "sender", "basis").values
@@ -70,14 +115,14 @@ def parameters_of(result: xr.Dataset) -> Parameters:
         parts.append(result["regressor_weight"].transpose("state", "unit", "feature").values)
     return Parameters(
         np.ascontiguousarray(np.concatenate(parts, axis=2)),
-        result["variance"].values,
+        _dispersion_of(result),
         result["transition_matrix"].values,
         result["initial_probability"].values,
     )
 
 
 def _prepared_for(result: xr.Dataset, data: xr.Dataset) -> Prepared:
-    settings = Settings.model_validate_json(result.attrs["settings"])
+    settings = recorded_settings(result.attrs["settings"])
     ours, theirs = (d["unit"].values.astype(str).tolist() for d in (result, data))
     if ours != theirs:
         raise DataError("data: the units are not those of the result, in its order")
@@ -145,7 +190,7 @@ def held_out(data: Observations, parameters: Parameters, rate: Floats) -> dict[s
     """
     from scipy.special import gammaln, xlogy
 
-    log_emission = emissions(data, parameters.theta, parameters.variance)
+    log_emission = emissions(data, parameters.theta, parameters.dispersion)
     *_, total = forward_filter(
         log_emission, parameters.transition, parameters.initial, data.offsets
     )

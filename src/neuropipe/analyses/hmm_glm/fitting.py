@@ -9,27 +9,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.hmm_glm.kernels.chain import Posterior
+from neuropipe.analyses.hmm_glm.kernels.connections import (
+    ConnectionRules,
+    Connections,
+    global_classes,
+    infer_connections,
+)
 from neuropipe.analyses.hmm_glm.kernels.em import (
     Fit,
+    Information,
     Parameters,
-    Prior,
-    Rules,
     connect,
     information_inverse,
     run,
 )
-from neuropipe.analyses.hmm_glm.kernels.priors import (
-    Connections,
-    FixedPrior,
-    SharedMean,
-    infer_connections,
-)
+from neuropipe.analyses.hmm_glm.kernels.families import EXP_CODES, EXP_LIMIT, GAUSSIAN
+from neuropipe.analyses.hmm_glm.kernels.glm import Observations
+from neuropipe.analyses.hmm_glm.kernels.maximise import Prior, Rules
+from neuropipe.analyses.hmm_glm.kernels.priors import FixedPrior, SharedMean
 from neuropipe.analyses.hmm_glm.prepare import Prepared
 from neuropipe.analyses.hmm_glm.spec import Settings
-from neuropipe.analyses.hmm_glm.starts import fit_one_state, perturbed_start, score_start
+from neuropipe.analyses.hmm_glm.starts import (
+    activity_labels,
+    fit_one_state,
+    labelled_start,
+    perturbed_start,
+    score_labels,
+    single_start,
+)
+from neuropipe.errors import Issue
 from neuropipe.seeds import stage_generator
 
-__all__ = ["Fitted", "fit_states"]
+__all__ = ["Fitted", "fit_rules", "fit_states", "refit"]
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +49,8 @@ TRIAL_ITERATIONS, KEPT = 10, 2
 LEAST_WEIGHT = 1e-3
 FIRST_VARIANCE = 1 / 9  # of weights around their shared mean, until it is learned
 BIAS_RIDGE = 0.1  # of the ridge of weights
+EMPTY_SHARE = 0.05  # of an equal share of the bins, below which a state counts as empty
+LARGEST_CONDITION = 1e10
 
 
 @dataclass(frozen=True)
@@ -49,63 +62,92 @@ class Fitted:
     fit : Fit
     connections : Connections or None
         None without history.
+    connection_global : ndarray of int, shape (n_units, n_units), or None
+        Class of every pair in the network that all states share, -1, 0 or 1.
     estimate_variance : ndarray, shape (n_states, n_units, n_features)
         Diagonal of the inverse Fisher matrix.
     mean : ndarray, shape (n_units, n_features)
         W0: mean over states.
     restarts : tuple of Fit
         Every start, as far as it was run.
+    issues : tuple of Issue
+        What the fit met.
     """
 
     fit: Fit
     connections: Connections | None
+    connection_global: NDArray[np.int64] | None
     estimate_variance: Floats
     mean: Floats
     restarts: tuple[Fit, ...]
+    issues: tuple[Issue, ...]
+
+
+def _clustered_count(settings: Settings, count: int) -> int:
+    """Return how many of the starts are clustered; one of several is a perturbed one."""
+    return 0 if settings.init == "perturb" else max(count - 1, 1)
 
 
 def _starts(
-    prepared: Prepared, settings: Settings, rules: Rules, ridge: Floats, seed: int
+    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, ridge: Floats, seed: int
 ) -> list[Parameters]:
-    data, n_states = prepared.observations, settings.states
+    data = prepared.observations
     one = fit_one_state(data, rules, ridge)
-    count = settings.restarts if n_states > 1 else 1
-    n_score = {"score": max(count - 1, 1), "perturb": 0}[settings.init]
+    if n_states == 1:
+        return [single_start(one, rules)]
+    count = settings.restarts
+    guess = activity_labels if settings.init == "kmeans" else score_labels
     found = []
     for index, sigma in enumerate(islice(cycle(SIGMAS), count)):
         rng = stage_generator(seed, "fit", index)
-        if n_states == 1:
-            variance = one.variance[None]
-            found.append(Parameters(one.theta[None], variance, np.ones((1, 1)), np.ones(1)))
-        elif index < n_score:
-            found.append(score_start(data, one, rules, n_states=n_states, sigma=sigma, rng=rng))
+        if index < _clustered_count(settings, count):
+            labels = guess(data, one, rules, n_states=n_states, sigma=sigma, rng=rng)
+            found.append(labelled_start(data, one, rules, labels, n_states))
         else:
-            found.append(perturbed_start(one, rules, n_states=n_states, rng=rng))
+            scaled = data.code == GAUSSIAN
+            found.append(perturbed_start(one, rules, n_states=n_states, rng=rng, scaled=scaled))
     return found
 
 
-def _prior(prepared: Prepared, settings: Settings, ridge: Floats) -> Prior:
-    shape = (settings.states, prepared.observations.observed.shape[1], ridge.size)
+def _prior(prepared: Prepared, settings: Settings, n_states: int, ridge: Floats) -> Prior:
+    shape = (n_states, prepared.observations.observed.shape[1], ridge.size)
     # One state has no spread around a mean.
-    if settings.prior == "none" or settings.states == 1 or not prepared.shared.any():
-        return FixedPrior(np.broadcast_to(ridge, shape), np.zeros(shape))
-    return SharedMean(ridge, prepared.shared, np.zeros(shape[1:]), FIRST_VARIANCE, settings.states)
+    if settings.prior == "none" or n_states == 1 or not prepared.shared.any():
+        l1 = settings.regularisation.l1 * prepared.shared if settings.regularisation.l1 else None
+        return FixedPrior(np.broadcast_to(ridge, shape), np.zeros(shape), l1)
+    return SharedMean(ridge, prepared.shared, np.zeros(shape[1:]), FIRST_VARIANCE, n_states)
 
 
-def _rules(prepared: Prepared, settings: Settings) -> Rules:
+def _around(prior: Prior, start: Parameters) -> Prior:
+    return prior.around(start.theta) if isinstance(prior, SharedMean) else prior
+
+
+def fit_rules(prepared: Prepared, settings: Settings, n_states: int) -> Rules:
+    """Return how a fit of prepared data proceeds under the settings."""
     data = prepared.observations
+    observed = data.observed[data.valid]
+    variance = np.maximum(observed.var(axis=0), 1e-300)
+    full = data.code == GAUSSIAN and settings.covariance == "full"
+    n_features = data.design.shape[1]
     return Rules(
         alpha=settings.sticky.alpha, kappa=settings.sticky.kappa, least_weight=LEAST_WEIGHT,
-        tol=settings.tol, silent=prepared.silent,
-        variance_floor=1e-6 * np.maximum(data.observed[data.valid].var(axis=0), 1e-300),
+        tol=settings.tol, silent=prepared.silent, variance_floor=1e-6 * variance,
         unused=~data.design[data.valid].any(axis=0),
+        shared_bias=settings.bias == "shared" and n_states > 1,
+        scale=variance if full else None,
+        # Of few bins, 5 per parameter would be more than an equal share of the states.
+        least_mass=min(5.0 * n_features, EMPTY_SHARE * len(observed) / n_states),
     )  # fmt: skip
+
+
+def _connection_rules(settings: Settings) -> ConnectionRules:
+    return ConnectionRules(signed=settings.connection_types == "signed", dale=settings.dale)
 
 
 def _ordered(fit: Fit, order: NDArray[np.intp]) -> Fit:
     old, posterior = fit.parameters, fit.posterior
     parameters = Parameters(
-        old.theta[order], old.variance[order], old.transition[np.ix_(order, order)],
+        old.theta[order], old.dispersion[order], old.transition[np.ix_(order, order)],
         old.initial[order],
     )  # fmt: skip
     return replace(
@@ -119,40 +161,153 @@ def _ordered(fit: Fit, order: NDArray[np.intp]) -> Fit:
     )
 
 
-def fit_states(prepared: Prepared, settings: Settings, seed: int) -> Fitted:
+def _issues(
+    prepared: Prepared, fit: Fit, information: Information, rules: Rules
+) -> tuple[Issue, ...]:
+    """Return what the fit met: ill-conditioned units, empty states, clipped rates."""
+    data, found = prepared.observations, []
+    poor = np.flatnonzero((information.condition > LARGEST_CONDITION).any(axis=0) & ~rules.silent)
+    if poor.size:
+        names = ", ".join(str(prepared.units[n]) for n in poor[:10])
+        found.append(
+            Issue("ILL_CONDITIONED", "weight",
+                  f"{poor.size} units have nearly collinear features in a state: {names}",
+                  "weights there are held by `regularisation.ridge`; raise it or shorten history")
+        )  # fmt: skip
+    mass = fit.posterior.probability[data.valid].sum(axis=0)
+    empty = np.flatnonzero(mass < rules.least_mass)
+    if empty.size and len(mass) > 1:
+        names = ", ".join(str(s) for s in empty)
+        found.append(
+            Issue("EMPTY_STATE", "state", f"states {names} stayed empty after being seeded anew",
+                  "use fewer `states`")
+        )  # fmt: skip
+    if data.code in EXP_CODES and (share := _clipped_share(data, fit)) > 0:
+        found.append(
+            Issue("RATE_CLIPPED", "prediction",
+                  f"rates of {share:.2g} of all bins reach exp({EXP_LIMIT:g})",
+                  "link: softplus grows more slowly")
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _clipped_share(data: Observations, fit: Fit) -> float:
+    """Return the share of bins in which a rate of any state is at its limit."""
+    reached, rows = 0, np.flatnonzero(data.valid)
+    for block in data.blocks(rows):
+        over = np.zeros(len(block), dtype=bool)
+        for theta in fit.parameters.theta:
+            over |= (data.design[block] @ theta.T > EXP_LIMIT).any(axis=1)
+        reached += int(over.sum())
+    return reached / max(rows.size, 1)
+
+
+def _run_to_the_end(fit: Fit, data: Observations, rules: Rules, max_iter: int) -> Fit:
+    left = max_iter - len(fit.trace) + 1
+    if fit.converged or left <= 0:
+        return fit
+    once = replace(rules, least_mass=0.0) if fit.reseeded else rules
+    late = run(data, fit.parameters, fit.prior, once, max_iter=left)
+    seeded = max(fit.reseeded, late.reseeded)
+    return replace(late, trace=fit.trace + late.trace[1:], reseeded=seeded)
+
+
+def _best_start(
+    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, ridge: Floats, seed: int
+) -> tuple[Fit, tuple[Fit, ...]]:
+    """Run every start for some iterations and the best of them to the end."""
+    data, prior = prepared.observations, _prior(prepared, settings, n_states, ridge)
+    tried = [
+        run(
+            data,
+            start,
+            _around(prior, start),
+            rules,
+            max_iter=min(TRIAL_ITERATIONS, settings.max_iter),
+        )
+        for start in _starts(prepared, settings, n_states, rules, ridge, seed)
+    ]
+    for index in np.argsort([-fit.trace[-1] for fit in tried], kind="stable")[:KEPT]:
+        tried[index] = _run_to_the_end(tried[index], data, rules, settings.max_iter)
+    return tried[int(np.argmax([fit.trace[-1] for fit in tried]))], tuple(tried)
+
+
+def _connected(
+    prepared: Prepared, settings: Settings, fit: Fit, rules: Rules, seed: int
+) -> tuple[Fit, Connections | None]:
+    """Return the fit under the classes of its connections, for the priors that have some."""
+    n_basis = prepared.basis.shape[0]
+    layout = {"ridge": _ridge(prepared, settings), "shared": prepared.shared, "n_basis": n_basis}
+    if settings.prior == "onehot" and n_basis:
+        classes = _connection_rules(settings)
+        return connect(prepared.observations, fit, rules, classes=classes, **layout)[0], None
+    if settings.prior == "onehot-gumbel" and n_basis:
+        from neuropipe.analyses.hmm_glm.kernels.gumbel import connect_relaxed
+
+        rng = stage_generator(seed, "gumbel")
+        return connect_relaxed(prepared.observations, fit, rules, rng=rng, **layout)
+    return fit, None
+
+
+def _ridge(prepared: Prepared, settings: Settings) -> Floats:
+    ridge = np.full(prepared.observations.design.shape[1], settings.regularisation.ridge)
+    ridge[0] *= BIAS_RIDGE
+    return ridge
+
+
+def refit(prepared: Prepared, settings: Settings, start: Parameters, seed: int) -> Parameters:
+    """Fit other data from the solution of a fit, its prior learned again.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Such as trials drawn again.
+    settings : Settings
+    start : Parameters
+        Order and number of states are kept.
+    seed : int
+    """
+    n_states, data = len(start.theta), prepared.observations
+    rules, ridge = fit_rules(prepared, settings, n_states), _ridge(prepared, settings)
+    prior = _prior(prepared, settings, n_states, ridge)
+    once = replace(rules, least_mass=0.0)
+    found = run(data, start, _around(prior, start), once, max_iter=settings.max_iter)
+    return _connected(prepared, settings, found, rules, seed)[0].parameters
+
+
+def fit_states(prepared: Prepared, settings: Settings, n_states: int, seed: int) -> Fitted:
     """Fit one number of states.
 
     Parameters
     ----------
     prepared : Prepared
     settings : Settings
+    n_states : int
+        One of the numbers that the settings list.
     seed : int
         Restart ``i`` has a stream of its own.
     """
-    data, rules = prepared.observations, _rules(prepared, settings)
-    ridge = np.full(data.design.shape[1], settings.regularisation.ridge)
-    ridge[0] *= BIAS_RIDGE
-    prior = _prior(prepared, settings, ridge)
-    tried = [
-        run(data, start, prior, rules, max_iter=min(TRIAL_ITERATIONS, settings.max_iter))
-        for start in _starts(prepared, settings, rules, ridge, seed)
-    ]
-    for index in np.argsort([-fit.trace[-1] for fit in tried], kind="stable")[:KEPT]:
-        early = tried[index]
-        left = settings.max_iter - len(early.trace) + 1
-        if not early.converged and left > 0:
-            late = run(data, early.parameters, early.prior, rules, max_iter=left)
-            tried[index] = replace(late, trace=early.trace + late.trace[1:])
-    best = tried[int(np.argmax([fit.trace[-1] for fit in tried]))]
-    connections, n_basis = None, prepared.basis.shape[0]
-    if settings.prior == "onehot" and n_basis:
-        best, _ = connect(data, best, rules, ridge=ridge, shared=prepared.shared, n_basis=n_basis)
+    data, rules = prepared.observations, fit_rules(prepared, settings, n_states)
+    ridge = _ridge(prepared, settings)
+    best, tried = _best_start(prepared, settings, n_states, rules, ridge, seed)
+    classes, n_basis = _connection_rules(settings), prepared.basis.shape[0]
+    best, connections = _connected(prepared, settings, best, rules, seed)
+    called = None
     mass = best.posterior.probability[data.valid].sum(axis=0)
-    best = _ordered(best, np.argsort(-mass, kind="stable"))
-    estimate, variance = information_inverse(data, best, rules, ridge=ridge)
-    if n_basis:
-        shape = (*estimate.shape[:2], -1, n_basis)
-        parts = (values[:, :, prepared.shared].reshape(shape) for values in (estimate, variance))
-        connections = infer_connections(*parts)
-    mean = best.parameters.theta.mean(axis=0)
-    return Fitted(best, connections, variance, mean, tuple(tried))
+    order = np.argsort(-mass, kind="stable")
+    best = _ordered(best, order)
+    information = information_inverse(data, best, rules, ridge=ridge)
+    if connections is not None:
+        connections = connections._replace(probability=connections.probability[order])
+    elif n_basis:
+        shape = (*best.parameters.theta.shape[:2], -1, n_basis)
+        parts = (information.estimate, information.variance)
+        connections = infer_connections(
+            *(values[:, :, prepared.shared].reshape(shape) for values in parts), classes
+        )
+    if connections is not None:
+        called = global_classes(connections, classes)
+    return Fitted(
+        best, connections, called, information.variance, best.parameters.theta.mean(axis=0),
+        tried, _issues(prepared, best, information, rules),
+    )  # fmt: skip

@@ -14,9 +14,10 @@ from neuropipe.analyses.hmm_glm.kernels.history import history_basis, history_fe
 from neuropipe.analyses.hmm_glm.spec import Settings
 from neuropipe.errors import DataError, Issue
 
-__all__ = ["Prepared", "family_of", "prepare"]
+__all__ = ["COUNTS", "Prepared", "family_of", "observed_name", "prepare"]
 
 LINKS = {"bernoulli": "logistic", "gaussian": "identity"}
+COUNTS = dict.fromkeys(("poisson", "negbin"), "counts 0, 1, 2, ...")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Prepared:
     silent : ndarray of bool, shape (n_units,)
         Units without a single count.
     family, link : str
+    units : ndarray, shape (n_units,)
+        Names.
     issues : tuple of Issue
     """
 
@@ -48,6 +51,7 @@ class Prepared:
     silent: NDArray[np.bool_]
     family: str
     link: str
+    units: NDArray[np.generic]
     issues: tuple[Issue, ...]
 
     def unfold(self, values: NDArray[np.generic], fill: float) -> NDArray[np.generic]:
@@ -58,7 +62,8 @@ class Prepared:
         return full
 
 
-def _variable(data: xr.Dataset) -> str:
+def observed_name(data: xr.Dataset) -> str:
+    """Return the variable that is modelled, ``counts`` or ``activity``; `DataError` if none."""
     name = next((name for name in ("counts", "activity") if name in data), None)
     if name is None or set(data[name].dims) != {"trial", "time", "unit"}:
         found = tuple(data[name].dims) if name else tuple(data.data_vars)
@@ -72,7 +77,7 @@ def family_of(data: xr.Dataset, settings: Settings) -> tuple[str, str]:
     """Return family and link for an input dataset."""
     family = settings.family
     if family == "auto":
-        family = "poisson" if _variable(data) == "counts" else "gaussian"
+        family = "poisson" if observed_name(data) == "counts" else "gaussian"
     return family, LINKS.get(family, settings.link)
 
 
@@ -80,14 +85,14 @@ def _check_values(
     data: xr.Dataset, values: NDArray[np.float64], valid: NDArray[np.bool_], family: str
 ) -> None:
     wrong = ~np.isfinite(values)
-    if family == "poisson":
+    if family in COUNTS:
         wrong |= (values < 0) | (values != np.round(values))
     if family == "bernoulli":
         wrong |= (values != 0) & (values != 1)
     wrong &= valid[:, :, None]
     if wrong.any():
         trial, time, unit = (int(i[0]) for i in np.nonzero(wrong))
-        wanted = {"poisson": "counts 0, 1, 2, ...", "bernoulli": "0 or 1"}.get(family, "numbers")
+        wanted = {"bernoulli": "0 or 1", **COUNTS}.get(family, "numbers")
         name = data["trial"].values[trial] if "trial" in data.coords else trial
         raise DataError(
             f"input: {values[trial, time, unit]:g} in trial {name}, unit "
@@ -113,18 +118,61 @@ def _rows(
     return np.concatenate(trials), np.concatenate(times), np.array(offsets)
 
 
-def _issues(data: xr.Dataset, silent: NDArray[np.bool_], n_bins: int, states: int) -> list[Issue]:
+def _issues(data: xr.Dataset, silent: NDArray[np.bool_]) -> list[Issue]:
     issues = []
     if silent.any():
         names = ", ".join(data["unit"].values[silent].astype(str)[:10])
         issues.append(
             Issue("SILENT_UNITS", "counts", f"{int(silent.sum())} units never fire: {names}")
         )
-    if states > n_bins / 50:
-        issues.append(
-            Issue("FEW_BINS", "time", f"{n_bins} bins for {states} states", "use fewer states")
-        )
     return issues
+
+
+def _regressors(
+    data: xr.Dataset, trials: NDArray[np.int64], times: NDArray[np.int64], keep: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the regressors of every bin, 0 where nothing is observed."""
+    if "regressor" not in data:
+        return np.zeros((len(trials), 0))
+    values = data["regressor"].transpose("trial", "time", "feature").values[trials, times]
+    wrong = ~np.isfinite(values) & keep[:, None]
+    if wrong.any():
+        row, feature = (int(i[0]) for i in np.nonzero(wrong))
+        raise DataError(
+            f"input: regressor {feature} is {values[row, feature]:g} in bin {times[row]} of trial "
+            f"{trials[row]}; it needs a number in every valid bin. Fill it, or mask with `valid`"
+        )
+    return np.where(keep[:, None], values.astype(np.float64), 0.0)
+
+
+def _check_lengths(offsets: NDArray[np.int64], n_lags: int) -> None:
+    length = np.diff(offsets)
+    short = np.flatnonzero((length > 0) & (length < n_lags + 1))
+    if short.size or not length.any():
+        bins = int(length[short].min(initial=length.max()))
+        raise DataError(
+            f"input: a trial has {bins} bins; the history of {n_lags} needs "
+            f"{n_lags + 1} or more. Shorten `history.bins` or leave the trial out"
+        )
+
+
+def _silent_units(data: xr.Dataset, observed: NDArray[np.float64], code: int) -> NDArray[np.bool_]:
+    constant = np.ptp(observed, axis=0) == 0
+    if code == GAUSSIAN and constant.any():
+        names = ", ".join(data["unit"].values[constant].astype(str)[:10])
+        raise DataError(f"input: constant channels: {names}. Leave them out (`units.where`)")
+    return (observed == 0).all(axis=0) & (code != GAUSSIAN)
+
+
+def _after_start(offsets: NDArray[np.int64], drop_first: int) -> NDArray[np.bool_]:
+    """Return which bins are not among the first of their trial, that are history only."""
+    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+    if drop_first and not (place >= drop_first).any():
+        raise DataError(
+            f"input: the longest trial has {int(np.diff(offsets).max())} bins, but `drop_first` "
+            f"is {drop_first}. Lower it"
+        )
+    return np.asarray(place >= drop_first)
 
 
 def prepare(
@@ -147,7 +195,7 @@ def prepare(
         If a value does not suit the family, a trial is too short or a channel constant.
     """
     family, link = family_of(data, settings)
-    name = _variable(data)
+    name, code = observed_name(data), FAMILIES[family, link]
     values = data[name].transpose("trial", "time", "unit").values.astype(np.float64)
     valid = np.ones(values.shape[:2], dtype=bool)
     if "valid" in data:
@@ -158,31 +206,19 @@ def prepare(
         settings.history.basis, settings.history.bins,
         count=settings.history.count, decay=settings.history.decay,
     )  # fmt: skip
-    length = np.diff(offsets)
-    if ((length > 0) & (length < basis.shape[1] + 1)).any() or not length.any():
-        raise DataError(
-            f"input: a trial has {int(length.min())} bins; the history of {basis.shape[1]} needs "
-            f"{basis.shape[1] + 1} or more. Shorten `history.bins` or leave the trial out"
-        )
+    _check_lengths(offsets, basis.shape[1])
     keep = valid[trials, times]
     observed = np.where(keep[:, None], values[trials, times], 0.0)
     history = history_features(observed, basis, offsets)
-    design = [np.ones((len(trials), 1)), history]
-    if "regressor" in data:
-        regressor = data["regressor"].transpose("trial", "time", "feature").values[trials, times]
-        design.append(np.where(keep[:, None], regressor, 0.0))
-    matrix = np.ascontiguousarray(np.hstack(design))
-    shared = np.zeros(matrix.shape[1], dtype=bool)
+    regressors = _regressors(data, trials, times, keep)
+    design = np.hstack([np.ones((len(trials), 1)), history, regressors])
+    shared = np.zeros(design.shape[1], dtype=bool)
     shared[1 : 1 + history.shape[1]] = True
-    code = FAMILIES[family, link]
     if silent is None:
-        constant = observed[keep].std(axis=0) == 0
-        if code == GAUSSIAN and constant.any():
-            names = ", ".join(data["unit"].values[constant].astype(str)[:10])
-            raise DataError(f"input: constant channels: {names}. Leave them out (`units.where`)")
-        silent = (observed[keep] == 0).all(axis=0) & (code != GAUSSIAN)
-    issues = _issues(data, silent, len(trials), settings.states)
+        silent = _silent_units(data, observed[keep], code)
+    keep = keep & _after_start(offsets, settings.drop_first)
+    issues = _issues(data, silent)
     return Prepared(
-        Observations(observed, matrix, keep, offsets, code), (trials, times), valid.shape,
-        basis, shared, silent, family, link, tuple(issues),
+        Observations(observed, design, keep, offsets, code), (trials, times), valid.shape,
+        basis, shared, silent, family, link, data["unit"].values, tuple(issues),
     )  # fmt: skip

@@ -1,16 +1,27 @@
-"""Settings of the HMM-GLM states."""
+"""Settings of the HMM-GLM states and the object that announces the analysis."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from neuropipe.analyses.registry import Analysis, Resources
 from neuropipe.config.models import Positive, StrictModel
 
-__all__ = ["HistorySettings", "RegularisationSettings", "Settings", "StickySettings"]
+__all__ = [
+    "ANALYSIS",
+    "HistorySettings",
+    "RegularisationSettings",
+    "Settings",
+    "StickySettings",
+    "recorded_settings",
+]
 
 NotNegative = Annotated[float, Field(ge=0)]
+StateCount = Annotated[int, Field(ge=1, le=50)]
 
 
 class HistorySettings(StrictModel):
@@ -43,6 +54,9 @@ class RegularisationSettings(StrictModel):
     ridge: Positive = Field(
         0.01, description="Precision around 0 of weights and regressors; a tenth for biases."
     )
+    l1: NotNegative = Field(
+        0.0, description="Penalty on the absolute size of weights, in nats; prior `none` only."
+    )
 
 
 class StickySettings(StrictModel):
@@ -55,34 +69,168 @@ class StickySettings(StrictModel):
 class Settings(StrictModel):
     """Settings of the HMM-GLM states."""
 
-    states: Annotated[int, Field(ge=1, le=50)] = Field(5, description="Number of states.")
-    prior: Literal["none", "gaussian", "onehot"] = Field(
+    states: StateCount | Annotated[list[StateCount], Field(min_length=1)] = Field(
+        default_factory=lambda: [1, 2, 3, 4, 5],
+        description="Number of states: an integer (no selection), or a list to choose from by the "
+        "likelihood of held-out data.",
+    )
+    prior: Literal["none", "gaussian", "onehot", "onehot-gumbel"] = Field(
         "onehot",
         description="What states share: nothing (none), the mean of their weights (gaussian), or "
-        "the probabilities of connections (onehot).",
+        "the probabilities of connections (onehot: by empirical Bayes; onehot-gumbel: relaxed "
+        "classes and stochastic gradients, as first published).",
     )
-    family: Literal["auto", "poisson", "bernoulli", "gaussian"] = Field(
+    family: Literal["auto", "poisson", "negbin", "bernoulli", "gaussian"] = Field(
         "auto", description="Distribution of a bin; `auto`: poisson for counts, else gaussian."
     )
+    covariance: Literal["diagonal", "full"] = Field(
+        "diagonal",
+        description="Noise of the Gaussian family: a variance per unit, or a covariance, in each "
+        "state.",
+    )
     link: Literal["softplus", "exp", "sigmoid"] = Field(
-        "softplus", description="Rate of the Poisson family as a function of its predictor."
+        "softplus",
+        description="Rate of a count as a function of its predictor; `sigmoid`: poisson only.",
     )
     history: HistorySettings = Field(
         default_factory=HistorySettings, description="Coupling through the past."
     )
+    bias: Literal["per_state", "shared"] = Field(
+        "per_state", description="Base level of a unit: of its own in every state, or common."
+    )
     regularisation: RegularisationSettings = Field(
         default_factory=RegularisationSettings, description="Penalties."
+    )
+    connection_types: Literal["signed", "unsigned"] = Field(
+        "signed",
+        description="What states share of a connection: presence and sign, or presence alone.",
+    )
+    dale: bool = Field(
+        False,
+        description="Give all connections from a sender to other units one sign, in every state.",
+    )
+    drop_first: Annotated[int, Field(ge=0)] = Field(
+        0, description="Bins at the start of a trial that are history only; 0: none."
     )
     sticky: StickySettings = Field(
         default_factory=StickySettings, description="Prior of the transition matrix."
     )
-    init: Literal["score", "perturb"] = Field(
+    init: Literal["score", "perturb", "kmeans"] = Field(
         "score",
-        description="Starts: clusters of the one-state model's failures (score), or its solution "
-        "with noise (perturb).",
+        description="Starts: clusters of the one-state model's failures (score) or of smoothed "
+        "activity (kmeans), or the one-state solution with noise (perturb).",
     )
     restarts: Annotated[int, Field(ge=1)] = Field(4, description="Starts; two are run to the end.")
     max_iter: Annotated[int, Field(ge=1)] = Field(200, description="Iterations at most.")
     tol: Positive = Field(
         1e-6, description="The fit ends when the objective grows by less, relatively."
     )
+
+    cv_folds: Annotated[int, Field(ge=0, le=50)] = Field(
+        5,
+        description="Folds of held-out trials (or blocks of few long ones) that choose the number "
+        "of states; 0: none, the Bayes information criterion chooses. A single number of states "
+        "has folds only if this key is given.",
+    )
+    bootstrap: Annotated[int, Field(ge=0)] = Field(
+        0, description="Resamplings of trials for intervals of weights and states; 0: none."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_folds_for_one_candidate(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "cv_folds" in values:
+            return values
+        states = values.get("states")
+        single = isinstance(states, int) or (isinstance(states, list) and len(states) == 1)
+        return {**values, "cv_folds": 0} if single else values
+
+    @field_validator("states")
+    @classmethod
+    def _listed(cls, value: int | list[int]) -> list[int]:
+        found = sorted(value if isinstance(value, list) else [value])
+        if len(set(found)) < len(found):
+            raise ValueError(f"numbers of states {value} repeat")
+        return found
+
+    @field_validator("cv_folds")
+    @classmethod
+    def _enough_folds(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one fold leaves nothing to fit; use 2 or more, or 0 for none")
+        return value
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """Numbers of states to fit, the smallest first."""
+        return tuple(self.states) if isinstance(self.states, list) else (self.states,)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Settings:
+        if self.dale and self.connection_types == "unsigned":
+            raise ValueError("dale gives connections a sign; set connection_types: signed")
+        if self.regularisation.l1 > 0 and self.prior != "none":
+            raise ValueError(
+                f"regularisation.l1 is {self.regularisation.l1:g}, but the prior is "
+                f"{self.prior}; set prior: none, or l1: 0"
+            )
+        if self.covariance == "full" and self.regularisation.l1 > 0:
+            raise ValueError("regularisation.l1 needs covariance: diagonal")
+        if self.covariance == "full" and self.prior == "onehot-gumbel":
+            raise ValueError("prior: onehot-gumbel needs covariance: diagonal; or use onehot")
+        if self.prior == "onehot-gumbel" and (self.dale or self.connection_types != "signed"):
+            raise ValueError(
+                "prior: onehot-gumbel has signed connections without dale; or use onehot"
+            )
+        if self.family == "negbin" and self.link == "sigmoid":
+            raise ValueError("link: sigmoid is of family poisson; negbin needs softplus or exp")
+        return self
+
+
+def recorded_settings(text: str) -> Settings:
+    """Return the settings in the attribute ``settings`` of a result, in memory or of a file."""
+    values = json.loads(text)
+    return Settings.model_validate(values.get("settings", values))
+
+
+def _scatter(settings: Settings) -> dict[str, list[dict[str, int]]]:
+    return {"fit": [{"states": count} for count in settings.candidates]}
+
+
+def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
+    # Counts shrink well on disk; the design and the working copies of a fit are some hundred
+    # times larger.
+    wanted = 2000 + 150 * sizes.get("input_mb", 10.0)
+    return Resources(cpus=2, mem_mb=int(min(wanted, 64_000)), minutes=240)
+
+
+PACKAGE = "neuropipe.analyses.hmm_glm"
+CHOICE_KEYS = {"states", "bootstrap"}  # of the summary alone: they refit nothing
+
+ANALYSIS = Analysis(
+    name="hmm_glm",
+    title="Discrete states with coupling networks of their own (HMM-GLM)",
+    scopes=("recording", "session"),
+    assemble="neuropipe.assemble.trials:trials",
+    accepts={
+        "spikes": "counts",
+        **dict.fromkeys(("calcium", "eeg", "meg", "ieeg", "fmri"), "activity"),
+    },
+    settings=Settings,
+    fit=f"{PACKAGE}.model:fit",
+    figures=f"{PACKAGE}.figures:figures",
+    figure_slugs=(
+        "states", "weights", "transitions", "dwell", "selection", "restarts", "rates", "goodness",
+        "differences",
+    ),
+    methods=f"{PACKAGE}.methods:text",
+    summary=f"{PACKAGE}.summary:summary",
+    headline=f"{PACKAGE}.summary:headline",
+    metrics=f"{PACKAGE}.summary:metrics",
+    stages=("fit", "summary"),
+    scatter=_scatter,
+    stage_settings={
+        "fit": tuple(key for key in Settings.model_fields if key not in CHOICE_KEYS)
+    },
+    resources=_resources,
+)  # fmt: skip

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from neuropipe.analyses.ntf.kernels import communities
@@ -26,6 +27,13 @@ Ints = NDArray[np.int64]
 
 SEEDS = 2**31 - 1
 FLOOR = 1e-6  # share of the mean weight below which a weight counts as that
+
+
+class _Rules(NamedTuple):
+    """What only some of the backends ask for; `detect_communities` says of which each is."""
+
+    weights: Weights
+    resolution: float
 
 
 def _required(module: str, backend: str, remedy: str) -> Any:
@@ -48,15 +56,7 @@ def _filled(adjacency: Floats) -> Floats:
     return filled
 
 
-def _leiden(
-    adjacency: Floats,
-    k_max: int,
-    starts: int,
-    rng: np.random.Generator,
-    *,
-    weights: Weights,
-    resolution: float,
-) -> Ints:
+def _leiden(adjacency: Floats, k_max: int, starts: int, rng: Generator, rules: _Rules) -> Ints:
     """Return the partition of the highest modularity of several starts (Traag et al. 2019)."""
     igraph = _required("igraph", "leiden", "Install the extra: pip install 'neuropipe[graph]'")
     leidenalg = _required(
@@ -69,7 +69,7 @@ def _leiden(
             graph,
             leidenalg.RBConfigurationVertexPartition,
             weights=adjacency[first, second].tolist(),
-            resolution_parameter=resolution,
+            resolution_parameter=rules.resolution,
             n_iterations=-1,
             seed=int(rng.integers(SEEDS)),
         )
@@ -79,15 +79,7 @@ def _leiden(
     return np.array(best.membership, dtype=np.int64)[None]
 
 
-def _spectral(
-    adjacency: Floats,
-    k_max: int,
-    starts: int,
-    rng: np.random.Generator,
-    *,
-    weights: Weights,
-    resolution: float,
-) -> Ints:
+def _spectral(adjacency: Floats, k_max: int, starts: int, rng: Generator, rules: _Rules) -> Ints:
     """Return partitions into 1, 2, ... `k_max` clusters of the normalised-Laplacian embedding."""
     from sklearn.cluster import k_means
     from sklearn.manifold import spectral_embedding
@@ -107,15 +99,7 @@ def _spectral(
     return np.stack(candidates)
 
 
-def _graph_tool(
-    adjacency: Floats,
-    k_max: int,
-    starts: int,
-    rng: np.random.Generator,
-    *,
-    weights: Weights,
-    resolution: float,
-) -> Ints:
+def _graph_tool(adjacency: Floats, k_max: int, starts: int, rng: Generator, rules: _Rules) -> Ints:
     """Return the finest level of the nested block model of least description length."""
     remedy = "It comes with conda only: conda install -c conda-forge graph-tool"
     graph_tool = _required("graph_tool", "graph_tool", remedy)
@@ -123,16 +107,17 @@ def _graph_tool(
     graph_tool.seed_rng(int(rng.integers(SEEDS)))
     first, second = np.nonzero(np.triu(np.isfinite(adjacency), 1))
     values = np.maximum(adjacency[first, second] / np.nanmean(adjacency), FLOOR)
-    if weights == "normal":
+    if rules.weights == "normal":
         values = np.sqrt(values)
     graph = graph_tool.Graph(directed=False)
     graph.add_vertex(len(adjacency))
     graph.add_edge_list(np.column_stack((first, second)))
     weight = graph.new_edge_property("double", values)
+    kind = f"real-{rules.weights}"
     states = [
         inference.minimize_nested_blockmodel_dl(
             graph,
-            state_args={"recs": [weight], "rec_types": [f"real-{weights}"], "deg_corr": corrected},
+            state_args={"recs": [weight], "rec_types": [kind], "deg_corr": corrected},
         )
         for corrected in (False, True)
         for _ in range(starts)
@@ -164,7 +149,7 @@ def partition_function(
     function = BACKENDS[backend]
     if function is None:
         return None
-    return partial(function, weights=weights, resolution=resolution)
+    return partial(function, rules=_Rules(weights, resolution))
 
 
 def detect_communities(
@@ -179,7 +164,7 @@ def detect_communities(
     null_draws: int = 200,
     significance: Literal["none", "permute"] = "permute",
     samples: int = 0,
-    rng: np.random.Generator,
+    rng: Generator,
 ) -> Communities:
     """Find the communities of any weighted graph, and the background they stand out of.
 

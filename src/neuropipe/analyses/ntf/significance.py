@@ -105,33 +105,8 @@ def _null_graphs(
     return adjacency((found.factors[0] * found.weights).T, prepared.neuron.size).astype(np.float64)
 
 
-def shift_pvalues(
-    fitted: xr.Dataset,
-    prepared: Prepared,
-    community: NDArray[np.int64],
-    settings: Settings,
-    seed: int,
-) -> NDArray[np.float64]:
-    """Return the p value of every community against graphs of shifted traces.
-
-    Parameters
-    ----------
-    fitted : xarray.Dataset
-        Result of the stage ``fit``.
-    prepared : Prepared
-        Its traces.
-    community : ndarray of int64, shape (component, level, neuron)
-        Communities found.
-    settings : Settings
-        Uses ``communities``, ``affinity`` and the optimiser.
-    seed : int
-        Seed of the job.
-
-    Returns
-    -------
-    ndarray, shape (component, level, community_id)
-        Family-wise over components and levels, NaN where there is no community.
-    """
+def _shift_test(fitted: xr.Dataset, prepared: Prepared, settings: Settings, seed: int) -> ShiftTest:
+    """Return the test of the graphs found, with the communities of every draw."""
     rules = settings.communities
     partition = partition_function(
         rules.backend, weights=rules.weights, resolution=rules.resolution
@@ -159,6 +134,37 @@ def shift_pvalues(
             for graph in graphs
         ]
         test.add(graphs, sets)
+    return test
+
+
+def shift_pvalues(
+    fitted: xr.Dataset,
+    prepared: Prepared,
+    community: NDArray[np.int64],
+    settings: Settings,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Return the p value of every community against graphs of shifted traces.
+
+    Parameters
+    ----------
+    fitted : xarray.Dataset
+        Result of the stage ``fit``.
+    prepared : Prepared
+        Its traces.
+    community : ndarray of int64, shape (component, level, neuron)
+        Communities found.
+    settings : Settings
+        Uses ``communities``, ``affinity`` and the optimiser.
+    seed : int
+        Seed of the job.
+
+    Returns
+    -------
+    ndarray, shape (component, level, community_id)
+        Family-wise over components and levels, NaN where there is no community.
+    """
+    test = _shift_test(fitted, prepared, settings, seed)
     place = [
         (r, level, label)
         for r, level in np.ndindex(*community.shape[:2])

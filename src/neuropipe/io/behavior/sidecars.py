@@ -63,9 +63,14 @@ class Sidecars:
         self.events: xr.Dataset | None = None
         self.trials: xr.Dataset | None = None
         self.moments: list[str] = []
+        self.issues: list[Issue] = []
         if self.override.events is not None:
             settings_e = self.override.events
-            self.events = read_events(self.path(settings_e.path), settings_e, self.samples)
+            path_e = self.path(settings_e.path)
+            self.events = read_events(path_e, settings_e, self.samples)
+            if not self.events.sizes["event"]:
+                text, hint = "a header without events", "copy it again, if it had some"
+                self.issues.append(Issue("EMPTY", str(path_e), text, hint, "info"))
         if self.override.trials is not None:
             settings_t = self.override.trials
             path = self.path(settings_t.path)
@@ -276,7 +281,7 @@ def on_session_clock(
         ``CLOCK_MISMATCH``, ``DUPLICATE_EVENTS``, ``DUPLICATE_VARIABLE``.
     """
     override, source = side.override, side.source
-    issues: list[Issue] = []
+    issues: list[Issue] = list(side.issues)
     steps: list[dict[str, Any]] = []
 
     found: dict[str, SessionClock] = {}

@@ -123,6 +123,13 @@ def _check_onsets(times: np.ndarray, where: str, what: str) -> None:
         raise IngestError("BAD_TIME", where, text, "correct the table")
 
 
+def _refuse_infinite(times: np.ndarray, where: object, what: str) -> None:
+    bad = np.flatnonzero(np.isinf(times))
+    if bad.size:
+        text = f"{bad.size} of {times.size} {what} are infinite, the first in row {bad[0] + 2}"
+        raise IngestError("BAD_TIME", where, text, "write n/a where nothing is known")
+
+
 def read_events(path: Path, settings: EventTable, clocks: Clocks) -> xr.Dataset:
     """Return the events of a table: ``onset``, ``duration``, ``label``, ``code``, ``source``.
 
@@ -204,6 +211,7 @@ def _durations(
         values = times(stop) - onset
     else:
         return np.full(len(onset), np.nan)
+    _refuse_infinite(values, path, "durations")
     if (values < 0).any():
         k = int(np.flatnonzero(values < 0)[0])
         text = f"row {k + 2} ends {-values[k]:.6g} s before it starts"
@@ -234,6 +242,7 @@ def read_trials(path: Path, settings: TrialTable, clocks: Clocks) -> tuple[xr.Da
         raise IngestError("EMPTY", path, "the table has no rows", "is this the right file?")
     begins, ends = times(start), times(stop)
     _check_onsets(begins, f"{path}: {start}", "starts")
+    _refuse_infinite(ends, f"{path}: {stop}", "ends")
     if (ends < begins).any():
         k = int(np.flatnonzero(ends < begins)[0])
         text = f"trial {k} (row {k + 2}) stops before it starts"

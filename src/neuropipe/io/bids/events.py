@@ -9,7 +9,8 @@ import numpy as np
 
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import object_array
-from neuropipe.io.bids.tables import Table, free_column, free_name, is_number, read_table
+from neuropipe.io.bids.tables import Table, free_column, free_name, read_table
+from neuropipe.io.delimited import is_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,6 +21,7 @@ __all__ = ["read_events"]
 LABELS = ("trial_type", "event_type", "stim_type", "condition", "value")
 KNOWN = ("onset", "duration")
 NO_CODE = -1
+MAX_LINES = 20
 
 
 def read_events(path: Path) -> tuple[xr.Dataset, list[Issue]]:
@@ -50,9 +52,16 @@ def read_events(path: Path) -> tuple[xr.Dataset, list[Issue]]:
         text = "a header without events"
         issues.append(Issue("EMPTY", str(path), text, "copy it again, if it had some", "info"))
     onset, duration = table.numbers("onset"), table.numbers("duration")
+    for name, values in (("onset", onset), ("duration", duration)):
+        if np.isinf(values).any():
+            row = int(np.flatnonzero(np.isinf(values))[0])
+            text = f"line {row + 2}: {name} {values[row]} s, expected a number or n/a"
+            raise IngestError("BAD_TIME", path, text, "correct the table")
     keep = np.flatnonzero(np.isfinite(onset))
     if len(keep) < len(onset):
-        text = f"{len(onset) - len(keep)} of {len(onset)} events have no onset; left out"
+        lines = [str(row + 2) for row in np.flatnonzero(np.isnan(onset))]
+        shown = ", ".join([*lines[:MAX_LINES], *(["..."] if len(lines) > MAX_LINES else [])])
+        text = f"{len(lines)} of {len(onset)} events have no onset (lines {shown}); left out"
         issues.append(Issue("BAD_TIME", str(path), text, "correct the table"))
     if (duration < 0).any():
         row = int(np.flatnonzero(duration < 0)[0])

@@ -13,6 +13,7 @@ from neuropipe.errors import Issue
 from neuropipe.io.arrays import object_array
 from neuropipe.io.bids.channels import apply_channels
 from neuropipe.io.bids.contacts import CONTACT_TYPES, UNKNOWN_CONTACT, contact_of, white_matter
+from neuropipe.io.bids.duration import duration_issues
 from neuropipe.io.bids.electrodes import Electrodes, read_electrodes
 from neuropipe.io.bids.events import read_events
 from neuropipe.io.bids.people import people_of
@@ -50,13 +51,13 @@ def apply(source: ChannelSource, modality: str, override: IngestOverride) -> Cha
     ------
     IngestError
         ``LENGTH_MISMATCH``, ``NAME_MISMATCH``, ``UNITS``, ``NO_SUCH_SPACE``, ``ENCODING``,
-        ``UNSAFE``, ``NOT_THIS_FORMAT``, ``NOT_A_NUMBER`` or ``BAD_TIME``.
+        ``TRUNCATED``, ``UNSAFE``, ``NOT_THIS_FORMAT``, ``NOT_A_NUMBER`` or ``BAD_TIME``.
     """
     root = bids_root(source.path) if override.sidecars else None
     stated, electrodes = _nothing(source), None
     if root is not None:
         source, stated = _with_channels(source)
-        source = _with_json(source, modality, stated["reference"])
+        source = _with_json(source, modality, stated["reference"], override.allow_truncated)
         source, electrodes = _with_electrodes(source, modality, override.space)
         source = _with_events(source)
         source = _with_people(source)
@@ -87,7 +88,9 @@ def _with_channels(source: ChannelSource) -> tuple[ChannelSource, dict[str, list
     return _add(source, [path], []), stated
 
 
-def _with_json(source: ChannelSource, modality: str, references: Sequence[str]) -> ChannelSource:
+def _with_json(
+    source: ChannelSource, modality: str, references: Sequence[str], allow_truncated: bool
+) -> ChannelSource:
     """Apply the JSON of the modality; a reference of channels.tsv comes before its own."""
     stated, files = inherited_json(source.path, modality)
     attrs: dict[str, Any] = {}
@@ -102,6 +105,7 @@ def _with_json(source: ChannelSource, modality: str, references: Sequence[str]) 
     filled = [row or (reference if kind in kinds else "") or old for row, old, kind in of_each]
     channels = replace(channels, reference=tuple(filled))
     issues = _changed(source.attrs, attrs, files[-1] if files else source.path)
+    issues += duration_issues(source, files, allow_truncated)
     source = replace(source, channels=channels, attrs={**source.attrs, **attrs})
     return _add(source, files, issues)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from neuropipe.errors import Issue
-from neuropipe.io.bids.tables import Table, is_number, read_json, read_table
+from neuropipe.io.bids.tables import Table, read_json, read_table
 from neuropipe.io.bids.tree import bids_name, bids_root
+from neuropipe.io.delimited import is_number
 
 __all__ = ["People", "people_of"]
 

@@ -16,14 +16,13 @@ from neuropipe.errors import IngestError
 from neuropipe.io.arrays import object_array
 from neuropipe.io.bids.tree import sidecars
 from neuropipe.io.checks import read_text
-from neuropipe.io.delimited import refuse_same_names, text_rows
+from neuropipe.io.delimited import is_number, refuse_same_names, text_rows
 
 __all__ = [
     "Table",
     "free_column",
     "free_name",
     "inherited_json",
-    "is_number",
     "read_json",
     "read_table",
 ]
@@ -77,15 +76,6 @@ class Table:
             if text == value:
                 return {key: column[row] for key, column in self.columns.items()}
         return {}
-
-
-def is_number(text: str) -> bool:
-    """Tell whether text states a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def free_name(column: str) -> str:

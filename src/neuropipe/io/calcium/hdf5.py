@@ -21,7 +21,8 @@ from neuropipe.io.calcium.laboratory import (
 from neuropipe.io.calcium.names import TraceNames
 from neuropipe.io.checks import HDF5_MAGIC, common_length, decode_texts, has_magic
 from neuropipe.io.entities import entities_of
-from neuropipe.io.hdf5_fields import Fields, FieldSource
+from neuropipe.io.field_map import FieldSource, roi_positions
+from neuropipe.io.hdf5_fields import Fields
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.sample_times import positions
 
@@ -371,7 +372,7 @@ def open_fields(
         else:
             time, declared = time[:n_times], {}
         names = opening.trace_names(n_rois)
-        position = fields.position(settings.datasets.position, n_rois)
+        position = roi_positions(fields, settings.datasets.position, n_rois)
         return CalciumHandle(
             raw=_coordinates(time, n_rois, names, position),
             sources=sources,

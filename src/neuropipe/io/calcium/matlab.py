@@ -9,11 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from neuropipe.config.models import Positive, StrictModel
-from neuropipe.errors import ConfigError, IngestError
+from neuropipe.errors import ConfigError
 from neuropipe.io.calcium.hdf5 import Datasets, Hdf5Settings, open_fields
 from neuropipe.io.calcium.laboratory import TIME_UNITS
 from neuropipe.io.entities import entities_of
-from neuropipe.io.matlab_file import MatlabFile, is_matlab
+from neuropipe.io.field_map import no_matrix, no_numbers
+from neuropipe.io.matlab_file import MatlabFile, cell_text, is_matlab
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:
@@ -59,28 +60,7 @@ def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a file whose header says MATLAB."""
     if not is_matlab(path):
         return None
-    return ReaderMatch("matlab", "calcium", path, entities_of(path))
-
-
-def _cell_text(item: Any, where: str) -> Any:
-    """Return one cell of a cell array of names as text; an empty cell is no name.
-
-    Raises
-    ------
-    IngestError
-        ``NOT_THIS_FORMAT``: neither text nor one number as MATLAB holds them (double).
-    """
-    if isinstance(item, str | bytes):
-        return item
-    values = np.asarray(item)
-    if item is None or values.size == 0:
-        return ""
-    if values.size > 1 or values.dtype.kind != "f":
-        found = "a struct" if isinstance(item, dict) else f"{values.size} values {values.dtype}"
-        text = f"a cell holds {found}, expected text or one number"
-        raise IngestError("NOT_THIS_FORMAT", where, text, "correct the names, or copy it again")
-    number = float(values.ravel()[0])
-    return "" if np.isnan(number) else f"{number:g}"
+    return ReaderMatch("matlab", "calcium", path, entities_of(path), assumed=True)
 
 
 class MatlabFields(MatlabFile):
@@ -107,20 +87,14 @@ class MatlabFields(MatlabFile):
             return value
         items = value if isinstance(value, list | tuple | np.ndarray) else [value]
         texts = np.empty(len(items), dtype=object)
-        texts[:] = [_cell_text(item, self.where(name)) for item in items]
+        texts[:] = [cell_text(item, self.where(name)) for item in items]
         return texts
 
     def numbers(self, name: str) -> np.ndarray:
         """Return a field of numbers."""
         value = self.value(name)
         if isinstance(value, list | tuple | str) or np.asarray(value).dtype.kind not in "biuf":
-            kind = getattr(value, "dtype", type(value).__name__)
-            raise IngestError(
-                "NOT_THIS_FORMAT",
-                self.where(name),
-                f"holds {kind}, numbers expected",
-                "correct the field map",
-            )
+            raise no_numbers(self, name, getattr(value, "dtype", type(value).__name__))
         values = np.atleast_1d(np.asarray(value))
         clock = self._clock
         if clock is not None and name == clock.path:
@@ -132,29 +106,8 @@ class MatlabFields(MatlabFile):
         """Return a two-dimensional field of numbers; a single trace has one row."""
         values = self.numbers(name)
         if values.ndim > 2:
-            raise IngestError(
-                "LENGTH_MISMATCH",
-                self.where(name),
-                f"shape {values.shape}, two dims expected",
-                f"two-dimensional fields: {', '.join(self.matrices()) or 'none'}",
-            )
+            raise no_matrix(self, name, values.shape)
         return values[:, None] if values.ndim == 1 else values
-
-    def position(self, name: str | None, n_rois: int) -> np.ndarray | None:
-        """Return positions ``(n_rois, 2 or 3)``, or None."""
-        if name is None:
-            return None
-        values = np.asarray(self.numbers(name), np.float64)
-        if values.ndim == 2 and values.shape[0] in (2, 3) and values.shape[0] != n_rois:
-            values = values.T
-        if values.ndim != 2 or values.shape[0] != n_rois or values.shape[1] not in (2, 3):
-            raise IngestError(
-                "LENGTH_MISMATCH",
-                self.where(name),
-                f"shape {values.shape}, ({n_rois}, 2) or ({n_rois}, 3) expected",
-                "correct the field map",
-            )
-        return values
 
     def attribute(self, name: str) -> str:
         """Return a field of text."""

@@ -59,7 +59,7 @@ def probe(path: Path) -> ReaderMatch | None:
         return None
     if path.suffix.lower() == ".parquet":
         found = head(path, 4) == PARQUET_MAGIC
-        return ReaderMatch("table", "calcium", path, entities_of(path)) if found else None
+        return _match(path) if found else None
     start = head(path, PROBE_BYTES)
     if b"\x00" in start or start.lstrip().startswith(b"<"):
         return None
@@ -71,7 +71,11 @@ def probe(path: Path) -> ReaderMatch | None:
     whole = cells if len(lines) > 2 else cells[:-1]
     if whole and sum(_is_number(cell) for cell in whole) <= MIN_NUMERIC * len(whole):
         return None
-    return ReaderMatch("table", "calcium", path, entities_of(path))
+    return _match(path)
+
+
+def _match(path: Path) -> ReaderMatch:
+    return ReaderMatch("table", "calcium", path, entities_of(path), assumed=True)
 
 
 def _is_number(cell: str) -> bool:
@@ -112,6 +116,8 @@ def _number(cell: str, where: str) -> float:
     if cell.strip().lower() in MISSING:
         return math.nan
     try:
+        if "_" in cell:  # 1_000 is a number to Python alone
+            raise ValueError(cell)
         return float(cell)
     except ValueError as error:
         raise IngestError(

@@ -104,6 +104,7 @@ def open_source(
         time=clock.time,
         breaks=clock.breaks,
         types_stated=False,
+        length_stated=header.n_points is not None,
         events=_events(markers, clock.time, header.rate),
         attrs=attrs,
         source_files=tuple(files),

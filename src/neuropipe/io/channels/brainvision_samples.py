@@ -37,7 +37,7 @@ class BrainVisionSamples:
         multiplexed: bool,
         scale: np.ndarray,
     ) -> None:
-        self._path, self._stored, self._multiplexed = path, dtype, multiplexed
+        self._path, self._stored, self.multiplexed = path, dtype, multiplexed
         self._factor = scale
         self.shape = shape
         integers = dtype.kind == "i"
@@ -59,7 +59,7 @@ class BrainVisionSamples:
             ``TRUNCATED``: the file became shorter.
         """
         with self._path.open("rb") as stream:
-            if self._multiplexed:
+            if self.multiplexed:
                 n = self.shape[1]
                 flat = self._fetch(stream, start * n, (stop - start) * n)
                 values = flat.reshape(-1, n)

@@ -18,7 +18,9 @@ from neuropipe.io.channels.mne_source import mne_source
 from neuropipe.io.channels.opening import open_channels
 from neuropipe.io.channels.probing import path_match
 from neuropipe.io.channels.source import ChannelSource
-from neuropipe.io.checks import HDF5_MAGIC, has_magic, head, open_hdf5, refuse_pointers
+from neuropipe.io.checks import HDF5_MAGIC, has_magic, head, refuse_pointers
+from neuropipe.io.faults import readable
+from neuropipe.io.matlab_elements import check_matlab5
 from neuropipe.io.registry import Reader, ReaderMatch
 
 if TYPE_CHECKING:
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READER", "EeglabSettings", "open_recording", "open_source", "probe"]
 
-MATLAB = b"MATLAB 5.0"
-# After the header come elements: a matrix (14), or a compressed one (15).
-MATLAB_HEADER, MATLAB_ELEMENTS = 128, (14, 15)
+MATLAB = (b"MATLAB 5.0", b"MATLAB 7.3")
 BOUNDARY = "boundary"
 
 
@@ -43,7 +43,7 @@ class EeglabSettings(StrictModel):
 
 def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a MATLAB file that is called ``.set``."""
-    is_matlab = head(path, len(MATLAB)) == MATLAB or has_magic(path, HDF5_MAGIC)
+    is_matlab = head(path, len(MATLAB[0])) in MATLAB or has_magic(path, HDF5_MAGIC)
     return path_match("eeglab", path) if is_matlab else None
 
 
@@ -65,16 +65,18 @@ def open_recording(
 
 def open_source(path: Path, settings: EeglabSettings, override: IngestOverride) -> ChannelSource:
     """Return what the files say."""
+    import h5py
     import mne
 
     refuse_pointers(path)
     if probe(path) is None:
-        text = f"begins with {head(path, 10)!r}, a MATLAB file with {MATLAB!r} or {HDF5_MAGIC!r}"
+        known = " or ".join(repr(start) for start in (*MATLAB, HDF5_MAGIC))
+        text = f"begins with {head(path, 10)!r}, a MATLAB file with {known}"
         raise IngestError("NOT_THIS_FORMAT", path, text, "correct the column `reader`")
-    if has_magic(path, HDF5_MAGIC):
-        open_hdf5(path).close()
-    else:
-        _check_elements(path)
+    check_matlab5(path)
+    if head(path, len(MATLAB[0])) != MATLAB[0]:
+        with readable(path):
+            h5py.File(path).close()
     raw, issues = call_mne(
         _read, path, read=mne.io.read_raw_eeglab, montage_units=settings.montage_units
     )
@@ -118,29 +120,6 @@ def _read(path: Path, *, read: Any, montage_units: str) -> Any:
         text = f"its samples are in a .fdt file that is not there: {error}"
         hint = "copy the .fdt file beside it, under the same name"
         raise IngestError("MISSING_SIDECAR", path, text, hint) from error
-
-
-def _check_elements(path: Path) -> None:
-    """Check that the elements of a MATLAB 5 file fill it: SciPy does not survive one that ends.
-
-    Raises
-    ------
-    IngestError
-        ``TRUNCATED`` or ``NOT_THIS_FORMAT``.
-    """
-    size, at = path.stat().st_size, MATLAB_HEADER
-    with path.open("rb") as stream:
-        order = ">u4" if head(path, MATLAB_HEADER)[126:128] == b"MI" else "<u4"
-        while at < size:
-            stream.seek(at)
-            tag = np.frombuffer(stream.read(8).ljust(8, b"\x00"), dtype=order)
-            if int(tag[0]) not in MATLAB_ELEMENTS:
-                text = f"byte {at} begins an element of kind {int(tag[0])}, unknown to MATLAB 5"
-                raise IngestError("NOT_THIS_FORMAT", path, text, "copy the file again")
-            at += 8 + int(tag[1])
-    if at != size or size <= MATLAB_HEADER:
-        text = f"the file has {size} bytes, its elements need {max(at, MATLAB_HEADER + 8)}"
-        raise IngestError("TRUNCATED", path, text, "copy the file again")
 
 
 def _length(data: Path, path: Path, raw: Any, allow_truncated: bool) -> tuple[int, list[Issue]]:

@@ -18,9 +18,9 @@ from neuropipe.io.channels.opening import open_channels
 from neuropipe.io.channels.probing import modality_of_path
 from neuropipe.io.channels.source import ChannelSource, ChannelTable
 from neuropipe.io.channels.units import si_unit
-from neuropipe.io.checks import HDF5_MAGIC, decode_texts, has_magic
+from neuropipe.io.checks import decode_texts
 from neuropipe.io.entities import entities_of
-from neuropipe.io.nwb_file import OWN_MARK, check_nwb_header, header_entities, read_nwb
+from neuropipe.io.nwb_file import OWN_MARK, check_nwb_header, header_entities, look_into, read_nwb
 from neuropipe.io.nwb_tables import behavior_of, events_of, file_attributes, times_of, trials_of
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.store.clock import RegularClock
@@ -50,21 +50,16 @@ class NwbElectricalSettings(StrictModel):
 
 def probe(path: Path) -> ReaderMatch | None:
     """Return a match for NWB files with an electrical series, and for our own of channels."""
-    if not has_magic(path, HDF5_MAGIC):
-        return None
-    import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            if "nwb_version" not in file.attrs:
-                return None
-            is_own = OWN_MARK in file
-            modality = _own_modality(file) if is_own else modality_of_path(path, "")
-            is_full = is_own or bool(_series_names(file))
-            entities = header_entities(file)
-    except OSError:
-        # A damaged file says nothing of its kind; `registry.match` tells that it is damaged.
+    def look(file: Any) -> tuple[bool, str, bool, dict[str, str]]:
+        is_own = OWN_MARK in file
+        modality = _own_modality(file) if is_own else modality_of_path(path, "")
+        return is_own, modality, is_own or bool(_series_names(file)), header_entities(file)
+
+    found = look_into(path, look)
+    if found is None:
         return None
+    is_own, modality, is_full, entities = found
     if modality not in MODALITIES and (is_own or not is_full):
         return None
     text = "the file has no electrical series, although its name says so"

@@ -118,6 +118,8 @@ class ChannelSource:
         observed time ends before each.
     types_stated : bool
         The channel types are stated (by the format or by a sidecar), not a default.
+    length_stated : bool
+        The file states how many samples it holds; False: nothing but its size does.
     units_stated : bool
         The file states a unit per channel, and may be wrong; False: the format fixes the unit, so
         that a table beside it cannot restate the numbers.
@@ -150,6 +152,7 @@ class ChannelSource:
     breaks: Sequence[int] = ()
     gain: np.ndarray | None = None
     units_given: bool = False
+    length_stated: bool = True
     units_stated: bool = True
     trials: xr.Dataset | None = None
     behavior: xr.Dataset | None = None

@@ -76,8 +76,9 @@ class EdgeTable:
 
 
 def _weight(value: Any, where: str, signed: bool) -> float:
+    text = str(value).strip()
     try:
-        weight = float(str(value).strip())
+        weight = float(text) if "_" not in text else math.nan  # 1_000 is one to Python alone
     except ValueError:
         weight = math.nan
     if math.isfinite(weight) and (signed or weight >= 0):

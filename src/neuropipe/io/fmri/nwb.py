@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from neuropipe.config.models import StrictModel
 from neuropipe.errors import IngestError
-from neuropipe.io.checks import HDF5_MAGIC, has_magic
 from neuropipe.io.entities import entities_of
-from neuropipe.io.nwb_file import check_nwb_header, header_entities
+from neuropipe.io.nwb_file import check_nwb_header, header_entities, look_into
 from neuropipe.io.own_nwb import OwnNwbHandle
 from neuropipe.io.registry import Reader, ReaderMatch
 
@@ -28,17 +27,8 @@ class NwbFmriSettings(StrictModel):
 
 def probe(path: Path) -> ReaderMatch | None:
     """Return a match for a file that holds the series under the name that we give it."""
-    if not has_magic(path, HDF5_MAGIC):
-        return None
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            if "nwb_version" not in file.attrs or SERIES not in file:
-                return None
-            entities = header_entities(file)
-    except OSError:
-        # A damaged file says nothing of its kind; `registry.match` tells that it is damaged.
+    entities = look_into(path, lambda file: header_entities(file) if SERIES in file else None)
+    if entities is None:
         return None
     return ReaderMatch("nwb_fmri", "fmri", path, {**entities, **entities_of(path)})
 

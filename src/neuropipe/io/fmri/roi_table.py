@@ -12,6 +12,7 @@ from pydantic import Field
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.arrays import object_array
 from neuropipe.io.checks import head, refuse_pointers
+from neuropipe.io.delimited import is_number
 from neuropipe.io.entities import entities_of
 from neuropipe.io.fmri.handle import FmriHandle, FmriSettings, beside
 from neuropipe.io.fmri.sidecars import entity
@@ -76,7 +77,7 @@ class _Table:
         if absent:
             known = ", ".join(header[:30])
             raise ConfigError(f"{path}: there is no column {absent[0]!r}; it has {known}")
-        if all(_is_number(name) for name in header):
+        if all(is_number(name) for name in header):
             text = "the first line holds numbers, names of parcels expected"
             raise IngestError("MISSING_SIDECAR", path, text, "add a line with the names")
         self.names = [name for name in header if name not in ignore]
@@ -110,14 +111,6 @@ class _Table:
     def _values(self, piece: pd.DataFrame) -> np.ndarray:
         columns = [numbers(piece[name], f"{self.path}: column {name}") for name in self.names]
         return np.stack(columns, axis=1)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def open_recording(path: Path, settings: RoiTableSettings, override: IngestOverride) -> FmriHandle:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from neuropipe.errors import IngestError
 from neuropipe.io.checks import read_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from neuropipe.io.delimited import check_cells, is_number, refuse_same_names, text_rows
 
 __all__ = ["MISSING", "Confounds", "numbers", "read_confounds"]
 
@@ -40,34 +39,26 @@ class Confounds:
         return ~np.any(self.values[:, columns] > 0, axis=1)
 
 
-def _read(path: Path, header: bool) -> pd.DataFrame:
-    import io
-
-    import pandas as pd
-
+def _read(path: Path, header: bool) -> tuple[list[str], np.ndarray]:
+    """Return the names of the columns, and the cells as text, NaN where they are missing."""
     text = read_text(path)
-    separator = {".tsv": "\t", ".csv": ","}.get(path.suffix.lower(), r"\s+")
-    try:
-        return pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            header=0 if header else None,
-            na_values=list(MISSING),
-            keep_default_na=False,
-            dtype=str,  # Python turns text into the nearest number, parsers of tables nearly
-            skipinitialspace=True,
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        message = f"cannot be read: {str(error).splitlines()[0]}"
-        raise IngestError("NOT_THIS_FORMAT", path, message, "correct the table") from error
+    separator = {".tsv": "\t", ".csv": ","}.get(path.suffix.lower())
+    if separator is None:
+        rows = [line.split() for line in text.splitlines()]
+    else:
+        rows = list(text_rows(io.StringIO(text, newline=""), separator, path))
+    rows = [[cell.strip() for cell in row] for row in rows if row]
+    if not rows:
+        raise IngestError("NOT_THIS_FORMAT", path, "the table has no rows", "copy it again")
+    check_cells(rows, path, cut=not text.endswith(("\n", "\r")))
+    names = rows.pop(0) if header else [str(k) for k in range(len(rows[0]))]
+    cells = np.array(rows, dtype=object).reshape(len(rows), len(names))
+    cells[np.isin(cells, MISSING)] = np.nan
+    return names, cells
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return cell in MISSING
-    return True
+    return cell in MISSING or is_number(cell)
 
 
 def _has_header(path: Path) -> bool:
@@ -93,34 +84,37 @@ def read_confounds(path: Path, names: Sequence[str]) -> Confounds:
         number of names, ``NOT_THIS_FORMAT`` for text among the numbers.
     """
     header = _has_header(path)
-    frame = _read(path, header)
+    stated, cells = _read(path, header)
     if not header and not names:
-        text = f"{frame.shape[1]} columns without names"
+        text = f"{len(stated)} columns without names"
         hint = "name them: `confound_columns: [rot_x, rot_y, rot_z, trans_x, ...]` of the reader"
         raise IngestError("MISSING_SIDECAR", path, text, hint)
-    if names and len(names) != frame.shape[1]:
-        text = f"{frame.shape[1]} columns, `confound_columns` names {len(names)}"
+    if names and len(names) != len(stated):
+        text = f"{len(stated)} columns, `confound_columns` names {len(names)}"
         raise IngestError("LENGTH_MISMATCH", path, text, "name every column, in order")
-    found = [str(name) for name in (names or frame.columns)]
-    twice = sorted({name for name in found if found.count(name) > 1})
-    if twice:
-        text = f"two columns are named {twice[0]!r}"
-        raise IngestError("DUPLICATE_COLUMN", path, text, "rename one of them")
-    columns = [numbers(frame[column], f"{path}: column {name}")
-               for column, name in zip(frame.columns, found, strict=True)]  # fmt: skip
+    found = list(names or stated)
+    if "" in found:
+        text = f"column {found.index('') + 1} of the header has no name"
+        raise IngestError("NOT_THIS_FORMAT", path, text, "name it, or remove it")
+    refuse_same_names(found, found, path)
+    columns = [numbers(column, f"{path}: column {name}")
+               for column, name in zip(cells.T, found, strict=True)]  # fmt: skip
     return Confounds(np.stack(columns, axis=1), found)
 
 
-def numbers(column: pd.Series, where: str) -> np.ndarray:
-    """Return a column of text as float64, NaN where it is missing.
+def numbers(column: Any, where: str) -> np.ndarray:
+    """Return cells of text as float64, NaN where they are missing.
 
     Raises
     ------
     IngestError
         ``NOT_THIS_FORMAT`` for a cell that is no number.
     """
+    cells = np.asarray(column, dtype=object)
     try:
-        return column.to_numpy(dtype=object).astype(np.float64)
+        if any(isinstance(cell, str) and "_" in cell for cell in cells):
+            raise ValueError("a number holds an underscore")
+        return cells.astype(np.float64)
     except (ValueError, TypeError) as error:
         text = f"{error}; numbers expected"
         raise IngestError("NOT_THIS_FORMAT", where, text, "correct the table") from error

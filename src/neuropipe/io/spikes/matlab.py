@@ -12,7 +12,7 @@ from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import ConfigError, IngestError
 from neuropipe.io.arrays import object_array
 from neuropipe.io.entities import entities_of
-from neuropipe.io.matlab_file import MatlabFile, is_matlab
+from neuropipe.io.matlab_file import MatlabFile, cell_text, is_matlab, number_text
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import Sorting, SpikeHandle, open_sorting
 from neuropipe.io.spikes.parts import ArrayParts
@@ -82,16 +82,10 @@ def _texts(file: MatlabFile, field: str | None, n_units: int) -> list[str]:
     if len(items) != n_units:
         text = f"{len(items)} values for {n_units} units"
         raise IngestError("LENGTH_MISMATCH", file.where(field), text, "correct the field map")
-    return [_text(item) for item in items]
-
-
-def _text(item: Any) -> str:
-    if isinstance(item, str):
-        return item
-    values = np.asarray(item).ravel()
-    if not values.size:
-        return ""
-    return f"{values[0]:g}" if values.dtype.kind in "iuf" else str(values[0])
+    where = file.where(field)
+    if isinstance(value, int | float) or getattr(value, "dtype", np.dtype(object)).kind in "iuf":
+        return [number_text(number) for number in np.ravel(value)]
+    return [str(cell_text(item, where)) for item in items]
 
 
 def _number(file: MatlabFile, field: str | None) -> float | None:

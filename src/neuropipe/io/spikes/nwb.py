@@ -11,9 +11,9 @@ from pydantic import Field
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import behavior_dataset
-from neuropipe.io.checks import HDF5_MAGIC, decode_texts, has_magic
+from neuropipe.io.checks import decode_texts
 from neuropipe.io.entities import entities_of
-from neuropipe.io.nwb_file import check_nwb_header, header_entities, read_nwb
+from neuropipe.io.nwb_file import check_nwb_header, header_entities, look_into, read_nwb
 from neuropipe.io.nwb_tables import behavior_of, events_of, file_attributes, trials_of
 from neuropipe.io.registry import Reader, ReaderMatch
 from neuropipe.io.spikes.handle import Sorting, SpikeHandle, open_sorting
@@ -43,17 +43,10 @@ class NwbUnitsSettings(StrictModel):
 
 def probe(path: Path) -> ReaderMatch | None:
     """Return a match for an HDF5 file that says it is NWB and holds spike times of units."""
-    if not has_magic(path, HDF5_MAGIC):
-        return None
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            if "nwb_version" not in file.attrs or "units/spike_times" not in file:
-                return None
-            entities = header_entities(file)
-    except OSError:
-        # A damaged file says nothing of its kind; `registry.match` tells that it is damaged.
+    entities = look_into(
+        path, lambda file: header_entities(file) if "units/spike_times" in file else None
+    )
+    if entities is None:
         return None
     return ReaderMatch("nwb_units", "spikes", path, {**entities, **entities_of(path)})
 

@@ -74,7 +74,10 @@ def _scale(column: str, settings: SpikeTableSettings, override: IngestOverride,
 
 def _times(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
     try:
-        times = frame[column].to_numpy(dtype=object).astype(np.float64)
+        cells = frame[column].to_numpy(dtype=object)
+        if any(isinstance(cell, str) and "_" in cell for cell in cells):
+            raise ValueError("a number holds an underscore")
+        times = cells.astype(np.float64)
     except (ValueError, TypeError) as error:
         text = f"column {column}: {error}; numbers expected"
         raise IngestError("NOT_THIS_FORMAT", path, text, "correct the table") from error

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -18,8 +22,23 @@ def fit(data: xr.Dataset, settings: Settings, seed: int) -> xr.Dataset:
     """Return ``mean_activity(neuron)``."""
     if settings.fail:
         raise ComputationError("TOY: asked to fail; set analyses.toy.fail to false")
+    _ask_slurm(settings)
     mean = settings.factor * data["activity"].mean(["time", "subject"])
     return xr.Dataset({"mean_activity": mean}, attrs={"converged": 1, "issues": "[]"})
+
+
+def _ask_slurm(settings: Settings) -> None:
+    """Take more memory or time than the first attempt has, where Slurm gives them."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
+    told = subprocess.run(
+        ["scontrol", "show", "job", job], capture_output=True, text=True, check=True
+    ).stdout
+    given = int(re.search(r"MinMemoryNode=(\d+)M", told)[1])
+    if given < settings.need_mb:
+        raise ComputationError(f"TOY: {given} MB are too few, {settings.need_mb} are needed")
+    time.sleep(settings.first_s)
 
 
 def text(settings: Settings, result: xr.Dataset) -> str:

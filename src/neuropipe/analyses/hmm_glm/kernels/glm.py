@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.hmm_glm.kernels.families import (
-    GAUSSIAN,
+    POISSON_CODES,
     constant,
     log_density,
     rows_log_density,
     weighted_terms,
 )
+from neuropipe.analyses.hmm_glm.kernels.lasso import lasso_steps
+from neuropipe.analyses.hmm_glm.kernels.multivariate import rows_log_normal
+from neuropipe.analyses.hmm_glm.kernels.parallel import ordered_map
 
-__all__ = ["Observations", "emissions", "newton_step", "penalised_derivatives", "unit_variance"]
+__all__ = [
+    "Observations",
+    "emissions",
+    "gradient_of",
+    "halved_step",
+    "newton_step",
+    "objective_of",
+    "penalised_derivatives",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BLOCK_VALUES = 1 << 21  # doubles in one block of bins x units: 16 MB
+BLOCK_VALUES = 1 << 18  # doubles in one block of bins x values: 2 MB stay in the cache
+LEAST_ROWS = 512  # of a block, below which products of matrices become slow
 PAIR_FEATURES = 150  # beyond, the products of all pairs of features cost more memory than time
 HALVINGS = 6
 
@@ -50,15 +63,19 @@ class Observations:
     offsets: Ints
     code: int
 
-    def blocks(self, rows: Ints) -> Iterator[Ints]:
-        """Yield the rows in pieces whose working arrays stay small."""
-        widest = max(self.observed.shape[1], self.design.shape[1], 1)
-        size = max(BLOCK_VALUES // widest, 64)
+    def blocks(self, rows: Ints, width: int = 0) -> Iterator[Ints]:
+        """Yield the rows in pieces whose working arrays, ``width`` doubles a row, stay small."""
+        widest = max(self.observed.shape[1], self.design.shape[1], width)
+        size = max(BLOCK_VALUES // widest, LEAST_ROWS)
         for start in range(0, rows.size, size):
             yield rows[start : start + size]
 
+    def used(self, weight: Floats, least_weight: float) -> Ints:
+        """Return the observed bins with more than ``least_weight``."""
+        return np.flatnonzero(self.valid & (weight > least_weight))
 
-def emissions(data: Observations, theta: Floats, variance: Floats) -> Floats:
+
+def emissions(data: Observations, theta: Floats, dispersion: Floats) -> Floats:
     """Return the log probability of every bin in every state, summed over units.
 
     Parameters
@@ -66,8 +83,9 @@ def emissions(data: Observations, theta: Floats, variance: Floats) -> Floats:
     data : Observations
     theta : ndarray, shape (n_states, n_units, n_features)
         Parameters of every state.
-    variance : ndarray, shape (n_states, n_units)
-        Of the Gaussian family; not used by others.
+    dispersion : ndarray, shape (n_states, n_units) or (n_states, n_units, n_units)
+        Variance or covariance of the Gaussian family, size of the negative binomial; not used by
+        others.
 
     Returns
     -------
@@ -75,47 +93,105 @@ def emissions(data: Observations, theta: Floats, variance: Floats) -> Floats:
         With every constant; 0 in bins that are not valid.
     """
     result = np.zeros((data.observed.shape[0], theta.shape[0]))
-    for rows in data.blocks(np.flatnonzero(data.valid)):
-        design, observed = data.design[rows], data.observed[rows]
-        base = constant(data.code, observed)
-        for s in range(theta.shape[0]):
-            eta = design @ theta[s].T
-            result[rows, s] = rows_log_density(data.code, eta, observed, variance[s]) + base
+
+    def one(task: tuple[Ints, int]) -> tuple[Ints, int, Floats]:
+        rows, s = task
+        observed, noise = data.observed[rows], dispersion[s]
+        eta = data.design[rows] @ theta[s].T
+        if noise.ndim == 2:
+            return rows, s, rows_log_normal(observed - eta, noise)
+        density = rows_log_density(data.code, eta, observed, noise)
+        if data.code not in POISSON_CODES:
+            density += constant(data.code, observed, noise)
+        return rows, s, density
+
+    blocks = data.blocks(np.flatnonzero(data.valid))
+    for rows, s, values in ordered_map(one, product(blocks, range(theta.shape[0]))):
+        result[rows, s] = values
+    if data.code in POISSON_CODES:
+        # The same in all states: computed once.
+        for rows in data.blocks(np.flatnonzero(data.valid)):
+            result[rows] += constant(data.code, data.observed[rows], dispersion[0])[:, None]
     return result
 
 
-def _objective(
-    data: Observations, rows: Ints, weight: Floats, theta: Floats, variance: Floats
+def objective_of(
+    data: Observations, rows: Ints, weight: Floats, theta: Floats, dispersion: Floats
 ) -> Floats:
-    total = np.zeros(theta.shape[0])
-    for block in data.blocks(rows):
+    """Return the weighted log probability of every unit, without the constant of the family.
+
+    Parameters
+    ----------
+    data : Observations
+    rows : ndarray of int
+        Bins that count.
+    weight : ndarray, shape (n_bins,)
+    theta : ndarray, shape (n_units, n_features)
+    dispersion : ndarray, shape (n_units,)
+    """
+
+    def one(block: Ints) -> Floats:
         eta = data.design[block] @ theta.T
-        total += weight[block] @ log_density(data.code, eta, data.observed[block], variance)
+        density = log_density(data.code, eta, data.observed[block], dispersion)
+        return np.asarray(weight[block] @ density)
+
+    total = np.zeros(theta.shape[0])
+    for part in ordered_map(one, data.blocks(rows)):
+        total += part
     return total
 
 
-def _add_information(total: Floats, information: Floats, design: Floats) -> None:
-    """Add sum_t information[t, n] d_t d_t' to the matrix of every unit."""
+def gradient_of(
+    data: Observations, rows: Ints, weight: Floats, theta: Floats, dispersion: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return objective, gradient and the sum of the Fisher information of every unit.
+
+    Parameters
+    ----------
+    data, rows, weight, theta, dispersion
+        As in `objective_of`.
+
+    Returns
+    -------
+    objective : ndarray, shape (n_units,)
+    gradient : ndarray, shape (n_units, n_features)
+    total : ndarray, shape (n_units,)
+        Information about the linear predictor, summed over bins.
+    """
+
+    def one(block: Ints) -> tuple[Floats, Floats, Floats]:
+        design = data.design[block]
+        value, score, fisher = weighted_terms(
+            data.code, design @ theta.T, data.observed[block], dispersion, weight[block]
+        )
+        return value, score.T @ design, fisher.sum(axis=0)
+
+    sums = np.zeros(theta.shape[0]), np.zeros(theta.shape), np.zeros(theta.shape[0])
+    for parts in ordered_map(one, data.blocks(rows)):
+        for total, part in zip(sums, parts, strict=True):
+            total += part
+    return sums
+
+
+def _information(fisher: Floats, design: Floats) -> Floats:
+    """Return sum_t fisher[t, n] d_t d_t' of every unit, as rows of the pairs of features."""
     n_features = design.shape[1]
-    if n_features > PAIR_FEATURES:
-        for n in range(information.shape[1]):
-            total[n] += (design * information[:, n : n + 1]).T @ design
-        return
     first, second = np.triu_indices(n_features)
-    size = max(BLOCK_VALUES // first.size, 64)
-    for start in range(0, design.shape[0], size):
-        part = design[start : start + size]
-        sums = information[start : start + size].T @ (part[:, first] * part[:, second])
-        total[:, first, second] += sums
-        off = first != second
-        total[:, second[off], first[off]] += sums[:, off]
+    if n_features <= PAIR_FEATURES:
+        return np.asarray(fisher.T @ (design[:, first] * design[:, second]))
+    rows, root = np.empty((fisher.shape[1], first.size)), np.sqrt(fisher)
+    for n in range(fisher.shape[1]):
+        scaled = design * root[:, n : n + 1]
+        # A matrix times its own transpose takes half the products.
+        rows[n] = (scaled.T @ scaled)[first, second]
+    return rows
 
 
 def penalised_derivatives(
     data: Observations,
     weight: Floats,
     theta: Floats,
-    variance: Floats,
+    dispersion: Floats,
     *,
     precision: Floats,
     centre: Floats,
@@ -130,8 +206,8 @@ def penalised_derivatives(
         Probability of the state.
     theta : ndarray, shape (n_units, n_features)
         Where to evaluate.
-    variance : ndarray, shape (n_units,)
-        Of the Gaussian family.
+    dispersion : ndarray, shape (n_units,)
+        Variance of the Gaussian family, size of the negative binomial.
     precision, centre : ndarray, shape (n_units, n_features)
         The penalty is ``precision (theta - centre)**2 / 2``.
     least_weight : float
@@ -146,61 +222,54 @@ def penalised_derivatives(
         Expected curvature, penalty included.
     """
     n_units, n_features = theta.shape
-    objective = -0.5 * (precision * (theta - centre) ** 2).sum(axis=1)
-    gradient = -precision * (theta - centre)
-    information = np.zeros((n_units, n_features, n_features))
-    for block in data.blocks(_used(data, weight, least_weight)):
+    first, second = np.triu_indices(n_features)
+
+    def one(block: Ints) -> tuple[Floats, Floats, Floats]:
         design = data.design[block]
         value, score, fisher = weighted_terms(
-            data.code, design @ theta.T, data.observed[block], variance, weight[block]
+            data.code, design @ theta.T, data.observed[block], dispersion, weight[block]
         )
+        return value, score.T @ design, _information(fisher, design)
+
+    objective = -0.5 * (precision * (theta - centre) ** 2).sum(axis=1)
+    gradient = -precision * (theta - centre)
+    pairs = np.zeros((n_units, first.size))
+    width = first.size if n_features <= PAIR_FEATURES else 0
+    for value, slope, part in ordered_map(one, data.blocks(data.used(weight, least_weight), width)):
         objective += value
-        gradient += score.T @ design
-        _add_information(information, fisher, design)
+        gradient += slope
+        pairs += part
+    information = np.empty((n_units, n_features, n_features))
+    information[:, first, second] = pairs
+    information[:, second, first] = pairs
     diagonal = np.arange(n_features)
     information[:, diagonal, diagonal] += precision
     return objective, gradient, information
 
 
-def _used(data: Observations, weight: Floats, least_weight: float) -> Ints:
-    return np.flatnonzero(data.valid & (weight > least_weight))
-
-
-def newton_step(
-    data: Observations,
-    weight: Floats,
-    theta: Floats,
-    variance: Floats,
-    *,
-    precision: Floats,
-    centre: Floats,
-    least_weight: float = 0.0,
+def halved_step(
+    evaluate: Callable[[Floats], Floats], theta: Floats, step: Floats, objective: Floats
 ) -> Floats:
-    """Take one Fisher-scoring step for every unit, halved until it does not lose.
+    """Take a step for every unit, halved until it does not lose.
 
     Parameters
     ----------
-    data, weight, theta, variance, precision, centre, least_weight
-        As in `penalised_derivatives`.
+    evaluate : callable
+        Objective of every unit at parameters like ``theta``.
+    theta, step : ndarray, shape (..., n_units, n_features)
+    objective : ndarray, shape (n_units,)
+        At ``theta``.
 
     Returns
     -------
-    ndarray, shape (n_units, n_features)
+    ndarray, shape (..., n_units, n_features)
         New parameters; a unit for which no step gains keeps its old ones.
     """
-    objective, gradient, information = penalised_derivatives(
-        data, weight, theta, variance,
-        precision=precision, centre=centre, least_weight=least_weight,
-    )  # fmt: skip
-    step = np.linalg.solve(information, gradient[:, :, None])[:, :, 0]
-    rows = _used(data, weight, least_weight)
-    size = np.ones(theta.shape[0])
+    size = np.ones(objective.shape)
     for _ in range(HALVINGS + 1):
         trial = theta + size[:, None] * step
-        value = _objective(data, rows, weight, trial, variance)
-        value -= 0.5 * (precision * (trial - centre) ** 2).sum(axis=1)
         # Rounding of a sum of many bins must not turn a converged unit back.
-        lost = ~(value >= objective - 1e-12 * np.abs(objective))
+        lost = ~(evaluate(trial) >= objective - 1e-12 * np.abs(objective))
         if not lost.any():
             return trial
         size[lost] *= 0.5
@@ -208,25 +277,45 @@ def newton_step(
     return theta + size[:, None] * step
 
 
-def unit_variance(data: Observations, weight: Floats, theta: Floats, *, floor: Floats) -> Floats:
-    """Return the residual variance of every unit in one state, at least ``floor``.
+def newton_step(
+    data: Observations,
+    weight: Floats,
+    theta: Floats,
+    dispersion: Floats,
+    *,
+    precision: Floats,
+    centre: Floats,
+    least_weight: float = 0.0,
+    l1: Floats | None = None,
+) -> Floats:
+    """Take one Fisher-scoring step for every unit, halved until it does not lose.
 
     Parameters
     ----------
-    data, weight, theta
+    data, weight, theta, dispersion, precision, centre, least_weight
         As in `penalised_derivatives`.
-    floor : ndarray, shape (n_units,)
+    l1 : ndarray, shape (n_features,), optional
+        Penalty on the absolute value of every parameter; the step is then a proximal one.
 
     Returns
     -------
-    ndarray, shape (n_units,)
-        Ones for families without a variance.
+    ndarray, shape (n_units, n_features)
+        New parameters; a unit for which no step gains keeps its old ones.
     """
-    if data.code != GAUSSIAN:
-        return np.ones(theta.shape[0])
-    total, mass = np.zeros(theta.shape[0]), 0.0
-    for block in data.blocks(_used(data, weight, 0.0)):
-        error = data.observed[block] - data.design[block] @ theta.T
-        total += weight[block] @ error**2
-        mass += float(weight[block].sum())
-    return np.maximum(total / max(mass, 1e-300), floor)
+    objective, gradient, information = penalised_derivatives(
+        data, weight, theta, dispersion,
+        precision=precision, centre=centre, least_weight=least_weight,
+    )  # fmt: skip
+    if l1 is None:
+        step = np.asarray(np.linalg.solve(information, gradient[:, :, None])[:, :, 0])
+    else:
+        step = lasso_steps(theta, gradient, information, l1)
+        objective = objective - np.abs(theta) @ l1
+    rows = data.used(weight, least_weight)
+
+    def evaluate(trial: Floats) -> Floats:
+        value = objective_of(data, rows, weight, trial, dispersion)
+        value -= 0.5 * (precision * (trial - centre) ** 2).sum(axis=1)
+        return value if l1 is None else value - np.abs(trial) @ l1
+
+    return halved_step(evaluate, theta, step, objective)

@@ -164,17 +164,17 @@ def _update_small(
     else:
         H = np.einsum("ars,ta->rst", outer, problem.V, optimize=True)
     Bt = np.ascontiguousarray(B.T)
-    update_rows(Bt, np.einsum("rta,ar->rt", Y, G, optimize=True), H, sweeps)
+    update_rows(Bt, (Y @ G.T[:, :, None])[:, :, 0], H, sweeps)
     B = np.ascontiguousarray(Bt.T)
     revived = _revive_small(B)
     H_a = C * time_gram(B, problem.V, n_subjects)
-    M = np.einsum("rta,tr->ra", Y, B, optimize=True)
+    M = (B.T[:, None, :] @ Y)[:, 0]
     Gt = np.ascontiguousarray(G.T)
     update_rows(Gt, M, np.ascontiguousarray(H_a.transpose(1, 2, 0)), sweeps)
     G = np.ascontiguousarray(Gt.T)
     revived += _revive_small(G)
     cross = float(np.sum(M * G.T))
-    square = float(np.einsum("ar,ars,as->", G, H_a, G, optimize=True))
+    square = float(np.sum((G[:, None] @ H_a)[:, 0] * G))
     return B, G, max(problem.norm2 - 2 * cross + square, 0.0), revived
 
 

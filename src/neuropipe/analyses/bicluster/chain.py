@@ -1,0 +1,185 @@
+"""One chain from its start to its last draw, with checkpoints from which it resumes bit by bit."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
+from neuropipe.analyses.bicluster.checkpoint import Checkpoint
+from neuropipe.analyses.bicluster.rearrange import rearrange
+from neuropipe.analyses.bicluster.records import Records
+from neuropipe.analyses.bicluster.starts import initial_state
+from neuropipe.analyses.bicluster.sweep import Sweep
+from neuropipe.seeds import stage_generator
+
+__all__ = ["ChainPlan", "run_chain"]
+
+Ints = NDArray[np.int64]
+REARRANGE_EVERY, REARRANGE_FROM, REARRANGE_TO = 10, 0.2, 0.8
+ADAPT_EVERY, LOW, HIGH, LARGEST_SIZE = 25, 0.3, 0.8, 2000.0
+
+
+@dataclass(frozen=True)
+class ChainPlan:
+    """How long a chain runs and what it keeps.
+
+    Attributes
+    ----------
+    warmup, draws, thin, latent_thin : int
+        Sweeps thrown away; sweeps after; every thin-th is kept; latents at every latent_thin-th.
+    seed, chain : int
+        Seed of the job and number of the chain: its generator derives from both.
+    """
+
+    warmup: int
+    draws: int
+    thin: int
+    latent_thin: int
+    seed: int
+    chain: int
+
+
+def _generator_state(rng: np.random.Generator) -> str:
+    return json.dumps(rng.bit_generator.state)
+
+
+def _restore(
+    saved: tuple[dict[str, np.ndarray], dict[str, Any]],
+    sweep: Sweep,
+    records: Records,
+    generators: tuple[np.random.Generator, ...],
+) -> tuple[ChainState, int]:
+    """Return state and next sweep of a checkpoint; set sampler, records and generators to it."""
+    arrays, numbers = saved
+    state = ChainState(
+        **{key[6:]: array for key, array in arrays.items() if key.startswith("state/")},
+        **numbers["state"],
+    )
+    sweep.count = numbers["count"]
+    for name, array in vars(sweep.tally).items():
+        array[:] = arrays[f"tally/{name}"]
+    records.restore(arrays)
+    for rng, text in zip(generators, numbers["generators"], strict=True):
+        rng.bit_generator.state = json.loads(text)
+    return state, numbers["next"]
+
+
+def _adapt(state: ChainState, sweep: Sweep, n_bins: int) -> None:
+    """Move window and proposal size of the Poisson update towards the wanted acceptance."""
+    accepted, proposed = sweep.tally.trajectory
+    sweep.tally.trajectory[:] = 0
+    share = accepted / max(proposed, 1)
+    if share > HIGH:
+        state.window = min(2 * state.window, n_bins)
+    elif share < LOW and state.window > 10:
+        state.window = max(state.window // 2, 10)
+    elif share < LOW:
+        state.proposal_size = min(1.5 * state.proposal_size, LARGEST_SIZE)
+
+
+def _warm_up(
+    sweep: Sweep, state: ChainState, rng: np.random.Generator, index: int, plan: ChainPlan
+) -> None:
+    """Do what a sweep of the warm-up adds to a sweep."""
+    if index >= plan.warmup:
+        return
+    share = index / plan.warmup
+    moving = REARRANGE_FROM <= share < REARRANGE_TO and not sweep.scheme.frozen
+    if moving and sweep.scheme.sm_every and index % REARRANGE_EVERY == 0:
+        rearrange(sweep, state, rng)
+    if sweep.scheme.poisson and index % ADAPT_EVERY == ADAPT_EVERY - 1:
+        _adapt(state, sweep, sweep.problem.counts.shape[1])
+    if index == plan.warmup - 1:
+        sweep.tally.read()
+
+
+def run_chain(
+    problem: Problem,
+    priors: Priors,
+    scheme: Scheme,
+    plan: ChainPlan,
+    *,
+    counts: NDArray[np.float64] | None = None,
+    held: NDArray[np.bool_] | None = None,
+    labels: Ints | None = None,
+    checkpoint: Path | None = None,
+    signature: str = "",
+    minutes: float = 5.0,
+    on_sweep: Callable[[int], None] | None = None,
+) -> xr.Dataset:
+    """Run one chain.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data without the held-out entries.
+    priors, scheme
+        Hyper-parameters; model and moves.
+    plan : ChainPlan
+        Length, thinning, seed.
+    counts : ndarray, shape (n_units, n_bins), optional
+        All counts, with the held-out ones.
+    held : ndarray of bool, shape (n_units, n_bins), optional
+        Held-out entries.
+    labels : ndarray of int, shape (n_units,), optional
+        Clusters to begin with, or to keep under ``fix_labels`` and full coupling.
+    checkpoint : Path, optional
+        Folder of the checkpoint; a chain with the same `signature` resumes from it.
+    signature : str
+        Hash of all that the chain depends on.
+    minutes : float
+        Time between checkpoints.
+    on_sweep : callable, optional
+        Called with the number of each sweep before it begins.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `records.Records.dataset`; attribute ``time_per_sweep_s``.
+    """
+    counts = problem.counts if counts is None else counts
+    held = np.zeros(counts.shape, dtype=bool) if held is None else held
+    rng, replicas = (
+        stage_generator(plan.seed, stage, plan.chain) for stage in ("chain", "replicas")
+    )
+    sweep = Sweep(problem, priors, scheme)
+    records = Records(
+        problem, counts, held, priors, scheme, plan.draws // plan.thin, plan.latent_thin
+    )
+    store = Checkpoint(checkpoint, signature, minutes)
+    saved = store.load()
+    if saved is None:
+        state, first = initial_state(problem, priors, scheme, rng, plan.chain, labels), 0
+    else:
+        state, first = _restore(saved, sweep, records, (rng, replicas))
+    total = plan.warmup + plan.draws
+    began = time.perf_counter()
+    for index in range(first, total):
+        if store.due():
+            tally = {f"tally/{name}": array for name, array in vars(sweep.tally).items()}
+            arrays = {f"state/{name}": array for name, array in state.arrays().items()}
+            numbers = {
+                "next": index,
+                "count": sweep.count,
+                "state": state.scalars(),
+                "generators": [_generator_state(rng), _generator_state(replicas)],
+            }
+            store.save({**arrays, **tally, **records.arrays()}, numbers)
+        if on_sweep is not None:
+            on_sweep(index)
+        sweep(state, rng)
+        _warm_up(sweep, state, rng, index, plan)
+        kept = index - plan.warmup + 1
+        if kept > 0 and kept % plan.thin == 0:
+            records.add(state, sweep.tally.read(), replicas)
+    seconds = (time.perf_counter() - began) / max(total - first, 1)
+    return records.dataset().assign_attrs(time_per_sweep_s=seconds)

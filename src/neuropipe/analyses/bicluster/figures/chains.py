@@ -1,0 +1,130 @@
+"""Figures 3 and 8: numbers of clusters and states over draws, and whether the chains agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from neuropipe.analyses.bicluster.figures.order import colour
+from neuropipe.plotting.figure import ReportFigure
+from neuropipe.plotting.palette import LINE_STYLES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["draw_diagnostics", "draw_numbers"]
+
+NUMBERS = (
+    "Number of clusters (top) and of states in use (bottom): left, over the kept draws of each of "
+    "{chains} chains; right, share of all {draws} draws. Good: chains from different starts lie on "
+    "one level and move within it. Bad: chains on levels of their own, or a slow drift. Small "
+    "states come and go: those with few bins should not be read as states of the animal."
+)
+AGREE = (
+    "{verdict} Left: log joint density over kept draws; middle: ranks of its draws among all, per "
+    "chain (flat if chains agree); right: R-hat of the quantities that decide (dashed: {limit}, "
+    "the largest accepted) with bulk effective sample sizes; the smallest agreement of point "
+    "partitions of two chains is an adjusted Rand index of {agreement:.2f}. Good: overlapping "
+    "traces, flat ranks, R-hat below the line, sizes over 100. Bad: anything else, and then no "
+    "number of this section should be used."
+)
+LIMIT = 1.05
+
+
+def draw_numbers(result: xr.DataTree) -> ReportFigure:
+    """Draw traces and histograms of the numbers of clusters and states.
+
+    Parameters
+    ----------
+    result : xarray.DataTree
+        Result of the analysis.
+    """
+    rows = {"clusters": "posterior/n_clusters", "states": "posterior/n_states"}
+    values = {name: result[path].values for name, path in rows.items()}
+    chains, draws = values["clusters"].shape
+    table = pd.DataFrame(
+        [
+            {"quantity": name, "number": number, "share": (drawn == number).mean()}
+            for name, drawn in values.items()
+            for number in np.unique(drawn)
+        ]
+    )
+    figure = ReportFigure(
+        title="How many clusters and states",
+        caption=NUMBERS.format(chains=chains, draws=chains * draws),
+        table=table,
+        height_mm=80,
+    )
+    grid = figure.subplots(2, 2, gridspec_kw={"width_ratios": [3, 1]})
+    for (trace, histogram), (name, drawn) in zip(grid, values.items(), strict=True):
+        for chain, line in enumerate(drawn):
+            shift = 0.06 * (chain - (chains - 1) / 2)
+            style = LINE_STYLES[chain // 8 % 4]
+            trace.plot(line + shift, color=colour(chain), ls=style, lw=0.7, label=f"chain {chain}")
+        low, high = int(drawn.min()), int(drawn.max())
+        bins = np.arange(low, high + 2) - 0.5
+        histogram.hist(
+            drawn.ravel(), bins=bins, weights=np.full(drawn.size, 1 / drawn.size),
+            color=colour(0), rwidth=0.8,
+        )  # fmt: skip
+        trace.set(ylabel=f"Number of {name}", ylim=(low - 0.7, high + 0.7))
+        histogram.set(ylabel="Share of draws", ylim=(0, 1), xlim=(low - 0.7, high + 0.7))
+        histogram.set_xlabel(f"Number of {name}")
+        for axis in (trace.yaxis, histogram.xaxis):
+            _whole_ticks(axis)
+    grid[1, 0].set_xlabel("Kept draw")
+    grid[0, 0].legend(ncols=min(chains, 4), loc="best")
+    return figure
+
+
+def _whole_ticks(axis) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def draw_diagnostics(result: xr.DataTree) -> ReportFigure:
+    """Draw traces, ranks and R-hat of the quantities that decide on convergence.
+
+    Parameters
+    ----------
+    result : xarray.DataTree
+        Result of the analysis.
+    """
+    names = [str(name) for name in result["quantity"].values]
+    rhat, bulk = result["rhat"].values, result["ess_bulk"].values
+    joint, agreement = result["posterior/log_joint"].values, result["chain_agreement"].values
+    verdict = "The chains converged." if result.attrs["converged"] else "NOT CONVERGED."
+    figure = ReportFigure(
+        title="Do the chains agree" + ("" if result.attrs["converged"] else " (NOT CONVERGED)"),
+        caption=AGREE.format(verdict=verdict, limit=LIMIT, agreement=float(agreement.min())),
+        table=pd.DataFrame(
+            {"quantity": names, "rhat": rhat, "ess_bulk": bulk, "ess_tail": result["ess_tail"]}
+        ),
+        height_mm=72,
+    )
+    trace, ranks, right = figure.subplots(1, 3, gridspec_kw={"width_ratios": [3, 2, 2.4]})
+    order = rankdata(joint).reshape(joint.shape)
+    bins = np.linspace(0.5, joint.size + 0.5, 11)
+    for chain, line in enumerate(joint):
+        trace.plot(line, color=colour(chain), lw=0.6)
+        share = np.histogram(order[chain], bins)[0] / joint.shape[1]
+        ranks.step(bins[:-1], share, where="post", color=colour(chain), label=f"chain {chain}")
+    ranks.axhline(0.1, color="k", lw=0.6, ls=":")
+    trace.set(xlabel="Kept draw", ylabel="Log joint density")
+    ranks.set(xlabel="Rank among all draws", ylabel="Share of the chain's draws", ylim=(0, None))
+    ranks.legend(loc="best")
+    shown = np.clip(np.nan_to_num(rhat, nan=3.0), 1.0, 3.0)
+    place = np.arange(len(names))[::-1]
+    right.barh(place, shown - 1.0, left=1.0, color=[colour(5 if v < LIMIT else 3) for v in shown])
+    for y, value, size in zip(place, rhat, bulk, strict=True):
+        end = min(max(np.nan_to_num(value, nan=3.0), LIMIT), 3.0)
+        right.text(end, y, f" {value:.2f}\n ESS {size:.0f}", va="center", fontsize=6)
+    right.axvline(LIMIT, color="k", lw=0.7, ls="--")
+    labels = [name.replace("_", " ") for name in names]
+    right.set(yticks=place, yticklabels=labels, xlabel="R-hat (cut at 3)")
+    right.set_xlim(1.0, 1.0 + 1.6 * max(0.1, shown.max() - 1.0))
+    return figure

@@ -1,0 +1,85 @@
+"""Numbers of a result: the tidy table, the sentence of the report, the study's table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["headline", "metrics", "summary"]
+
+
+def summary(result: xr.DataTree) -> pd.DataFrame:
+    """Return one row per unit: cluster, its probability, region, baseline, dispersion."""
+    posterior = result["posterior"]
+    return pd.DataFrame(
+        {
+            "unit": result["unit"].values,
+            "region": result["region"].values,
+            "cluster": result["unit_cluster"].values,
+            "cluster_probability": result["unit_cluster_probability"].values,
+            "baseline": posterior["baseline"].values.mean(axis=(0, 1)),
+            "dispersion": np.median(posterior["dispersion"].values, axis=(0, 1)),
+        }
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def headline(result: xr.DataTree) -> str:
+    """Return one sentence with the numbers of the result and no claim about them."""
+    clusters = _counted(int(result["unit_cluster"].values.max()) + 1, "cluster")
+    states = _counted(int(result["time_state"].values.max()) + 1, "state")
+    chains, draws = result["posterior/n_clusters"].shape
+    gain = float(result["held_out_bits_per_spike"])
+    predicted = "" if np.isnan(gain) else f", {gain:+.3f} bits per spike on held-out entries"
+    worst = float(np.nanmax(result["rhat"].values[:3]))
+    told = "" if result.attrs["converged"] else "NOT CONVERGED: "
+    return (
+        f"{told}{result.sizes['unit']} units in {clusters} and {result.sizes['time']} bins in "
+        f"{states} from {draws} draws of {_counted(chains, 'chain')} (largest R-hat {worst:.2f})"
+        f"{predicted}."
+    )
+
+
+def _metric(name: str, values: Any, unit: str, n: int) -> dict[str, Any]:
+    drawn = np.ravel(np.asarray(values, dtype=np.float64))
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn.size > 1 else (np.nan, np.nan)
+    return {
+        "metric": name,
+        "value": float(np.median(drawn)) if drawn.size else np.nan,
+        "unit": unit,
+        "low": float(low),
+        "high": float(high),
+        "n": int(n),
+    }
+
+
+def metrics(result: xr.DataTree) -> list[dict[str, Any]]:
+    """Return the numbers of the study's comparison table.
+
+    Returns
+    -------
+    list of dict
+        Keys ``metric value unit low high n``; `low` and `high` are 2.5 and 97.5 % quantiles over
+        draws, bouts or units, NaN for plain numbers.
+    """
+    units, bins = result.sizes["unit"], result.sizes["time"]
+    sizes = np.bincount(result["unit_cluster"].values)
+    dwell = result["dwell_time_s"].values
+    return [
+        _metric("clusters", result["posterior/n_clusters"].values, "1", units),
+        _metric("states", result["posterior/n_states"].values, "1", bins),
+        _metric("cluster_size", sizes, "unit", sizes.size),
+        _metric("dwell_time", dwell, "s", dwell.size),
+        _metric("cluster_certainty", result["unit_cluster_probability"].values, "1", units),
+        _metric("state_certainty", result["time_state_probability"].values, "1", bins),
+        _metric("held_out_gain", result["held_out_bits_per_spike"].values, "bit/spike", units),
+    ]

@@ -1,0 +1,142 @@
+"""Figure 3: which region a held-out subject's descriptor comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuropipe.analyses.trsa.figures.panels import short
+from neuropipe.analyses.trsa.summary import BASELINE, count_text, identification_table, names_of
+from neuropipe.plotting.figure import ReportFigure
+from neuropipe.plotting.palette import CATEGORICAL, INK, MISSING, SEQUENTIAL
+from neuropipe.plotting.panels import note
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_identification"]
+
+
+def _map(figure: Figure, axes: Axes, result: xr.Dataset) -> None:
+    """Draw the accuracy over thresholds with the borders of the classes and the best cell."""
+    import matplotlib as mpl
+    from matplotlib.patches import Rectangle
+
+    values = result["accuracy_map"].transpose("lower", "upper").values
+    steps = result["lower"].values
+    half = (steps[1] - steps[0]) / 2
+    colormap = mpl.colormaps[SEQUENTIAL].with_extremes(bad="white")
+    extent = (steps[0] - half, steps[-1] + half, steps[0] - half, steps[-1] + half)
+    image = axes.imshow(
+        np.ma.masked_invalid(values.T), origin="lower", extent=extent, cmap=colormap
+    )
+    lines = (
+        ([0, 0.2], [0.4, 0.2]),  # mean 0.2
+        ([0.6, 0.8], [1.0, 0.8]),  # mean 0.8
+        ([0, 0.2], [0.8, 1.0]),  # width 0.8
+        ([0.4, 0.4, 0.6], [0.4, 0.6, 0.6]),  # topology
+    )
+    for x, y in lines:
+        axes.plot(x, y, color="white", lw=1.6)
+        axes.plot(x, y, color=INK, lw=0.8, ls="--")
+    for name, x, y in (("local", 0.03, 0.1), ("global", 0.78, 0.93), ("geometry", 0.02, 0.93),
+                       ("topology", 0.4, 0.63)):  # fmt: skip
+        axes.text(x, y, name, fontsize=5, color="white", fontweight="bold")
+    best = np.unravel_index(np.nanargmax(values), values.shape)
+    corner = (steps[best[0]] - half, steps[best[1]] - half)
+    axes.add_patch(Rectangle(corner, 2 * half, 2 * half, fill=False, ec=CATEGORICAL[3], lw=1.5))
+    axes.set(xlabel="Lower threshold l (quantile)", ylabel="Upper threshold u (quantile)")
+    axes.set_title(f"best cell {np.nanmax(values):.2f} (biased)")
+    figure.colorbar(image, ax=axes, label="Accuracy", shrink=0.8)
+
+
+def _bars(axes: Axes, result: xr.Dataset) -> None:
+    names = names_of(result["descriptor"])
+    accuracy, error = result["identification_accuracy"].values, result["accuracy_se"].values
+    places = np.arange(len(names))
+    axes.barh(places, accuracy, xerr=np.nan_to_num(error), color=CATEGORICAL[0], height=0.7,
+              error_kw={"elinewidth": 1, "capsize": 2, "ecolor": CATEGORICAL[3]})  # fmt: skip
+    if "accuracy_nested" in result:
+        names = [*names, "chosen inside"]
+        axes.barh(len(places), float(result["accuracy_nested"]), color=CATEGORICAL[2], height=0.7)
+    offset = len(names) + 0.5
+    classes = names_of(result["class_name"])
+    for k, value in enumerate(result["accuracy_class"].values):
+        axes.barh(offset + k, value, color=CATEGORICAL[5], height=0.7)
+    ticks = [*range(len(names)), *(offset + k for k in range(len(classes)))]
+    axes.set_yticks(ticks, [*names, *(f"class {name}" for name in classes)], fontsize=6)
+    chance = 1 / result.sizes["region"]
+    axes.axvline(chance, color=INK, ls="--", lw=0.8)
+    axes.set(
+        xlabel="Accuracy (dashed: chance)", xlim=(0, 1.05), ylim=(offset + len(classes) - 0.4, -0.6)
+    )
+
+
+def _confusion(axes: Axes, result: xr.Dataset, descriptor: int) -> None:
+    import matplotlib as mpl
+
+    counts = result["confusion"].isel(descriptor=descriptor).values.astype(float)
+    total = counts.sum(axis=1, keepdims=True)
+    share = np.where(total > 0, counts / np.where(total > 0, total, 1), np.nan)
+    axes.imshow(np.ma.masked_invalid(share), vmin=0, vmax=1,
+                cmap=mpl.colormaps[SEQUENTIAL].with_extremes(bad=MISSING))  # fmt: skip
+    names = [short(name, 9) for name in names_of(result["region"])]
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=5)
+    axes.set_yticks(range(len(names)), names, fontsize=5)
+    axes.set(xlabel="Identified as", ylabel="Region")
+    axes.set_title(names_of(result["descriptor"])[descriptor])
+    if len(names) <= 10:
+        for (i, j), value in np.ndenumerate(share):
+            if value > 0:
+                color = "white" if value < 0.6 else "black"
+                axes.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=4.5, color=color)
+
+
+CAPTION = (
+    "Top left: share of (subject, region) identified, over lower and upper thresholds of the "
+    "transform; dashed lines bound the named classes, the box marks the best cell, whose accuracy "
+    "is too good since it was chosen on these data. Top right: accuracy by descriptor with "
+    "standard errors over subjects and conditions (blue), with thresholds chosen inside the other "
+    "subjects (green, free of that bias), and the mean of a random sample of cells of each class "
+    "(light). Bottom: confusions by geometry (ranks) and by geodesic distances, as shares of each "
+    "region's {subjects}. Good: accuracy far above chance, errors between neighbouring regions. "
+    "Bad: everything taken for one region, or accuracies at the dashed line. The raw RDM also "
+    "knows the mean level of dissimilarity; compare topology with geometry (0, 1)."
+)
+
+
+def draw_identification(result: xr.Dataset) -> ReportFigure:
+    """Draw accuracy over thresholds, by descriptor, and confusions.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Result of the analysis.
+    """
+    import pandas as pd
+
+    title = "Identification of regions"
+    if "identification_accuracy" not in result:
+        text = "Identification needs two regions or more in two subjects or more."
+        figure = ReportFigure(
+            title=title, caption=f"{text} Name an image of regions under input.regions.",
+            table=pd.DataFrame([{"descriptor": "", "accuracy": np.nan}]), height_mm=25,
+        )  # fmt: skip
+        note(figure.subplots(), text)
+        return figure
+    figure = ReportFigure(
+        title=title,
+        caption=CAPTION.format(subjects=count_text(result.sizes["subject"], "subject")),
+        table=identification_table(result),
+        width="wide",
+        height_mm=140,
+    )
+    grid = figure.subplots(2, 2, width_ratios=(1.15, 1))
+    _map(figure, grid[0, 0], result)
+    _bars(grid[0, 1], result)
+    _confusion(grid[1, 0], result, BASELINE)
+    _confusion(grid[1, 1], result, result.sizes["descriptor"] - 1)
+    return figure

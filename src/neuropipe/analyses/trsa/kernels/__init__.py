@@ -1,0 +1,1 @@
+"""Kernels of the representational analysis: functions on arrays, nothing else."""

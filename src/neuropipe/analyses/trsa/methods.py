@@ -1,0 +1,220 @@
+"""The methods paragraph: what was done, with the numbers of this result, ready to paste."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from neuropipe.analyses.trsa.model_scores import FLEXIBLE_DRAWS
+from neuropipe.analyses.trsa.spec import ACCURACY_DRAWS, Settings
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["text"]
+
+REFERENCES = {
+    "Kriegeskorte": "Kriegeskorte N, Mur M, Bandettini P (2008). Representational similarity "
+    "analysis. Frontiers in Systems Neuroscience 2, 4.",
+    "Lin": "Lin B, Kriegeskorte N (2024). The topology and geometry of neural representations. "
+    "PNAS 121, e2317881121.",
+    "Schütt": "Schütt HH et al. (2023). Statistical inference on representational geometries. "
+    "eLife 12, e82566.",
+    "Walther": "Walther A et al. (2016). Reliability of dissimilarity measures for multi-voxel "
+    "pattern analysis. NeuroImage 137, 188-200.",
+    "Diedrichsen": "Diedrichsen J et al. (2020). Comparing representational geometries using "
+    "whitened unbiased-distance-matrix similarity. arXiv:2007.02789.",
+    "Schäfer": "Schäfer J, Strimmer K (2005). A shrinkage approach to large-scale covariance "
+    "matrix estimation. Statistical Applications in Genetics and Molecular Biology 4, 32.",
+    "Ledoit": "Ledoit O, Wolf M (2004). A well-conditioned estimator for large-dimensional "
+    "covariance matrices. Journal of Multivariate Analysis 88, 365-411.",
+    "Smith": "Smith SM, Nichols TE (2009). Threshold-free cluster enhancement. NeuroImage 44, "
+    "83-98.",
+    "Edelsbrunner": "Edelsbrunner H, Letscher D, Zomorodian A (2002). Topological persistence and "
+    "simplification. Discrete and Computational Geometry 28, 511-533.",
+}
+MEASURES = {
+    "euclidean": "squared Euclidean distances",
+    "euclidean_root": "Euclidean distances",
+    "correlation": "correlation distances (1 - Pearson r over channels)",
+    "cosine": "cosine distances",
+    "mahalanobis": "squared Mahalanobis distances",
+    "crossnobis": "cross-validated squared Mahalanobis distances (crossnobis, Walther et al. 2016; "
+    "unbiased, so that equal patterns have 0 on average and estimates may be negative) over {runs} "
+    "runs or folds",
+    "poisson_kl": "symmetrised Poisson divergences (gamma prior of mean 1 and weight 0.1)",
+    "poisson_cv": "cross-validated symmetrised Poisson divergences (gamma prior of mean 1 and "
+    "weight 0.1) over {runs} folds",
+    "given": "dissimilarities that were given",
+}
+NOISE = {
+    "none": "",
+    "diag": "Channels were divided by their noise standard deviation. ",
+    "shrinkage_diag": "Patterns were whitened with the noise covariance of channels, shrunk "
+    "towards its diagonal (Schäfer and Strimmer 2005). ",
+    "shrinkage_eye": "Patterns were whitened with the noise covariance of channels, shrunk towards "
+    "a scaled identity (Ledoit and Wolf 2004). ",
+    "full": "Patterns were whitened with the sample covariance of the noise of channels. ",
+}
+COMPARATORS = {
+    "cosine": "cosine similarity",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "kendall_tau_a": "Kendall's tau a",
+    "rho_a": "rho a (Spearman correlation expected under random breaking of ties)",
+    "cosine_w": "whitened cosine similarity (Diedrichsen et al. 2020)",
+    "pearson_w": "whitened Pearson correlation (Diedrichsen et al. 2020)",
+}
+SCALES = {
+    "rank": "average ranks brought to [0, 1]",
+    "minmax": "values brought to [0, 1]",
+    "none": "values as they are",
+}
+RULES = {
+    "gt": "pairs below quantile {u:g} (lengths ramped from quantile {l:g})",
+    "p_shortest": "the {p:g} of shortest pairs",
+    "k_nearest": "pairs of which one is among the {k} nearest of the other",
+    "p_nearest": "pairs of which one is among the nearest {p:g} of the other",
+}
+
+
+def _changed(values: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict):
+            found |= _changed(value, defaults[key], f"{prefix}{key}.")
+        elif value != defaults.get(key):
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _rdm_text(settings: Settings, result: xr.Dataset) -> str:
+    measure = str(result.attrs["measure"])
+    text = (
+        f"Representational dissimilarity matrices (RDMs, Kriegeskorte et al. 2008) of "
+        f"{result.sizes['condition']} conditions in {result.sizes['subject']} subject(s) and "
+        f"{result.sizes['region']} region(s) hold "
+        f"{MEASURES.get(measure, measure).format(runs=result.attrs['runs'])}, divided by the "
+        "number of channels. "
+    )
+    if measure in ("crossnobis", "mahalanobis"):
+        text += NOISE[settings.rdm.noise]
+    if settings.rdm.remove_mean:
+        text += "Each condition's mean over channels was taken away. "
+    if settings.time is not None:
+        text += (
+            f"Movies have windows of {settings.time.window_s:g} s in steps of "
+            f"{settings.time.step_s:g} s. "
+        )
+    if "p_discriminability" in result:
+        text += (
+            f"The mean dissimilarity was compared with {settings.rdm.permutations} permutations of "
+            "condition labels within runs. "
+        )
+    return text
+
+
+def _descriptor_text(settings: Settings) -> str:
+    chosen = settings.descriptor
+    cells = ", ".join(f"({lower:g}, {upper:g})" for lower, upper in chosen.cells)
+    graph = RULES[chosen.geodesic.rule].format(**chosen.geodesic.model_dump())
+    text = (
+        f"Each RDM was scaled by itself ({SCALES[chosen.prescale]}) and transformed to "
+        f"geo-topological descriptors (RGTM, Lin and Kriegeskorte 2024) with lower and upper "
+        f"quantiles {cells}: 0 below the lower, 1 above the upper, linear between. Geodesic "
+        f"descriptors (RGDM) are shortest paths over the graph of {graph}"
+        f"{', ranked' if chosen.geodesic.rank else ''}. "
+    )
+    if chosen.homology:
+        text += (
+            "Persistent homology of the Vietoris-Rips filtration of the scaled RDMs was computed "
+            "in degrees 0 and 1 (Edelsbrunner et al. 2002). "
+        )
+    return text
+
+
+def _model_text(settings: Settings, result: xr.Dataset) -> str:
+    if "model_score" not in result:
+        return ""
+    method, inference = str(result.attrs["comparator"]), settings.inference
+    text = (
+        f"{result.sizes['model']} model RDMs were compared with the subjects' by "
+        f"{COMPARATORS[method]}; the noise ceiling is that of the mean RDM of all subjects (upper) "
+        "and of the others (lower). "
+    )
+    if inference.bootstrap and "p_vs_zero" in result:
+        over = str(result.attrs["resampled"]).replace(", ", "s and ")
+        text += (
+            f"Tests use {inference.bootstrap} bootstrap resamples of {over}s, with the variance "
+            "corrected as by Schütt et al. 2023 (t tests with Satterthwaite's degrees of freedom; "
+            f"one-sided against 0 and against the lower ceiling, two-sided between models; "
+            f"correction for several models: {inference.correction}). "
+        )
+    if any(model.kind != "fixed" for model in settings.models):
+        text += (
+            "Flexible models were fitted to other subjects and conditions than those they were "
+            f"scored on; {FLEXIBLE_DRAWS} resamples at most, the variance of random divisions "
+            "taken away. "
+        )
+    if "p_permutation" in result:
+        text += (
+            f"Relatedness was tested by {inference.permutations} permutations of condition labels, "
+            "also with the largest score over all models, regions and times. "
+        )
+    if "p_cluster" in result:
+        how = (
+            "threshold-free cluster enhancement (Smith and Nichols 2009)"
+            if inference.cluster == "tfce"
+            else f"clusters of scores above {inference.cluster:g}"
+        )
+        text += f"Courses over time were tested by random signs of subjects and {how}. "
+    return text
+
+
+def _region_text(settings: Settings, result: xr.Dataset) -> str:
+    if "identification_accuracy" not in result:
+        return ""
+    how = (
+        "the nearest mean descriptor"
+        if settings.identify.classifier == "nearest_centroid"
+        else f"the highest {COMPARATORS[settings.identify.classifier]} with the mean descriptor"
+    )
+    text = (
+        f"The region of each subject's descriptor was identified by {how} of the other subjects "
+        "(Lin and Kriegeskorte 2024); standard errors come from up to "
+        f"{ACCURACY_DRAWS} resamples of subjects, with all their regions, and of conditions. The "
+        f"map over thresholds has steps of {settings.descriptor.grid_step:g}"
+    )
+    if "accuracy_nested" in result:
+        text += "; the accuracy of chosen thresholds uses those best among the other subjects alone"
+    return text + ". "
+
+
+def text(settings: Settings, result: xr.Dataset) -> str:
+    """Return the methods paragraph with references.
+
+    Parameters
+    ----------
+    settings : Settings
+        Those of the result.
+    result : xarray.Dataset
+        Result of the analysis.
+    """
+    body = _rdm_text(settings, result) + _descriptor_text(settings)
+    body += _model_text(settings, result) + _region_text(settings, result)
+    if "searchlight_score" in result and settings.searchlight is not None:
+        near = settings.searchlight
+        size = (
+            f"of radius {near.radius_mm:g} mm"
+            if near.nearest is None
+            else f"of the {near.nearest} nearest channels"
+        )
+        body += (
+            f"Searchlights {size} with at least {near.min_voxels} channels, noise normalised per "
+            "channel, were compared with the models. "
+        )
+    changed = _changed(settings.model_dump(mode="json"), Settings().model_dump(mode="json"))
+    if changed:
+        listed = ", ".join(f"{key} = {value}" for key, value in changed.items())
+        body += f"Settings other than the defaults: {listed}. "
+    used = [entry for name, entry in REFERENCES.items() if name in body]
+    return body.strip() + "\n\nReferences\n\n" + "\n".join(f"- {entry}" for entry in used) + "\n"

@@ -1,0 +1,262 @@
+"""Settings of the representational analysis and the object that announces it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.config.models import Positive, StrictModel
+from neuropipe.config.strict import Fraction
+
+__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "Settings"]
+
+ACCURACY_DRAWS = 200  # resamples behind the standard errors of identification accuracy
+
+Count = Annotated[int, Field(ge=0)]
+Comparator = Literal[
+    "cosine", "pearson", "spearman", "kendall_tau_a", "rho_a", "cosine_w", "pearson_w"
+]
+Cell = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+
+
+class RdmSettings(StrictModel):
+    """How dissimilarities are estimated."""
+
+    measure: Literal[
+        "auto", "euclidean", "euclidean_root", "correlation", "cosine", "mahalanobis",
+        "crossnobis", "poisson_kl", "poisson_cv",
+    ] = Field(
+        "auto",
+        description="Dissimilarity; `auto`: crossnobis with two runs or more, else euclidean "
+        "(squared).",
+    )  # fmt: skip
+    noise: Literal["none", "diag", "shrinkage_diag", "shrinkage_eye", "full"] = Field(
+        "shrinkage_diag",
+        description="Noise covariance that mahalanobis and crossnobis whiten with: shrunk towards "
+        "its diagonal or towards a scaled identity, diagonal, unshrunk (full), or none.",
+    )
+    remove_mean: bool = Field(
+        False, description="Take each condition's mean over channels away (response amplitude)."
+    )
+    stabilise: Literal["auto", "sqrt", "none"] = Field(
+        "auto",
+        description="Square root before squared distances; `auto`: for spike counts and rates.",
+    )
+    permutations: Count = Field(
+        1000,
+        description="Permutations of condition labels within runs that test the mean "
+        "cross-validated dissimilarity; 0: none.",
+    )
+    strict: bool = Field(
+        False,
+        description="Conditions that a subject lacks are an error; else they are left out of all.",
+    )
+
+
+class GeodesicSettings(StrictModel):
+    """Graph of near conditions whose shortest paths are the geodesic descriptor."""
+
+    rule: Literal["gt", "p_shortest", "k_nearest", "p_nearest"] = Field(
+        "gt",
+        description="Edges: below the upper threshold (gt), the share `p` of shortest pairs, or "
+        "the `k` (or the share `p`) nearest conditions of either end.",
+    )
+    l: Fraction = Field(0.0, description="Lower quantile of `gt`.")  # noqa: E741 - the paper's
+    u: Fraction = Field(0.3, description="Upper quantile of `gt`.")
+    p: Fraction = Field(0.1, description="Share of pairs or of conditions.")
+    k: Annotated[int, Field(ge=1)] = Field(5, description="Nearest conditions.")
+    rank: bool = Field(True, description="Replace path lengths by their ranks.")
+    unconnected: Literal["max", "nan"] = Field(
+        "max", description="Unconnected pairs: a little above the largest path, or missing."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GeodesicSettings:
+        if self.l > self.u:
+            raise ValueError(f"l = {self.l} is above u = {self.u}")
+        return self
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The numbers that the rule takes."""
+        return {
+            "gt": {"lower": self.l, "upper": self.u},
+            "p_shortest": {"p": self.p},
+            "p_nearest": {"p": self.p},
+            "k_nearest": {"k": self.k},
+        }[self.rule]
+
+
+class DescriptorSettings(StrictModel):
+    """From RDMs to descriptors between geometry and topology."""
+
+    prescale: Literal["rank", "minmax", "none"] = Field(
+        "rank", description="Scaling of each RDM before thresholds."
+    )
+    grid_step: Annotated[float, Field(ge=0.05, le=0.5)] = Field(
+        0.05, description="Step of the grid of thresholds."
+    )
+    cells: list[Cell] = Field(
+        [[0.0, 1.0], [0.4, 0.6], [0.0, 0.3], [0.7, 1.0]],
+        description="Thresholds [l, u] whose descriptors are kept; the first is the baseline.",
+        min_length=1,
+    )
+    thresholds: Literal["each", "pooled"] = Field(
+        "each", description="Quantiles of each time, or of all times of a movie together."
+    )
+    geodesic: GeodesicSettings = Field(
+        default_factory=GeodesicSettings, description="Geodesic descriptor (RGDM)."
+    )
+    homology: bool = Field(
+        False, description="Persistent homology of each RDM: Betti curves and bars."
+    )
+
+    @field_validator("cells")
+    @classmethod
+    def _ordered(cls, value: list[list[float]]) -> list[list[float]]:
+        for lower, upper in value:
+            if lower > upper:
+                raise ValueError(f"cell [{lower}, {upper}]: l is above u")
+        return value
+
+
+class ModelSettings(StrictModel):
+    """A model of the RDM, from a file or from the input."""
+
+    name: Annotated[str, Field(min_length=1)] = Field(description="Name in results and figures.")
+    path: str = Field(
+        description="CSV (square, labels in first row and column) or netCDF; relative to the "
+        "study folder. Joined by label."
+    )
+    kind: Literal["fixed", "select", "weighted", "interpolate"] = Field(
+        "fixed",
+        description="One RDM, or the best, a non-negative mixture, or a point on the line of the "
+        "several RDMs of a netCDF file (fitted on held-out subjects and conditions).",
+    )
+
+
+class IdentifySettings(StrictModel):
+    """Which region a held-out subject's descriptor comes from."""
+
+    classifier: Literal["nearest_centroid"] | Comparator = Field(
+        "nearest_centroid",
+        description="Euclidean distance to the mean of the others, or similarity.",
+    )
+    select: Literal["nested", "none"] = Field(
+        "nested", description="Thresholds chosen inside the training subjects, or the map alone."
+    )
+
+
+class InferenceSettings(StrictModel):
+    """Uncertainty and tests."""
+
+    resample: list[Literal["subject", "condition"]] = Field(
+        ["subject", "condition"], description="What is drawn anew.", min_length=1
+    )
+    bootstrap: Count = Field(1000, description="Resamples; 0: none.")
+    permutations: Count = Field(
+        1000, description="Permutations of condition labels and changes of sign; 0: none."
+    )
+    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(0.05, description="Level of tests.")
+    correction: Literal["holm", "fdr", "none"] = Field(
+        "holm", description="Correction for several models."
+    )
+    cluster: Literal["tfce"] | Positive = Field(
+        "tfce", description="Clusters in time: threshold-free, or the score that forms them."
+    )
+
+
+class SearchlightSettings(StrictModel):
+    """Neighbourhoods of voxels."""
+
+    radius_mm: Positive = Field(8.0, description="Radius, millimetres.")
+    nearest: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="Channels per neighbourhood instead of a radius."
+    )
+    min_voxels: Annotated[int, Field(ge=2)] = Field(10, description="Voxels at least.")
+    chunk_mb: Positive = Field(256.0, description="Memory of the work arrays, MB.")
+
+
+class TimeSettings(StrictModel):
+    """Windows of RDM movies."""
+
+    window_s: Positive = Field(0.02, description="Width, seconds.")
+    step_s: Positive = Field(0.01, description="Step, seconds.")
+    pooling: Literal["mean", "concatenate"] = Field(
+        "mean", description="Mean of a window's samples, or all of them as channels."
+    )
+
+
+class Settings(StrictModel):
+    """Settings of the representational analysis."""
+
+    rdm: RdmSettings = Field(default_factory=RdmSettings, description="Dissimilarities.")
+    descriptor: DescriptorSettings = Field(
+        default_factory=DescriptorSettings, description="Geo-topological descriptors."
+    )
+    compare: Literal["auto"] | Comparator = Field(
+        "auto", description="Comparator; `auto`: cosine_w for squared distances, else pearson."
+    )
+    models: list[ModelSettings] = Field(
+        default_factory=list, description="Models, beside those of the input."
+    )
+    identify: IdentifySettings = Field(
+        default_factory=IdentifySettings, description="Identification of regions."
+    )
+    inference: InferenceSettings = Field(
+        default_factory=InferenceSettings, description="Bootstrap and tests."
+    )
+    searchlight: SearchlightSettings | None = Field(
+        None, description="Maps of model fit; null: none."
+    )
+    time: TimeSettings | None = Field(
+        None, description="Windows of movies; null: every sample of the time axis."
+    )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files that the stages read beside their input: the models."""
+        return tuple(dict.fromkeys(model.path for model in self.models))
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Settings:
+        names = [model.name for model in self.models]
+        if len(set(names)) < len(names):
+            raise ValueError(f"names of models {names} repeat")
+        return self
+
+
+def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
+    wanted = 2000 + 6 * sizes.get("input_mb", 50.0)
+    if settings.searchlight is not None:
+        wanted += 4 * settings.searchlight.chunk_mb
+    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=60)
+
+
+PACKAGE = "neuropipe.analyses.trsa"
+
+ANALYSIS = Analysis(
+    name="trsa",
+    title="Representational geometry and topology (tRSA)",
+    scopes=("cohort", "subject"),
+    assemble="neuropipe.assemble.conditions:conditions",
+    accepts=dict.fromkeys(("fmri", "eeg", "meg", "ieeg", "spikes", "calcium"), "patterns"),
+    settings=Settings,
+    fit=f"{PACKAGE}.model:fit",
+    figures=f"{PACKAGE}.figures:figures",
+    figure_slugs=("rdms", "models", "identification", "arrangement"),
+    optional_slugs=("movie", "searchlight", "homology"),
+    tables=f"{PACKAGE}.summary:tables",
+    table_files=("models.csv", "identification.csv"),
+    methods=f"{PACKAGE}.methods:text",
+    summary=f"{PACKAGE}.summary:summary",
+    headline=f"{PACKAGE}.summary:headline",
+    metrics=f"{PACKAGE}.summary:metrics",
+    stages=("rdm", "summary"),
+    subject_stages=("rdm",),
+    stage_settings={"rdm": ("rdm", "searchlight", "time", "models", "compare")},
+    resources=_resources,
+)
