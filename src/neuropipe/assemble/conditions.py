@@ -90,9 +90,10 @@ def _issues(
     for k, label in enumerate(settings.labels):
         lacking = [one.subject for one in subjects if not one.counts[:, k].any()]
         if len(lacking) == len(subjects):
+            found = _labels_found(stores, settings)
             raise DataError(
                 f"input.labels: no recording has an event labelled {label!r} that can be used; "
-                f"correct `labels`, or leave it out (labels found: {_labels_found(stores, settings)})"
+                f"correct `labels`, or leave it out (labels found: {found})"
             )
         if lacking:
             text = f"no event labelled {label!r} in {', '.join(lacking)}"
