@@ -110,6 +110,14 @@ def test_defaults_are_valid_and_every_setting_is_described(analysis):
         assert description, key
 
 
+def test_pairs_of_numbers_of_the_input_are_taken_from_a_file(analysis):
+    inputs = analysis.input_model.model_fields
+    spans = {"span_s": [0, 10]} if "span_s" in inputs else {}
+    checked, problems = check_model(section_model(analysis), {"input": spans})
+    assert problems == []
+    assert getattr(checked.input, "span_s", (0, 10)) == (0, 10)
+
+
 def test_unknown_setting_is_an_error_with_the_closest_key(analysis):
     key = next(iter(analysis.settings.model_fields))
     _, problems = check_model(analysis.settings, {key + "x": 1})

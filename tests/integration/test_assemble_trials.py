@@ -281,7 +281,7 @@ def test_a_run_without_the_events_is_left_out_and_all_is_an_error():
     assert ds["run"].values.tolist() == ["run go"]
     assert codes(ds) == ["RECORDING_LEFT_OUT"]
     assert reasons(ds)["no event labelled go with samples around it"] == ["sub-a_run-stop_spikes"]
-    with pytest.raises(DataError, match="no recording is left .*no event labelled go"):
+    with pytest.raises(DataError, match="is left .*no event labelled go.*found: stop"):
         trials(stores[1:], given(trials=block))
     assert "labels found: stop" in json.loads(ds.attrs["issues"])[0]["hint"]
     with pytest.raises(ConfigError, match="have no column 'kind'; they have .*x_side"):

@@ -483,6 +483,20 @@ def test_trials_with_moments_among_their_columns(tmp_path):
     check_refusal("BAD_TIME", "infinite", source, tmp_path / "p", trials=trials)
 
 
+def test_trials_may_tell_durations_instead_of_ends(tmp_path):
+    source, _ = calcium_beside(tmp_path, start=100.0)
+    columns(tmp_path / "trials.csv", onset=[101.0, 110.0], duration=[4.0, 2.5], label=["a", "b"])
+    trials = {"path": "trials.csv", "time_unit": "s"}
+    _, tree = ingest(source, tmp_path / "o", trials=trials)
+    found = tree["trials"].to_dataset()
+    np.testing.assert_array_equal(found["stop"].values, [5.0, 12.5])
+    assert "duration" not in found
+    columns(tmp_path / "trials.csv", onset=[101.0], label=["a"])
+    check_refusal("MISSING_SIDECAR", "ends or durations", source, tmp_path / "p", trials=trials)
+    columns(tmp_path / "trials.csv", onset=[101.0], duration=[-1.0], label=["a"])
+    check_refusal("BAD_TIME", "before it starts", source, tmp_path / "p", trials=trials)
+
+
 @pytest.mark.parametrize(
     ("text", "settings", "code", "fragment"),
     [

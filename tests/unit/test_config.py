@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import Field
 
 from neuropipe.config.load import (
     merge,
@@ -14,6 +15,8 @@ from neuropipe.config.load import (
 )
 from neuropipe.config.models import IngestOverride
 from neuropipe.config.sidecars import EventTable
+from neuropipe.config.strict import StrictModel
+from neuropipe.config.template import settings_rows
 from neuropipe.errors import ConfigError, MissingInput
 
 
@@ -131,3 +134,21 @@ def test_a_bare_path_is_a_table_with_usual_columns():
     assert EventTable.model_validate("e.tsv") == EventTable(path="e.tsv")
     assert IngestOverride.model_validate({"trials": "t.csv"}).trials.path == "t.csv"
     assert IngestOverride.model_validate({"behavior": {"a": "b.csv"}}).behavior["a"].path == "b.csv"
+
+
+def test_settings_of_blocks_that_are_off_by_default_are_listed():
+    class Member(StrictModel):
+        name: str = Field(description="Name.")
+        count: int = Field(3, description="Count.")
+
+    class Holder(StrictModel):
+        several: list[Member] = Field(default_factory=list, description="Several.")
+        named: dict[str, Member] = Field(default_factory=dict, description="Named.")
+        maybe: Member | None = Field(None, description="One, or none.")
+
+    rows = {key: default for key, default, _ in settings_rows(Holder)}
+    assert rows == {
+        "several": "[]", "several[].name": "required", "several[].count": "3",
+        "named": "{}", "named.NAME.name": "required", "named.NAME.count": "3",
+        "maybe": "null", "maybe.name": "required", "maybe.count": "3",
+    }  # fmt: skip

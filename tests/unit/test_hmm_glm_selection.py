@@ -22,9 +22,11 @@ from neuropipe.analyses.hmm_glm.selection import (
     held_out_scores,
     information_criterion,
 )
+from neuropipe.analyses.hmm_glm.spec import ANALYSIS
 from neuropipe.analyses.hmm_glm.variables import chain_variables, step_s
 from neuropipe.config.load import check_model
 from neuropipe.errors import DataError, issues_from_json
+from neuropipe.study import section_model
 
 SETTINGS = hmm_glm.Settings(states=[1, 2], restarts=1, prior="gaussian", max_iter=6, cv_folds=2)
 
@@ -59,6 +61,16 @@ def test_one_number_of_states_has_folds_only_if_asked(given, states, folds):
     assert settings.states == states
     assert settings.cv_folds == folds
     assert hmm_glm.Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize("states", [2, [1, 2]])
+def test_windows_around_events_are_read_from_a_configuration(states):
+    trials = {"by": "events", "labels": ["go"], "window_s": [-1, 1]}
+    given = {"states": states, "input": {"trials": trials, "span_s": [0, 60]}}
+    checked, problems = check_model(section_model(ANALYSIS), given)
+    assert problems == []
+    assert checked.input.trials.window_s == (-1, 1)
+    assert checked.cv_folds == (0 if states == 2 else 5)
 
 
 @pytest.mark.parametrize(

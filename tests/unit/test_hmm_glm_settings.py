@@ -10,7 +10,9 @@ import xarray as xr
 from pydantic import ValidationError
 
 from neuropipe.analyses import hmm_glm
+from neuropipe.analyses.hmm_glm.figures.events import around_events
 from neuropipe.analyses.hmm_glm.kernels.alignment import match_sequences
+from neuropipe.analyses.hmm_glm.methods import text
 from neuropipe.errors import DataError, issues_from_json
 
 BASE = {"states": 2, "restarts": 1, "prior": "gaussian", "max_iter": 15}
@@ -216,3 +218,32 @@ def test_states_without_bins_are_seeded_anew_and_else_told():
     assert "FEW_BINS" in codes(result)
     few = float(result["occupancy"].min()) * 500
     assert ("EMPTY_STATE" in codes(result)) == (few < 0.05 * 500 / 12)
+
+
+def test_times_that_few_events_reach_are_not_averaged():
+    trial, time = np.arange(4), 0.1 * np.arange(30)
+    probability = np.full((4, 30, 2), 0.5)
+    variables = {
+        "state_probability": (("trial", "time", "state"), probability),
+        "event_label": ("event", ["go"] * 4),
+        "event_trial": ("event", trial),
+        "event_time": ("event", np.array([0.0, 1.0, 1.0, 2.0])),
+    }
+    attrs = {"bin_width_s": 0.1, "trials_by": "blocks"}
+    around = around_events(xr.Dataset(variables, {"time": time}, attrs))[0]
+    shown = around.time[np.isfinite(around.mean[:, 0])]
+    # Three of the events have 10 bins before them, three have 19 behind them.
+    assert (shown[0], shown[-1]) == pytest.approx((-1.0, 1.9))
+    assert around.count == 4
+
+
+@pytest.mark.parametrize(
+    ("restarts", "said"), [(1, "from 1 start (clusters"), (3, "the two best after ten iterations")]
+)
+def test_methods_tell_of_the_best_starts_only_if_there_are_others(restarts, said):
+    data, _ = hmm_glm.simulate(seed=0, n_units=3, n_states=2, n_bins=100, n_trials=2)
+    settings = hmm_glm.Settings(states=2, restarts=restarts, max_iter=2, history={"bins": 1})
+    paragraph = text(settings, hmm_glm.fit(data, settings, seed=0))
+    assert said in paragraph
+    assert ("two best" in paragraph) == (restarts > 2)
+    assert "the last 1 bin (decay" in paragraph

@@ -15,6 +15,8 @@ from neuropipe.assemble.exclusion import Account
 from neuropipe.assemble.fmri_patterns import REGIONS, fmri_patterns, run_names
 from neuropipe.assemble.patterns import SubjectPatterns
 from neuropipe.assemble.runs import one_modality
+from neuropipe.assemble.trial_settings import TrialsConfig
+from neuropipe.assemble.windows import labels_found
 from neuropipe.config.models import FmriPreprocess
 from neuropipe.errors import ConfigError, DataError, Issue, issues_to_json
 from neuropipe.seeds import stage_generator
@@ -80,20 +82,30 @@ def _subjects(
     return [one for one in found if one is not None]
 
 
-def _issues(subjects: Sequence[SubjectPatterns], settings: Input) -> list[Issue]:
+def _issues(
+    subjects: Sequence[SubjectPatterns], settings: Input, stores: Sequence[xr.DataTree]
+) -> list[Issue]:
     """Return issues of conditions that a subject lacks; raise if all do."""
     issues = []
     for k, label in enumerate(settings.labels):
         lacking = [one.subject for one in subjects if not one.counts[:, k].any()]
         if len(lacking) == len(subjects):
+            found = _labels_found(stores, settings)
             raise DataError(
                 f"input.labels: no recording has an event labelled {label!r} that can be used; "
-                "correct `labels`, or leave it out"
+                f"correct `labels`, or leave it out (labels found: {found})"
             )
         if lacking:
             text = f"no event labelled {label!r} in {', '.join(lacking)}"
             issues.append(Issue("CONDITION_MISSING", "input.labels", text))
     return issues
+
+
+def _labels_found(stores: Sequence[xr.DataTree], settings: Input) -> str:
+    events = TrialsConfig(
+        by="events", labels=settings.labels, column=settings.column, window_s=settings.window_s
+    )
+    return labels_found(stores, events)
 
 
 def _natural(text: str) -> tuple[int, str]:
@@ -261,7 +273,7 @@ def conditions(
     _check(settings, modality)
     subjects = _subjects(stores, settings, fmri, seed, account)
     account.check_left(subjects)
-    account.issues += _issues(subjects, settings)
+    account.issues += _issues(subjects, settings, stores)
     ds = _dataset(_Layout(subjects, settings))
     estimate = settings.glm.estimate if modality == "fmri" else "trial_mean"
     recordings = {one.subject: list(one.recordings) for one in subjects}

@@ -19,7 +19,7 @@ from neuropipe.assemble.patterns import (
 )
 from neuropipe.assemble.runs import Run, check_step, common_rows, cut_run, read_runs, seen_rows
 from neuropipe.assemble.trial_settings import TrialsConfig
-from neuropipe.assemble.windows import find_windows
+from neuropipe.assemble.windows import find_windows, labels_found
 from neuropipe.errors import ConfigError, Issue
 from neuropipe.preprocess.steps import row_dim
 
@@ -61,9 +61,10 @@ def _trials(
         for reason, trials in windows.excluded:
             account.note("trial", run.sources[0], reason, trials)
         if cut is None or not len(windows):
+            remedy = f"correct `input.labels` (labels found: {labels_found(run.stores, config)})"
             for source in run.sources:
                 text = f"no event labelled {', '.join(settings.labels)} with samples around it"
-                account.leave_out(source.tree, text, "correct `input.labels`")
+                account.leave_out(source.tree, text, remedy)
             continue
         used.append(run)
         cuts.append(cut)

@@ -70,10 +70,12 @@ class Account:
         )
 
     def check_left(self, remaining: Sequence[Any]) -> None:
-        """Raise `DataError` if nothing remains, with every reason."""
+        """Raise `DataError` if nothing remains, with every reason and what to do about it."""
         if not remaining:
             reasons = "; ".join(f"{issue.path}: {issue.message}" for issue in self.issues)
-            raise DataError(f"no recording is left to assemble ({reasons})")
+            remedies = "; ".join(dict.fromkeys(issue.hint for issue in self.issues if issue.hint))
+            text = f"no recording is left to assemble ({reasons})"
+            raise DataError(f"{text}. {remedies[0].upper()}{remedies[1:]}" if remedies else text)
 
 
 def _reason(member: Member, epochs: Sequence[str] | None) -> tuple[str, str]:

@@ -124,7 +124,9 @@ def _events(tree: xr.DataTree, labels: Sequence[str], column: str | None, last: 
     )
     counts = np.bincount(kind, minlength=len(labels))[: len(labels)]
     if not counts.any():
-        raise Unusable("none of the conditions is in its events", "correct `input.labels`")
+        found = ", ".join(others) or "none"
+        remedy = f"correct `input.labels` (labels found: {found})"
+        raise Unusable("none of the conditions is in its events", remedy)
     return frame, counts, issues
 
 

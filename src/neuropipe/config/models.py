@@ -393,7 +393,9 @@ class StudyConfig(StrictModel):
         default_factory=PreprocessConfig, description="Store to preprocessed store."
     )
     analyses: dict[str, Any] = Field(
-        default_factory=dict, description="Analyses to run, by label; `{}` = all defaults."
+        default_factory=dict,
+        description="Analyses to run, by label; `{}` = all defaults. `neuropipe list NAME` shows "
+        "the settings of one.",
     )
     execution: ExecutionConfig = Field(
         default_factory=ExecutionConfig, description="Never changes results."

@@ -36,7 +36,8 @@ def config_schema() -> dict[str, Any]:
         variants.append({"allOf": [reference, use]})
     schema["properties"]["analyses"] = {
         "type": "object",
-        "description": "Analyses to run, by label; `{}` = all defaults.",
+        "description": "Analyses to run, by label; `{}` = all defaults. `neuropipe list NAME` "
+        "shows the settings of one.",
         "properties": sections,
         "additionalProperties": {"anyOf": variants},
     }

@@ -156,6 +156,7 @@ class TrialTable(IndexedTable):
 
     start: str | None = Field(None, description="Column of starts; null: by usual names.")
     stop: str | None = Field(None, description="Column of ends; null: by usual names.")
+    duration: str | None = Field(None, description="Column of durations, in place of ends.")
     times: list[str] = Field(
         default_factory=list,
         description="Other columns that are moments on the same clock, such as a go cue.",

@@ -95,7 +95,10 @@ def config_template(given: Mapping[str, Any]) -> str:
     lines = [_TOP]
     for name, field in StudyConfig.model_fields.items():
         if name == "analyses":
-            lines.append("# Analyses to run, by label; `{}` = all defaults.")
+            lines += [
+                "# Analyses to run, by label; `{}` = all defaults. `neuropipe list` names them,",
+                "# `neuropipe list NAME` shows the settings of one.",
+            ]
             lines.append("analyses:" if given.get("analyses") else "analyses: {}")
             for label, block in (given.get("analyses") or {}).items():
                 analysis = analyses()[(block or {}).get("use") or label]
@@ -107,8 +110,21 @@ def config_template(given: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _blocks(annotation: Any, part: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the models that a key may hold, with ``[]`` or ``.NAME`` for its members."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield part, annotation
+    origin = typing.get_origin(annotation)
+    member = {list: "[]", dict: ".NAME"}.get(origin, "")
+    for inner in typing.get_args(annotation):
+        yield from _blocks(inner, part + member)
+
+
 def settings_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield ``(key, default, description)`` of every setting, for the documentation.
+
+    Keys of blocks that a key may hold follow it, though its default holds none; ``models[].name``
+    is the key ``name`` of each member of the list ``models``.
 
     Parameters
     ----------
@@ -125,3 +141,5 @@ def settings_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[st
             default = None if field.is_required() else field.get_default(call_default_factory=True)
             text = "required" if field.is_required() else json.dumps(default, default=str)
             yield key, text, field.description or ""
+            for part, inside in _blocks(field.annotation):
+                yield from settings_rows(inside, f"{key}{part}.")

@@ -43,10 +43,10 @@ FAMILY = {
 }
 NOISE = {"diagonal": "a variance per row", "full": "a full covariance of the rows"}
 BASIS = {
-    "exp": "the exponential mean of the last {bins} bins (decay {decay:g} per bin, sum 1)",
-    "raised_cosine": "{count} raised cosines on a logarithmic axis over the last {bins} bins "
+    "exp": "the exponential mean of the last {bins} {noun} (decay {decay:g} per bin, sum 1)",
+    "raised_cosine": "{count} raised cosines on a logarithmic axis over the last {bins} {noun} "
     "(each with sum 1)",
-    "lags": "each of the last {bins} bins by itself (a vector autoregression per state, Vidaurre "
+    "lags": "each of the last {bins} {noun} by itself (a vector autoregression per state, Vidaurre "
     "et al. 2016)",
 }
 PRIOR = {
@@ -106,7 +106,8 @@ def _model(settings: Settings, result: xr.Dataset) -> str:
     observed = FAMILY[family].format(link=result.attrs["link"], noise=NOISE[settings.covariance])
     past = "no coupling (a hidden Markov model without history)"
     if rules.bins:
-        basis = BASIS[rules.basis].format(**rules.model_dump())
+        noun = "bin" if rules.bins == 1 else "bins"
+        basis = BASIS[rules.basis].format(**rules.model_dump(), noun=noun)
         past = f"a coupling from every row to every row (Pillow et al. 2008) through {basis}"
     covariates = "; regressors entered linearly" if "regressor_weight" in result else ""
     bias = "in each state" if settings.bias == "per_state" else "common to the states"
@@ -149,11 +150,12 @@ def _fitting(settings: Settings, result: xr.Dataset) -> str:
         if settings.drop_first
         else ""
     )
+    kept = "the two best after ten iterations were run" if settings.restarts > 2 else "run"
     return (
         "Parameters were estimated by expectation maximisation with one Fisher-scoring step per "
-        f"iteration from {_number(settings.restarts, 'start')} ({START[settings.init]}; the two "
-        f"best after ten iterations were run until the objective grew by less than "
-        f"{settings.tol:g}, at most {settings.max_iter} iterations).{agreed}{first}"
+        f"iteration from {_number(settings.restarts, 'start')} ({START[settings.init]}; {kept} "
+        f"until the objective grew by less than {settings.tol:g}, at most {settings.max_iter} "
+        f"iterations).{agreed}{first}"
     )
 
 

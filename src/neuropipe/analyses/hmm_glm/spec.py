@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -136,15 +136,6 @@ class Settings(StrictModel):
         0, description="Resamplings of trials for intervals of weights and states; 0: none."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_folds_for_one_candidate(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or "cv_folds" in values:
-            return values
-        states = values.get("states")
-        single = isinstance(states, int) or (isinstance(states, list) and len(states) == 1)
-        return {**values, "cv_folds": 0} if single else values
-
     @field_validator("states")
     @classmethod
     def _listed(cls, value: int | list[int]) -> list[int]:
@@ -164,6 +155,13 @@ class Settings(StrictModel):
     def candidates(self) -> tuple[int, ...]:
         """Numbers of states to fit, the smallest first."""
         return tuple(self.states) if isinstance(self.states, list) else (self.states,)
+
+    @model_validator(mode="after")
+    def _no_folds_for_one_candidate(self) -> Settings:
+        # A validator of mode "before" would turn JSON into lists, which strict tuples refuse.
+        if "cv_folds" not in self.model_fields_set and len(self.candidates) == 1:
+            object.__setattr__(self, "cv_folds", 0)
+        return self
 
     @model_validator(mode="after")
     def _agrees(self) -> Settings:

@@ -51,8 +51,8 @@ def _check_conditions(labels: NDArray[np.str_]) -> None:
         raise DataError(f"input: condition labels must be unique; found more than once: {twice}")
     if names.size < MIN_CONDITIONS:
         raise DataError(
-            f"input: {names.size} conditions; need {MIN_CONDITIONS} or more. Name more events "
-            "under input.labels"
+            f"input: {names.size} condition{'' if names.size == 1 else 's'}; need {MIN_CONDITIONS} "
+            "or more. Name more events under input.labels"
         )
 
 

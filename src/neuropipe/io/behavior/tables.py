@@ -198,7 +198,7 @@ def _codes(frame: pd.DataFrame, column: str | None, size: int) -> np.ndarray:
 
 
 def _durations(
-    frame: pd.DataFrame, path: Path, settings: EventTable, times: Any, onset: np.ndarray,
+    frame: pd.DataFrame, path: Path, settings: IndexedTable, times: Any, onset: np.ndarray,
     duration: str | None, stop: str | None,
 ) -> np.ndarray:  # fmt: skip
     if duration is not None:
@@ -219,6 +219,23 @@ def _durations(
     return values
 
 
+def _ends(
+    frame: pd.DataFrame, path: Path, settings: TrialTable, times: Any, begins: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """Return the ends of trials and the column that tells them: of ends, else of durations."""
+    names = [str(column) for column in frame.columns]
+    if settings.duration is None:
+        stop = column_of(settings.stop, ENDS, names, path, "ends")
+        if stop is not None:
+            return times(stop), stop
+    duration = column_of(settings.duration, DURATIONS, names, path, "durations")
+    if duration is None:
+        text = f"no column of ends or durations; it has {', '.join(names[:30])}"
+        raise IngestError("MISSING_SIDECAR", path, text, "name one as `stop` or `duration`")
+    lengths = _durations(frame, path, settings, times, begins, duration, None)
+    return begins + lengths, duration
+
+
 def read_trials(path: Path, settings: TrialTable, clocks: Clocks) -> tuple[xr.Dataset, list[str]]:
     """Return the trials of a table, and which of its columns are moments.
 
@@ -235,12 +252,12 @@ def read_trials(path: Path, settings: TrialTable, clocks: Clocks) -> tuple[xr.Da
     names = [str(column) for column in frame.columns]
     times = _times_by(frame, path, settings, clocks)
     start = _required(settings.start, STARTS, frame, path, "starts")
-    stop = _required(settings.stop, ENDS, frame, path, "ends")
     for column in settings.times:
         column_of(column, (), names, path, "times")
     if not len(frame):
         raise IngestError("EMPTY", path, "the table has no rows", "is this the right file?")
-    begins, ends = times(start), times(stop)
+    begins = times(start)
+    ends, stop = _ends(frame, path, settings, times, begins)
     _check_onsets(begins, f"{path}: {start}", "starts")
     _refuse_infinite(ends, f"{path}: {stop}", "ends")
     if (ends < begins).any():

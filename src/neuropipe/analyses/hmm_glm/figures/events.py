@@ -54,13 +54,13 @@ def events_of_trial(result: xr.Dataset, trial: int) -> list[tuple[str, float]]:
 
 
 def _average(name: str, time: np.ndarray, parts: np.ndarray) -> Around:
-    """Average (n_moments, n_times, n_states) over moments where they were observed."""
+    """Average (n_moments, n_times, n_states) where half of the moments, or more, were observed."""
     seen = np.isfinite(parts)
-    count = np.maximum(seen.sum(axis=0), 1)
+    observed = seen.sum(axis=0)
+    count = np.maximum(observed, 1)
     mean = np.where(seen, parts, 0.0).sum(axis=0) / count
     spread = np.where(seen, (parts - mean) ** 2, 0.0).sum(axis=0) / np.maximum(count - 1, 1)
-    nothing = ~seen.any(axis=0)
-    mean[nothing] = np.nan
+    mean[observed < np.maximum(len(parts) / 2, 1)] = np.nan
     return Around(name, time, mean, np.sqrt(spread / count), len(parts))
 
 

@@ -97,7 +97,7 @@ def _table(result: xr.Dataset, contrast: np.ndarray) -> pd.DataFrame:
 
 AROUND = (
     "Right: probability of each state around the moment named (time 0), mean and standard error "
-    "over n moments. "
+    "over n moments, where half of them or more were recorded. "
 )
 CAPTION = (
     "Left: activity of {units} in {states} against the unit's own mean, weighted by the "

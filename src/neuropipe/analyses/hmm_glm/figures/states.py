@@ -93,10 +93,10 @@ def _draw_bands(axes: Axes, result: xr.Dataset, one: Stretch, colors: list[str])
     half = float(result.attrs["bin_width_s"]) / 2
     probability = result["state_probability"].values[one.trial, inside]
     seen = np.isfinite(probability).all(axis=1)
-    top = np.nan_to_num(probability).cumsum(axis=1)
-    lower = np.zeros(len(top))
+    top = np.where(seen[:, None], probability.cumsum(axis=1), np.nan)
+    edges, lower = np.append(time - half, time[-1] + half), np.zeros(len(top))
     for upper, color in zip(top.T, colors, strict=True):
-        axes.fill_between(time, lower, upper, color=color, lw=0, step="mid", alpha=0.75, where=seen)
+        axes.stairs(upper, edges, baseline=lower, fill=True, color=color, lw=0, alpha=0.75)
         lower = upper
     path = result["state_viterbi"].values[one.trial, inside]
     axes.imshow(
