@@ -78,7 +78,9 @@ def _draw_around(axes: Axes, one: Around, styles: list[dict[str, str]]) -> None:
         axes.plot(one.time, mean, color=style["color"], ls=style["linestyle"], lw=1.0)
     if one.time[0] < 0 < one.time[-1]:
         axes.axvline(0, color=INK, lw=0.7, ls="--")
-    axes.set_xlim(one.time[0], one.time[-1])
+    drawn = one.time[np.isfinite(one.mean).any(axis=1)]
+    if drawn.size > 1:
+        axes.set_xlim(drawn[0], drawn[-1])
     axes.set_ylim(0, 1)
     axes.set_title(f"{one.name} (n = {one.count})")
 
