@@ -356,6 +356,25 @@ def test_identification_by_a_comparator_and_without_choice(data):
     assert (found["identification_accuracy"].values >= 0.5).all()
 
 
+def test_identification_gets_worse_with_noise_added_to_the_rdms(data):
+    wanted = {"noise_levels": [0.0, 0.2, 20.0]}
+    found = trsa.fit(data, settings(identify=wanted), 0)
+    accuracy = found["accuracy_noise"]
+    assert accuracy.dims == ("descriptor", "noise_level")
+    np.testing.assert_array_equal(
+        accuracy.sel(noise_level=0).values, found["identification_accuracy"].values
+    )
+    assert (accuracy.sel(noise_level=20.0).values < 0.85).all()  # five draws of six guesses of 1/2
+    assert accuracy.sel(noise_level=0.2).mean() > accuracy.sel(noise_level=20.0).mean()
+    assert np.isfinite(found["accuracy_noise_se"].values).all()
+    assert np.isfinite(found["accuracy_class_se"].sel(class_name="geometry").values)
+    axes = trsa.figures(found)["identification"].axes
+    assert sum(one.get_xlabel() == "Noise added (SD of RDM entries)" for one in axes) == 1
+    without = trsa.fit(data, settings(identify={"noise_levels": []}), 0)
+    assert "accuracy_noise" not in without
+    assert "identification" in trsa.figures(without)
+
+
 def test_counts_of_spikes_are_stabilised(data):
     counts = np.random.default_rng(0).poisson(4.0, size=data["patterns"].shape).astype(float)
     spikes = data.assign(patterns=(data["patterns"].dims, counts)).assign_attrs(modality="spikes")

@@ -148,6 +148,11 @@ class IdentifySettings(StrictModel):
     select: Literal["nested", "none"] = Field(
         "nested", description="Thresholds chosen inside the training subjects, or the map alone."
     )
+    noise_levels: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.0, 0.1, 0.2, 0.3, 0.4],
+        description="Noise added to the RDMs before identification, in SD of all their entries; "
+        "[]: none.",
+    )
 
 
 class InferenceSettings(StrictModel):
