@@ -123,7 +123,7 @@ CAPTION = (
     "is too good since it was chosen on these data. Top right: accuracy by descriptor with "
     "standard errors over subjects and conditions (blue), with thresholds chosen inside the other "
     "subjects (green, free of that bias), and the mean of a random sample of cells of each class "
-    "(light, standard errors over subjects). Middle: confusions by geometry (ranks) and by geodesic "
+    "(light, errors over subjects). Middle: confusions by geometry (ranks) and by geodesic "
     "distances, as shares of each region's {subjects}. Bottom: accuracy after noise was added to "
     "the RDMs, with standard errors over subjects. Good: accuracy far above chance, errors between "
     "neighbouring regions, lines that fall slowly. "
