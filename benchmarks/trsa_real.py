@@ -69,9 +69,7 @@ def _aligned(traces: np.ndarray, heading: np.ndarray) -> np.ndarray:
     return (heading + np.rad2deg(offset)) % 360
 
 
-def ring_data(
-    trials: list[tuple[np.ndarray, np.ndarray]], shifts: np.ndarray | None
-) -> xr.Dataset:
+def ring_data(trials: list[tuple[np.ndarray, np.ndarray]], shifts: np.ndarray | None) -> xr.Dataset:
     values, labels, runs = [], [], []
     for k, (traces, heading) in enumerate(trials):
         moved = _aligned(traces, heading if shifts is None else np.roll(heading, shifts[k]))

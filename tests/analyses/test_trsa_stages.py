@@ -292,18 +292,24 @@ def test_windows_and_pooled_thresholds_of_a_movie():
         trsa.fit(data, settings(time={"window_s": 5.0, "step_s": 1.0}), 0)
 
 
-@pytest.fixture(scope="module")
-def brain() -> xr.Dataset:
-    """Twelve voxels in a corner of a slab follow the model, the others are noise."""
+def slab(**sizes) -> xr.Dataset:
+    """Return patterns of voxels in a slab, of which one corner follows the model."""
     rng = np.random.default_rng(0)
     place = np.argwhere(np.ones((8, 6, 2), dtype=bool))
-    data = trsa.simulate(0, **SIZES | {"n_layers": 1, "n_subjects": 5, "n_channels": 96})[0]
+    data = trsa.simulate(0, **SIZES | {"n_layers": 1, "n_subjects": 5, "n_channels": 96} | sizes)[0]
     signal = (place[:, 0] < 3) & (place[:, 1] < 3)
     values = data["patterns"].values
     values[..., ~signal] = rng.normal(size=values[..., ~signal].shape)
     axes = {name: ("channel", 3.0 * place[:, k]) for k, name in enumerate("xyz")}
-    near = {"radius_mm": 4.5, "min_voxels": 5}
-    return trsa.fit(data.assign_coords(axes), settings(searchlight=near), 0)
+    return data.assign_coords(axes)
+
+
+NEAR = {"radius_mm": 4.5, "min_voxels": 5, "permutations": 99}
+
+
+@pytest.fixture(scope="module")
+def brain() -> xr.Dataset:
+    return trsa.fit(slab(), settings(searchlight=NEAR), 0)
 
 
 def test_a_searchlight_finds_the_planted_corner(brain):
@@ -320,12 +326,82 @@ def test_a_searchlight_finds_the_planted_corner(brain):
     assert list(trsa.figures(brain))[-1] == "searchlight"
 
 
-def test_a_searchlight_says_what_it_lacks(data, brain):
+def test_one_subject_is_tested_by_permuted_conditions():
+    alone = slab(n_conditions=16, noise=0.5).isel(subject=[1])
+    found = trsa.fit(alone, settings(searchlight=NEAR), 0)
+    p = found["searchlight_pvalue"]
+    assert p.attrs["test"] == "permuted conditions"
+    corner = (found["x"].values < 5) & (found["y"].values < 5)
+    far = (found["x"].values > 12) | (found["y"].values > 12)
+    assert (p.values[0, corner] <= 0.05).mean() > 0.8
+    assert (p.values[0, far] > 0.05).all()
+    figure = trsa.figures(found)["searchlight"]
+    assert "permuted conditions" in figure.caption
+    two = trsa.fit(slab().isel(subject=[0, 1]), settings(searchlight=NEAR), 0)
+    assert "searchlight_pvalue" not in two
+    assert "not tested" in trsa.figures(two)["searchlight"].caption
+
+
+def test_subjects_with_other_voxels_meet_in_the_common_centres(brain):
+    near = settings(searchlight=NEAR)
+    data = slab().isel(subject=[0, 1])
+    both = trsa.fit(data, near, 0)
+    few = data.copy(deep=True)
+    few["patterns"][{"subject": 1, "channel": slice(84, None)}] = np.nan
+    found = trsa.fit(few, near, 0)
+    assert "SEARCHLIGHT_CENTRES" in codes(found)
+    assert found.sizes["centre"] == 84
+    # Neighbourhoods that the missing end does not touch keep their scores.
+    whole = found["x"].values < 15
+    order = [np.flatnonzero((both["x"] == a) & (both["y"] == b) & (both["z"] == c))[0]
+             for a, b, c in zip(*(found[k].values for k in "xyz"), strict=True)]  # fmt: skip
+    np.testing.assert_allclose(
+        found["searchlight_score"].values[:, whole],
+        both["searchlight_score"].values[:, order][:, whole],
+        atol=1e-12,
+    )
+    parts = [stages.rdm(few, near, 0, {}, subject=str(name)) for name in few["subject"].values]
+    again = stages.summary(few, near, 0, {"rdm": parts})
+    np.testing.assert_array_equal(again["searchlight_score"], found["searchlight_score"])
+    assert "SEARCHLIGHT_CENTRES" in codes(again)
+    moved = stages.rdm(few.assign_coords(x=few["x"] + 1), near, 0, {}, subject="s01")
+    apart = stages.summary(few, near, 0, {"rdm": [parts[0], moved]})
+    assert "searchlight_score" not in apart
+    assert "SEARCHLIGHT_CENTRES" in codes(apart)
+
+
+def test_a_searchlight_keeps_its_rdms_and_copes_with_missing_cells():
+    data = slab().isel(subject=[0])
+    data["patterns"][{"run": 0, "condition": 2}] = np.nan
+    near = NEAR | {"keep_rdms": True, "permutations": 0}
+    plain = settings(searchlight=near, rdm={"noise": "none", "permutations": 0})
+    found = trsa.fit(data, plain, 0)
+    assert np.isfinite(found["searchlight_score"].values).all()
+    centre = [found[axis].values[40] for axis in "xyz"]
+    distance = np.sqrt(sum((data[a].values - c) ** 2 for a, c in zip("xyz", centre, strict=True)))
+    own = data["patterns"].isel(subject=0, region=0).values[..., distance <= 4.5]
+    expected = trsa.calc_rdms(own, "crossnobis")
+    np.testing.assert_allclose(found["searchlight_rdm"].values[0, 40], expected, atol=1e-10)
+    without = trsa.fit(data.drop_vars("model_rdms").drop_dims("model"), plain, 0)
+    np.testing.assert_array_equal(without["searchlight_rdm"], found["searchlight_rdm"])
+    assert "searchlight_score" not in without
+
+
+def test_a_searchlight_says_what_it_lacks(data, brain, result):
     near = {"radius_mm": 4.0, "min_voxels": 2}
-    with pytest.raises(ConfigError, match="needs input.regions: null"):
+    with pytest.raises(ConfigError, match="found 2 regions; it needs input.regions: null"):
         trsa.fit(data, settings(searchlight=near), 0)
     with pytest.raises(DataError, match="coordinate 'x'"):
         trsa.fit(data.isel(region=[0]), settings(searchlight=near), 0)
+    with pytest.raises(ConfigError, match="measure is cosine; searchlights offer correlation"):
+        trsa.fit(slab(), settings(searchlight=near, rdm={"measure": "cosine"}), 0)
+    with pytest.raises(DataError, match="no neighbourhood within 4 mm has 500 channels"):
+        trsa.fit(slab(), settings(searchlight=near | {"min_voxels": 500}), 0)
+    movie = trsa.simulate(0, n_times=4, **SIZES | {"n_layers": 1})[0]
+    with pytest.raises(ConfigError, match="set input.keep_time: false"):
+        trsa.fit(movie, settings(searchlight=near), 0)
+    with pytest.raises(ConfigError, match="the input brings ready RDMs"):
+        trsa.fit(result[["rdm"]], settings(searchlight=near), 0)
     with pytest.raises(DataError, match="is missing"):
         trsa.searchlight_image(brain.drop_vars("searchlight_score"), "layer-0")
 

@@ -183,6 +183,14 @@ class SearchlightSettings(StrictModel):
     )
     min_voxels: Annotated[int, Field(ge=2)] = Field(10, description="Voxels at least.")
     chunk_mb: Positive = Field(256.0, description="Memory of the work arrays, MB.")
+    keep_rdms: bool = Field(
+        False, description="Keep the RDM of every neighbourhood, beside or without models."
+    )
+    permutations: Count = Field(
+        1000,
+        description="Permutations of condition labels that test the map of a study of one subject; "
+        "0: none. Five subjects and more are tested by their signs.",
+    )
 
 
 class TimeSettings(StrictModel):
