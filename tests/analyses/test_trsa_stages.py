@@ -233,6 +233,51 @@ def test_models_of_files_are_joined_by_label(data, tmp_path):
     fails("model.txt", DataError, r"expected .csv or .nc")
 
 
+def test_a_precision_of_a_file_whitens_instead_of_an_estimate(data, tmp_path):
+    rng = np.random.default_rng(0)
+    covariance = np.cov(rng.normal(size=(40, 12)), rowvar=False)
+    channels = [f"ch{k}" for k in range(10)]
+    labels = rng.permutation([*channels, "other", "none"])
+    one = data.isel(subject=[0], region=[0]).assign_coords(channel=channels)
+    pd.DataFrame(np.linalg.inv(covariance), labels, labels).to_csv(tmp_path / "noise.csv")
+    wanted = {"name": "noise", "path": str(tmp_path / "noise.csv"), "kind": "precision"}
+    found = stages.rdm(one, settings(models=[wanted]), 0, {})
+    order = [labels.tolist().index(name) for name in channels]
+    own = covariance[np.ix_(order, order)]  # of these channels, whatever the others are
+    values = one["patterns"].squeeze().transpose("run", "condition", "channel").values
+    expected = trsa.calc_rdms(values, "crossnobis", covariance=own)
+    np.testing.assert_allclose(found["rdm"].values[0, 0], expected, atol=1e-10)
+    assert np.isnan(found["noise_shrinkage"].values).all()
+    assert "noise" not in trsa.fit(one, settings(models=[wanted]), 0)["model"].values
+
+    brought = one.assign(noise_covariance=(("channel", "channel_2"), own))
+    again = stages.rdm(brought, settings(), 0, {})
+    np.testing.assert_allclose(again["rdm"], found["rdm"], atol=1e-10)
+    brought[["noise_covariance"]].drop_dims("condition", errors="ignore").to_netcdf(
+        tmp_path / "noise.nc", engine="h5netcdf"
+    )
+    netcdf = wanted | {"path": str(tmp_path / "noise.nc"), "kind": "covariance"}
+    again = stages.rdm(one, settings(models=[netcdf]), 0, {})
+    np.testing.assert_allclose(again["rdm"], found["rdm"], atol=1e-10)
+
+    def fails(error, match, input_data=one, **changes):
+        with pytest.raises(error, match=match):
+            stages.rdm(input_data, settings(models=[wanted | changes]), 0, {})
+
+    fails(MissingInput, "does not exist", path=str(tmp_path / "no.csv"))
+    renamed = one.assign_coords(channel=["Fp1", *channels[1:]])
+    fails(DataError, r"channels Fp1 are missing \(1 of 10\)", renamed)
+    fails(DataError, "variable noise_precision is missing", path=str(tmp_path / "noise.nc"))
+    pd.DataFrame(np.ones((12, 12)), labels, labels).to_csv(tmp_path / "flat.csv")
+    fails(DataError, "not positive definite", path=str(tmp_path / "flat.csv"))
+    bent = np.eye(12)
+    bent[0, 1] = 1.0
+    pd.DataFrame(bent, labels, labels).to_csv(tmp_path / "bent.csv")
+    fails(DataError, "not symmetric", path=str(tmp_path / "bent.csv"))
+    with pytest.raises(ValidationError, match="more than one model is a precision"):
+        settings(models=[wanted, netcdf | {"name": "second"}])
+
+
 def test_true_models_win_and_stay_at_the_ceiling():
     # Recovery on few subjects; the criteria with all seeds are in benchmarks/trsa.py.
     sizes = SIZES | {"n_conditions": 16, "n_subjects": 5, "n_channels": 30}

@@ -35,6 +35,8 @@ class RegionPatterns:
         Positions of the channels in the input.
     partial : int
         Channels left out because they miss some of the runs or conditions.
+    covariance : ndarray, shape (n_channels, n_channels), or None
+        Noise covariance that the input or a file brought.
     """
 
     values: Floats
@@ -42,6 +44,7 @@ class RegionPatterns:
     dof: int | None
     channels: NDArray[np.intp]
     partial: int
+    covariance: Floats | None = None
 
 
 def _check_conditions(labels: NDArray[np.str_]) -> None:

@@ -111,6 +111,8 @@ def noise_of(
     method, issues = settings.noise, list[Issue]()
     if method == "none":
         return None, issues
+    if region.covariance is not None:
+        return _whitener(_reduced(region.covariance, method), np.nan, where), issues
     if region.residuals is not None:
         residuals, dof = region.residuals, int(region.dof or 0)
     else:
@@ -123,8 +125,16 @@ def noise_of(
         message = f"{values.shape[2]} channels: noise normalised per channel, not {settings.noise}"
         issues.append(Issue("DIAGONAL_NOISE", where, message, "choose smaller regions", "info"))
     covariance, weight = noise_covariance(residuals, method, dof)
+    return _whitener(covariance, weight, where), issues
+
+
+def _reduced(covariance: Floats, method: str) -> Floats:
+    return covariance.diagonal() if method == "diag" else covariance
+
+
+def _whitener(covariance: Floats, weight: float, where: str) -> Whitener:
     try:
-        return whitener(covariance, weight), issues
+        return whitener(covariance, weight)
     except ValueError as error:
         raise DataError(f"{where}: {error}; key analyses.trsa.rdm.noise") from error
 

@@ -11,9 +11,11 @@ from neuropipe.analyses.registry import Analysis, Resources
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.config.strict import Fraction
 
-__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "Settings"]
+__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "NOISE_KINDS", "Settings"]
 
 ACCURACY_DRAWS = 200  # resamples behind the standard errors of identification accuracy
+
+NOISE_KINDS = ("precision", "covariance")  # of files among the models that are none
 
 Count = Annotated[int, Field(ge=0)]
 Comparator = Literal[
@@ -131,10 +133,12 @@ class ModelSettings(StrictModel):
         description="CSV (square, labels in first row and column) or netCDF; relative to the "
         "study folder. Joined by label."
     )
-    kind: Literal["fixed", "select", "weighted", "interpolate"] = Field(
+    kind: Literal["fixed", "select", "weighted", "interpolate", "precision", "covariance"] = Field(
         "fixed",
         description="One RDM, or the best, a non-negative mixture, or a point on the line of the "
-        "several RDMs of a netCDF file (fitted on held-out subjects and conditions).",
+        "several RDMs of a netCDF file (fitted on held-out subjects and conditions). `precision`, "
+        "`covariance`: no model but the noise of channels, joined by their names, that crossnobis "
+        "and mahalanobis whiten with instead of an estimate.",
     )
 
 
@@ -239,6 +243,8 @@ class Settings(StrictModel):
         names = [model.name for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"names of models {names} repeat")
+        if sum(model.kind in NOISE_KINDS for model in self.models) > 1:
+            raise ValueError("more than one model is a precision or covariance; give one")
         return self
 
 

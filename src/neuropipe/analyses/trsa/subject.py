@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,7 @@ from neuropipe.analyses.trsa.estimate import (
     estimate,
     pair_coordinates,
 )
+from neuropipe.analyses.trsa.given_noise import given_covariance
 from neuropipe.analyses.trsa.kernels.rdm import MEASURES
 from neuropipe.analyses.trsa.maps import positions_of, searchlight
 from neuropipe.analyses.trsa.models import named_models
@@ -84,6 +85,8 @@ def subject_rdms(data: xr.Dataset, name: str, settings: Settings, seed: int) -> 
         patterns = region_patterns(data, name, region)
         if patterns is None:
             continue
+        given = given_covariance(data, settings.models, name, region, patterns.channels)
+        patterns = replace(patterns, covariance=given)
         where = f"{name} {region}"
         if patterns.partial:
             message = f"{patterns.partial} channels miss some runs or conditions and are left out"
