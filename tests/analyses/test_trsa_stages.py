@@ -160,6 +160,28 @@ def test_unusable_input_is_named(data):
         trsa.fit(data, settings(rdm={"stabilise": "sqrt"}))
 
 
+def test_flat_and_missing_dissimilarities_are_told(data):
+    one = data.drop_dims("model")
+    flat = one.copy(deep=True)
+    flat["patterns"][{"subject": 0, "region": 0}] = 1.0
+    plain = {"measure": "euclidean", "noise": "none", "permutations": 0}
+    found = trsa.fit(flat, settings(rdm=plain), 0)
+    assert "CONSTANT_RDM" in codes(found)
+    assert (found["rgtm"].values[0, 0] == 0).all()
+    missing = one.copy(deep=True)
+    missing["patterns"][{"subject": 0, "region": 0, "condition": 0}] = 1.0
+    found = trsa.fit(missing, settings(rdm=plain | {"measure": "correlation"}), 0)
+    told = [i for i in json.loads(found.attrs["issues"]) if i["code"] == "MISSING_PAIRS"]
+    assert told[0]["message"].startswith("7 of 168 dissimilarities")
+
+
+def test_resamples_of_too_few_conditions_are_counted(data):
+    four = data.isel(condition=[0, 2, 4, 6], condition_2=[0, 2, 4, 6])
+    found = trsa.fit(four, settings(inference={"bootstrap": 100, "permutations": 0}), 0)
+    assert found["n_redrawn"].min() > 0  # a third of the draws of 4 hold fewer than 3 distinct
+    assert "RESAMPLES_REDRAWN" in codes(found)
+
+
 def test_settings_that_do_not_fit_are_named(data):
     with pytest.raises(ConfigError, match="crossnobis needs two runs"):
         trsa.fit(data.isel(run=[0]), settings(rdm={"measure": "crossnobis"}))
@@ -465,6 +487,7 @@ def test_persistent_homology_finds_the_ring(tmp_path):
     longest = float(found["longest_bar"].sel(homology="H1").squeeze())
     total = float(found["total_persistence"].sel(homology="H1").squeeze())
     assert longest > 0.3
+    assert found["n_long_bars"].sel(homology="H1").item() == 1
     assert longest > 0.8 * total
     assert found["betti"].sel(homology="H0").values.ravel()[-1] == 1
     assert list(trsa.figures(found))[-1] == "homology"

@@ -116,6 +116,10 @@ class DescriptorSettings(StrictModel):
         False, description="Persistent homology of each RDM: Betti curves and bars."
     )
 
+    long_bar: Fraction = Field(
+        0.1, description="Length over which bars of persistent homology are counted."
+    )
+
     @field_validator("cells")
     @classmethod
     def _ordered(cls, value: list[list[float]]) -> list[list[float]]:

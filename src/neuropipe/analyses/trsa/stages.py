@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.trsa.arrangement import arrange, condition_map
-from neuropipe.analyses.trsa.checks import few_conditions, ordered, subjects_of
+from neuropipe.analyses.trsa.checks import few_conditions, ordered, subjects_of, unusual_rdms
 from neuropipe.analyses.trsa.courses import generalisation, time_courses
 from neuropipe.analyses.trsa.descriptors import describe
 from neuropipe.analyses.trsa.group import common_conditions, joined_parts, searchlight_group
@@ -115,6 +115,7 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     joined, told = common_conditions(joined, settings.rdm.strict)
     measure = str(joined.attrs["measure"])
     issues += told + few_conditions(joined.sizes["condition"]) + _shared_noise(joined)
+    issues += unusual_rdms(joined["rdm"])
     squared = measure in MEASURES and MEASURES[measure].squared
     joined["rdm"] = joined["rdm"].assign_attrs(
         measure=measure, crossvalidated=joined.attrs["crossvalidated"], squared=int(squared),
@@ -208,6 +209,9 @@ def _models(
         message = f"{subjects} subjects: intervals and tests generalise over conditions only"
         issues.append(Issue("NO_SUBJECT_BOOTSTRAP", "subject", message, "", "info"))
     found = model_scores(joined["rdm"], models, method, settings.inference, seed)
+    if "n_redrawn" in found and found["n_redrawn"].max() > 0:
+        message = f"{int(found['n_redrawn'].max())} resamples of fewer than 3 conditions drawn anew"
+        issues.append(Issue("RESAMPLES_REDRAWN", "condition", message, "", "info"))
     found = found.assign_coords(subject=joined["subject"], region=joined["region"])
     rows = np.stack([model.basis[0] for model in models.values()])
     found["model_rdm"] = (("model", "pair"), rows)

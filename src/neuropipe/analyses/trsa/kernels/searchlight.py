@@ -307,7 +307,7 @@ def measured_pairs(patterns: Floats, measure: str) -> Bools:
     """Return the pairs of conditions that the runs tell apart, ``(n_pairs,)``."""
     if measure == "crossnobis":
         return np.asarray(fold_pairs(patterns) > 0)
-    has: Bools = np.asarray(complete(patterns, -1)).any(axis=0)
+    has = np.asarray(complete(patterns, -1).any(axis=0))
     i, j = pair_index(patterns.shape[1])
     return np.asarray(has[i] & has[j])
 
