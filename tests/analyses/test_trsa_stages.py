@@ -493,6 +493,15 @@ def test_persistent_homology_finds_the_ring(tmp_path):
     assert list(trsa.figures(found))[-1] == "homology"
 
 
+def test_the_map_is_tested_by_permuted_regions(data, result):
+    p = result["accuracy_map_pvalue"]
+    assert (np.isfinite(p) == np.isfinite(result["accuracy_map"])).all()
+    assert p.min() >= 1 / 21
+    shuffled = data.copy(deep=True)
+    shuffled["patterns"][{"subject": 1}] = data["patterns"].isel(subject=1, region=[1, 0]).values
+    assert trsa.fit(shuffled, settings(), 1)["accuracy_map_pvalue"].min() > p.min()
+
+
 def test_identification_by_a_comparator_and_without_choice(data):
     found = trsa.fit(data, settings(identify={"classifier": "pearson", "select": "none"}), 0)
     assert np.isnan(found["accuracy_se"].values).all()

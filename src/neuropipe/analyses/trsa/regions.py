@@ -15,11 +15,12 @@ from neuropipe.analyses.trsa.kernels.bootstrap import draw_counts
 from neuropipe.analyses.trsa.kernels.identification import (
     Identification,
     accuracy_map,
+    accuracy_null,
     identify,
     identify_by,
     nested_accuracy,
 )
-from neuropipe.analyses.trsa.kernels.inference import corrected_variance, t_test
+from neuropipe.analyses.trsa.kernels.inference import corrected_variance, max_statistic, t_test
 from neuropipe.analyses.trsa.kernels.pairs import pair_index, to_square
 from neuropipe.analyses.trsa.kernels.transform import CLASSES, threshold_class, threshold_grid
 from neuropipe.analyses.trsa.model_scores import resampled
@@ -151,6 +152,12 @@ def _grid(values: Floats, settings: Settings, seed: int) -> xr.Dataset:
         },
         coords={"lower": steps, "upper": steps, "class_name": list(CLASSES)},
     )
+    draws = min(settings.inference.permutations, ACCURACY_DRAWS)
+    if draws:
+        null = accuracy_null(scaled, cells, draws, stage_generator(seed, "accuracy-null"))
+        tested = np.full(found.shape, np.nan)
+        tested[tuple(place.T)] = max_statistic(np.vstack([accuracy, null]))
+        result["accuracy_map_pvalue"] = (("lower", "upper"), tested)
     if nested:
         best, chosen = nested_accuracy(outer, inner)
         result["accuracy_nested"] = ((), best)
@@ -174,7 +181,8 @@ def identification(rdms: xr.DataArray, settings: Settings, seed: int) -> xr.Data
     xarray.Dataset
         ``identification_accuracy``, ``accuracy_se``, ``accuracy_pvalue``, ``distance_ratio``,
         ``confusion``, ``accuracy_region``, ``accuracy_map``, ``accuracy_class``,
-        ``accuracy_nested``, ``accuracy_noise``.
+        ``accuracy_map_pvalue`` (of the family of all cells), ``accuracy_nested``,
+        ``accuracy_noise``.
     """
     values = rdms.values
     vectors = descriptor_vectors(values, settings.descriptor)

@@ -49,7 +49,10 @@ def _map(figure: Figure, axes: Axes, result: xr.Dataset) -> None:
     corner = (steps[best[0]] - half, steps[best[1]] - half)
     axes.add_patch(Rectangle(corner, 2 * half, 2 * half, fill=False, ec=CATEGORICAL[3], lw=1.5))
     axes.set(xlabel="Lower threshold l (quantile)", ylabel="Upper threshold u (quantile)")
-    axes.set_title(f"best cell {np.nanmax(values):.2f} (biased)")
+    title = f"best cell {np.nanmax(values):.2f} (biased)"
+    if "accuracy_map_pvalue" in result:
+        title += f", p = {result['accuracy_map_pvalue'].values[best]:.3f}"
+    axes.set_title(title)
     figure.colorbar(image, ax=axes, label="Accuracy", shrink=0.8)
 
 
@@ -120,7 +123,8 @@ def _confusion(axes: Axes, result: xr.Dataset, descriptor: int) -> None:
 CAPTION = (
     "Top left: share of (subject, region) identified, over lower and upper thresholds of the "
     "transform; dashed lines bound the named classes, the box marks the best cell, whose accuracy "
-    "is too good since it was chosen on these data. Top right: accuracy by descriptor with "
+    "is too good since it was chosen on these data (its p compares it with the best cell under "
+    "permuted regions). Top right: accuracy by descriptor with "
     "standard errors over subjects and conditions (blue), with thresholds chosen inside the other "
     "subjects (green, free of that bias), and the mean of a random sample of cells of each class "
     "(light, errors over subjects). Middle: confusions by geometry (ranks) and by geodesic "
