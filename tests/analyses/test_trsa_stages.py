@@ -359,6 +359,26 @@ def test_windows_and_pooled_thresholds_of_a_movie():
         trsa.fit(data, settings(time={"window_s": 5.0, "step_s": 1.0}), 0)
 
 
+def test_noise_of_movies_comes_from_the_stated_window():
+    data = trsa.simulate(0, n_times=8, **SIZES | {"n_layers": 1, "n_subjects": 1})[0]
+    time = data["time"].values
+    quiet = {"permutations": 0, "noise": "diag"}
+    window = [float(time[5]), float(time[6])]
+    found = stages.rdm(data, settings(rdm=quiet | {"noise_window_s": window}), 0, {})
+    values = (
+        data["patterns"].isel(subject=0, region=0).transpose("run", "condition", "channel", "time")
+    )
+    own = values.values[..., 5:7]
+    left = own - own.mean(axis=0)
+    variance = (left**2).sum(axis=(0, 1, 3)) / (2 * 2 * 8)  # two times, three runs less one
+    expected = trsa.calc_rdms(values.values[..., 3], "crossnobis", covariance=variance)
+    np.testing.assert_allclose(found["rdm"].values[0, 0, 3], expected, atol=1e-10)
+    with pytest.raises(ConfigError, match="no sample from 50 to 60 s"):
+        stages.rdm(data, settings(rdm=quiet | {"noise_window_s": [50, 60]}), 0, {})
+    with pytest.raises(ValidationError, match="the end must come after the start"):
+        settings(rdm={"noise_window_s": [0.1, 0.0]})
+
+
 def slab(**sizes) -> xr.Dataset:
     """Return patterns of voxels in a slab, of which one corner follows the model."""
     rng = np.random.default_rng(0)

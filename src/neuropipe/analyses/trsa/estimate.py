@@ -95,11 +95,25 @@ def normalised(values: Floats, settings: RdmSettings, measure: str, modality: st
     return values
 
 
-def _own_residuals(values: Floats, time: Floats | None) -> tuple[Floats, int]:
-    """Return deviations over runs; of movies from before time 0, if there is any."""
+def _own_residuals(
+    values: Floats, time: Floats | None, window: list[float] | None
+) -> tuple[Floats, int]:
+    """Return deviations over runs; of movies within a window, or before time 0.
+
+    Raises
+    ------
+    ConfigError
+        If no sample lies in the window.
+    """
     if time is None:
         return centred_residuals(values)
-    used = values[..., time < 0] if (time < 0).any() else values
+    taken = time < 0 if window is None else (time >= window[0]) & (time <= window[1])
+    if window is not None and not taken.any():
+        raise ConfigError(
+            f"analyses.trsa.rdm.noise_window_s: no sample from {window[0]:g} to {window[1]:g} s; "
+            f"the patterns go from {time[0]:g} to {time[-1]:g} s"
+        )
+    used = values[..., taken] if taken.any() else values
     parts = [centred_residuals(used[..., t]) for t in range(used.shape[-1])]
     return np.concatenate([part for part, _ in parts]), sum(dof for _, dof in parts)
 
@@ -116,7 +130,7 @@ def noise_of(
     if region.residuals is not None:
         residuals, dof = region.residuals, int(region.dof or 0)
     else:
-        residuals, dof = _own_residuals(values, time)
+        residuals, dof = _own_residuals(values, time, settings.noise_window_s)
     if dof < 1:
         message = "one run and no noise residuals: the patterns are not whitened"
         return None, [Issue("NO_NOISE_ESTIMATE", where, message, "add runs, or set noise: none")]

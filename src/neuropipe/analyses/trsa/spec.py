@@ -40,6 +40,11 @@ class RdmSettings(StrictModel):
         description="Noise covariance that mahalanobis and crossnobis whiten with: shrunk towards "
         "its diagonal or towards a scaled identity, diagonal, unshrunk (full), or none.",
     )
+    noise_window_s: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="Seconds after the event between which the noise of movies is estimated; null: "
+        "before 0, or everywhere if nothing is.",
+    )
     remove_mean: bool = Field(
         False, description="Take each condition's mean over channels away (response amplitude)."
     )
@@ -56,6 +61,13 @@ class RdmSettings(StrictModel):
         False,
         description="Conditions that a subject lacks are an error; else they are left out of all.",
     )
+
+    @field_validator("noise_window_s")
+    @classmethod
+    def _from_to(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError(f"noise_window_s {value}: the end must come after the start")
+        return value
 
 
 class GeodesicSettings(StrictModel):
