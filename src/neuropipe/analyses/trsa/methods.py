@@ -191,6 +191,8 @@ def _region_text(settings: Settings, result: xr.Dataset) -> str:
     )
     if "accuracy_nested" in result:
         text += "; the accuracy of chosen thresholds uses those best among the other subjects alone"
+    if "accuracy_map_pvalue" in result:
+        text += "; it was tested by its largest accuracy under regions permuted within subjects"
     text += ". "
     if "accuracy_noise" in result:
         levels = ", ".join(f"{level:g}" for level in settings.identify.noise_levels)
