@@ -82,7 +82,7 @@ def draw_rdms(result: xr.Dataset) -> ReportFigure:
         "their names; one colour scale per row. Top: as estimated"
         f"{'; negative values are noise around 0' if crossed else ''}. Middle: scaled (0, 1) and "
         "geo-topological transforms. Bottom: ranked geodesic distances. Good: blocks or gradients "
-        "that regions share or change step by step. Bad: stripes of single conditions (artefacts in "
+        "that regions share or change stepwise. Bad: stripes of single conditions (an artefact in "
         f"them), or no structure at all.{more}"
     )
     figure = ReportFigure(
