@@ -38,7 +38,7 @@ def save_figures(result: xr.Dataset, folder: Path | None, tag: str) -> None:
             figure.savefig(folder / f"{tag}-{slug}.png", dpi=110)
 
 
-def _trial(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def heading_trial(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return red fluorescence (frame, wedge), as dF/F, and heading (degrees) of its frames."""
     import scipy.io
 
@@ -69,9 +69,7 @@ def _aligned(traces: np.ndarray, heading: np.ndarray) -> np.ndarray:
     return (heading + np.rad2deg(offset)) % 360
 
 
-def _ring_data(
-    trials: list[tuple[np.ndarray, np.ndarray]], shifts: np.ndarray | None
-) -> xr.Dataset:
+def ring_data(trials: list[tuple[np.ndarray, np.ndarray]], shifts: np.ndarray | None) -> xr.Dataset:
     values, labels, runs = [], [], []
     for k, (traces, heading) in enumerate(trials):
         moved = _aligned(traces, heading if shifts is None else np.roll(heading, shifts[k]))
@@ -92,7 +90,7 @@ def _ring_data(
     )
 
 
-def _longest(values: np.ndarray) -> float:
+def longest_bar(values: np.ndarray) -> float:
     """Return the longest loop bar, relative to the largest dissimilarity."""
     clean = np.where(np.isfinite(values), values, np.nanmax(values))
     _, h1 = rips_bars(prescale(clean, "minmax"))
@@ -112,8 +110,8 @@ def ring(data: Path, figures: Path | None = None) -> None:
     )
     rng = np.random.default_rng(0)
     for name, words in (("stripe", ("_1x_",)), ("all", ("_1x_", "_Dark_"))):
-        trials = [_trial(path) for path in files if any(word in path.name for word in words)]
-        observed = _ring_data(trials, None)
+        trials = [heading_trial(path) for path in files if any(word in path.name for word in words)]
+        observed = ring_data(trials, None)
         part = stages.rdm(observed, settings, 0, {})
         raw = part["rdm"].values[0, 0]
         vectors = descriptor_vectors(raw, settings.descriptor)
@@ -122,13 +120,13 @@ def ring(data: Path, figures: Path | None = None) -> None:
         null: dict[str, list[float]] = {key: [] for key in [*vectors, "H1"]}
         while len(null["H1"]) < SHUFFLES:
             shifts = np.array([rng.integers(60, len(h) - 60) for _, h in trials])
-            drawn = _ring_data(trials, shifts)
+            drawn = ring_data(trials, shifts)
             if np.unique(drawn["condition"]).size < BINS:
                 continue  # a rotation of the trials that leaves a heading unseen
             shuffled = stages.rdm(drawn, settings, 0, {})["rdm"].values[0, 0]
             for key, row in descriptor_vectors(shuffled, settings.descriptor).items():
                 null[key].append(compare(row, model, "spearman").item())
-            null["H1"].append(_longest(shuffled))
+            null["H1"].append(longest_bar(shuffled))
         for key, row in vectors.items():
             found = compare(row, model, "spearman").item()
             p = (np.sum(np.array(null[key]) >= found) + 1) / (SHUFFLES + 1)
@@ -136,7 +134,7 @@ def ring(data: Path, figures: Path | None = None) -> None:
                 f"  {key:18} {found:6.3f}  null 95 % {np.nanquantile(null[key], 0.95):6.3f}  p = "
                 f"{p:.3f}"
             )
-        bar = _longest(raw)
+        bar = longest_bar(raw)
         p = (np.sum(np.array(null["H1"]) >= bar) + 1) / (SHUFFLES + 1)
         print(
             f"  longest H1 bar     {bar:6.3f}  null 95 % {np.quantile(null['H1'], 0.95):6.3f}  p = "
@@ -146,7 +144,7 @@ def ring(data: Path, figures: Path | None = None) -> None:
         save_figures(result, figures, f"ring{name}")
 
 
-def _stores(data: Path, folder: Path) -> list[Any]:
+def haxby_runs(data: Path, folder: Path) -> list[Any]:
     from neuropipe.config.models import IngestConfig
     from neuropipe.config.recordings import Recording
     from neuropipe.io.ingest import ingest_recording
@@ -169,7 +167,7 @@ def _stores(data: Path, folder: Path) -> list[Any]:
     return stores
 
 
-def _object_models(labels: list[str]) -> xr.DataArray:
+def object_models(labels: list[str]) -> xr.DataArray:
     """Return animate against other, faces and houses against other, scrambled against other."""
     groups = {
         "animate": {"face", "cat"}, "face": {"face"}, "house": {"house"},
@@ -190,7 +188,7 @@ def haxby(data: Path, figures: Path | None = None) -> None:
     from neuropipe.config.models import FmriPreprocess
 
     with tempfile.TemporaryDirectory() as folder:
-        stores = _stores(data, Path(folder))
+        stores = haxby_runs(data, Path(folder))
         fmri = FmriPreprocess(confounds="6p", csf_wm=False, fd_threshold_mm=None)
         for estimate in ("window_mean", "glm"):
             wanted = {
@@ -208,7 +206,7 @@ def haxby(data: Path, figures: Path | None = None) -> None:
                   f"{one['null_dissimilarity_95'].item():.3f}, p = "
                   f"{one['p_discriminability'].item():.4f} "
                   "(spec .28, .04, p < .01)")  # fmt: skip
-        full = made.assign(model_rdms=_object_models(CATEGORIES))
+        full = made.assign(model_rdms=object_models(CATEGORIES))
         settings = trsa.Settings(searchlight={"radius_mm": 9.0, "min_voxels": 6})
         begin = time.process_time()
         result = trsa.fit(full, settings, 0)

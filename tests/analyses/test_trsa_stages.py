@@ -160,6 +160,28 @@ def test_unusable_input_is_named(data):
         trsa.fit(data, settings(rdm={"stabilise": "sqrt"}))
 
 
+def test_flat_and_missing_dissimilarities_are_told(data):
+    one = data.drop_dims("model")
+    flat = one.copy(deep=True)
+    flat["patterns"][{"subject": 0, "region": 0}] = 1.0
+    plain = {"measure": "euclidean", "noise": "none", "permutations": 0}
+    found = trsa.fit(flat, settings(rdm=plain), 0)
+    assert "CONSTANT_RDM" in codes(found)
+    assert (found["rgtm"].values[0, 0] == 0).all()
+    missing = one.copy(deep=True)
+    missing["patterns"][{"subject": 0, "region": 0, "condition": 0}] = 1.0
+    found = trsa.fit(missing, settings(rdm=plain | {"measure": "correlation"}), 0)
+    told = [i for i in json.loads(found.attrs["issues"]) if i["code"] == "MISSING_PAIRS"]
+    assert told[0]["message"].startswith("7 of 168 dissimilarities")
+
+
+def test_resamples_of_too_few_conditions_are_counted(data):
+    four = data.isel(condition=[0, 2, 4, 6], condition_2=[0, 2, 4, 6])
+    found = trsa.fit(four, settings(inference={"bootstrap": 100, "permutations": 0}), 0)
+    assert found["n_redrawn"].min() > 0  # a third of the draws of 4 hold fewer than 3 distinct
+    assert "RESAMPLES_REDRAWN" in codes(found)
+
+
 def test_settings_that_do_not_fit_are_named(data):
     with pytest.raises(ConfigError, match="crossnobis needs two runs"):
         trsa.fit(data.isel(run=[0]), settings(rdm={"measure": "crossnobis"}))
@@ -233,6 +255,51 @@ def test_models_of_files_are_joined_by_label(data, tmp_path):
     fails("model.txt", DataError, r"expected .csv or .nc")
 
 
+def test_a_precision_of_a_file_whitens_instead_of_an_estimate(data, tmp_path):
+    rng = np.random.default_rng(0)
+    covariance = np.cov(rng.normal(size=(40, 12)), rowvar=False)
+    channels = [f"ch{k}" for k in range(10)]
+    labels = rng.permutation([*channels, "other", "none"])
+    one = data.isel(subject=[0], region=[0]).assign_coords(channel=channels)
+    pd.DataFrame(np.linalg.inv(covariance), labels, labels).to_csv(tmp_path / "noise.csv")
+    wanted = {"name": "noise", "path": str(tmp_path / "noise.csv"), "kind": "precision"}
+    found = stages.rdm(one, settings(models=[wanted]), 0, {})
+    order = [labels.tolist().index(name) for name in channels]
+    own = covariance[np.ix_(order, order)]  # of these channels, whatever the others are
+    values = one["patterns"].squeeze().transpose("run", "condition", "channel").values
+    expected = trsa.calc_rdms(values, "crossnobis", covariance=own)
+    np.testing.assert_allclose(found["rdm"].values[0, 0], expected, atol=1e-10)
+    assert np.isnan(found["noise_shrinkage"].values).all()
+    assert "noise" not in trsa.fit(one, settings(models=[wanted]), 0)["model"].values
+
+    brought = one.assign(noise_covariance=(("channel", "channel_2"), own))
+    again = stages.rdm(brought, settings(), 0, {})
+    np.testing.assert_allclose(again["rdm"], found["rdm"], atol=1e-10)
+    brought[["noise_covariance"]].drop_dims("condition", errors="ignore").to_netcdf(
+        tmp_path / "noise.nc", engine="h5netcdf"
+    )
+    netcdf = wanted | {"path": str(tmp_path / "noise.nc"), "kind": "covariance"}
+    again = stages.rdm(one, settings(models=[netcdf]), 0, {})
+    np.testing.assert_allclose(again["rdm"], found["rdm"], atol=1e-10)
+
+    def fails(error, match, input_data=one, **changes):
+        with pytest.raises(error, match=match):
+            stages.rdm(input_data, settings(models=[wanted | changes]), 0, {})
+
+    fails(MissingInput, "does not exist", path=str(tmp_path / "no.csv"))
+    renamed = one.assign_coords(channel=["Fp1", *channels[1:]])
+    fails(DataError, r"channels Fp1 are missing \(1 of 10\)", renamed)
+    fails(DataError, "variable noise_precision is missing", path=str(tmp_path / "noise.nc"))
+    pd.DataFrame(np.ones((12, 12)), labels, labels).to_csv(tmp_path / "flat.csv")
+    fails(DataError, "not positive definite", path=str(tmp_path / "flat.csv"))
+    bent = np.eye(12)
+    bent[0, 1] = 1.0
+    pd.DataFrame(bent, labels, labels).to_csv(tmp_path / "bent.csv")
+    fails(DataError, "not symmetric", path=str(tmp_path / "bent.csv"))
+    with pytest.raises(ValidationError, match="more than one model is a precision"):
+        settings(models=[wanted, netcdf | {"name": "second"}])
+
+
 def test_true_models_win_and_stay_at_the_ceiling():
     # Recovery on few subjects; the criteria with all seeds are in benchmarks/trsa.py.
     sizes = SIZES | {"n_conditions": 16, "n_subjects": 5, "n_channels": 30}
@@ -292,18 +359,44 @@ def test_windows_and_pooled_thresholds_of_a_movie():
         trsa.fit(data, settings(time={"window_s": 5.0, "step_s": 1.0}), 0)
 
 
-@pytest.fixture(scope="module")
-def brain() -> xr.Dataset:
-    """Twelve voxels in a corner of a slab follow the model, the others are noise."""
+def test_noise_of_movies_comes_from_the_stated_window():
+    data = trsa.simulate(0, n_times=8, **SIZES | {"n_layers": 1, "n_subjects": 1})[0]
+    time = data["time"].values
+    quiet = {"permutations": 0, "noise": "diag"}
+    window = [float(time[5]), float(time[6])]
+    found = stages.rdm(data, settings(rdm=quiet | {"noise_window_s": window}), 0, {})
+    values = (
+        data["patterns"].isel(subject=0, region=0).transpose("run", "condition", "channel", "time")
+    )
+    own = values.values[..., 5:7]
+    left = own - own.mean(axis=0)
+    variance = (left**2).sum(axis=(0, 1, 3)) / (2 * 2 * 8)  # two times, three runs less one
+    expected = trsa.calc_rdms(values.values[..., 3], "crossnobis", covariance=variance)
+    np.testing.assert_allclose(found["rdm"].values[0, 0, 3], expected, atol=1e-10)
+    with pytest.raises(ConfigError, match="no sample from 50 to 60 s"):
+        stages.rdm(data, settings(rdm=quiet | {"noise_window_s": [50, 60]}), 0, {})
+    with pytest.raises(ValidationError, match="the end must come after the start"):
+        settings(rdm={"noise_window_s": [0.1, 0.0]})
+
+
+def slab(**sizes) -> xr.Dataset:
+    """Return patterns of voxels in a slab, of which one corner follows the model."""
     rng = np.random.default_rng(0)
     place = np.argwhere(np.ones((8, 6, 2), dtype=bool))
-    data = trsa.simulate(0, **SIZES | {"n_layers": 1, "n_subjects": 5, "n_channels": 96})[0]
+    data = trsa.simulate(0, **SIZES | {"n_layers": 1, "n_subjects": 5, "n_channels": 96} | sizes)[0]
     signal = (place[:, 0] < 3) & (place[:, 1] < 3)
     values = data["patterns"].values
     values[..., ~signal] = rng.normal(size=values[..., ~signal].shape)
     axes = {name: ("channel", 3.0 * place[:, k]) for k, name in enumerate("xyz")}
-    near = {"radius_mm": 4.5, "min_voxels": 5}
-    return trsa.fit(data.assign_coords(axes), settings(searchlight=near), 0)
+    return data.assign_coords(axes)
+
+
+NEAR = {"radius_mm": 4.5, "min_voxels": 5, "permutations": 99}
+
+
+@pytest.fixture(scope="module")
+def brain() -> xr.Dataset:
+    return trsa.fit(slab(), settings(searchlight=NEAR), 0)
 
 
 def test_a_searchlight_finds_the_planted_corner(brain):
@@ -320,12 +413,82 @@ def test_a_searchlight_finds_the_planted_corner(brain):
     assert list(trsa.figures(brain))[-1] == "searchlight"
 
 
-def test_a_searchlight_says_what_it_lacks(data, brain):
+def test_one_subject_is_tested_by_permuted_conditions():
+    alone = slab(n_conditions=16, noise=0.5).isel(subject=[1])
+    found = trsa.fit(alone, settings(searchlight=NEAR), 0)
+    p = found["searchlight_pvalue"]
+    assert p.attrs["test"] == "permuted conditions"
+    corner = (found["x"].values < 5) & (found["y"].values < 5)
+    far = (found["x"].values > 12) | (found["y"].values > 12)
+    assert (p.values[0, corner] <= 0.05).mean() > 0.8
+    assert (p.values[0, far] > 0.05).all()
+    figure = trsa.figures(found)["searchlight"]
+    assert "permuted conditions" in figure.caption
+    two = trsa.fit(slab().isel(subject=[0, 1]), settings(searchlight=NEAR), 0)
+    assert "searchlight_pvalue" not in two
+    assert "not tested" in trsa.figures(two)["searchlight"].caption
+
+
+def test_subjects_with_other_voxels_meet_in_the_common_centres(brain):
+    near = settings(searchlight=NEAR)
+    data = slab().isel(subject=[0, 1])
+    both = trsa.fit(data, near, 0)
+    few = data.copy(deep=True)
+    few["patterns"][{"subject": 1, "channel": slice(84, None)}] = np.nan
+    found = trsa.fit(few, near, 0)
+    assert "SEARCHLIGHT_CENTRES" in codes(found)
+    assert found.sizes["centre"] == 84
+    # Neighbourhoods that the missing end does not touch keep their scores.
+    whole = found["x"].values < 15
+    order = [np.flatnonzero((both["x"] == a) & (both["y"] == b) & (both["z"] == c))[0]
+             for a, b, c in zip(*(found[k].values for k in "xyz"), strict=True)]  # fmt: skip
+    np.testing.assert_allclose(
+        found["searchlight_score"].values[:, whole],
+        both["searchlight_score"].values[:, order][:, whole],
+        atol=1e-12,
+    )
+    parts = [stages.rdm(few, near, 0, {}, subject=str(name)) for name in few["subject"].values]
+    again = stages.summary(few, near, 0, {"rdm": parts})
+    np.testing.assert_array_equal(again["searchlight_score"], found["searchlight_score"])
+    assert "SEARCHLIGHT_CENTRES" in codes(again)
+    moved = stages.rdm(few.assign_coords(x=few["x"] + 1), near, 0, {}, subject="s01")
+    apart = stages.summary(few, near, 0, {"rdm": [parts[0], moved]})
+    assert "searchlight_score" not in apart
+    assert "SEARCHLIGHT_CENTRES" in codes(apart)
+
+
+def test_a_searchlight_keeps_its_rdms_and_copes_with_missing_cells():
+    data = slab().isel(subject=[0])
+    data["patterns"][{"run": 0, "condition": 2}] = np.nan
+    near = NEAR | {"keep_rdms": True, "permutations": 0}
+    plain = settings(searchlight=near, rdm={"noise": "none", "permutations": 0})
+    found = trsa.fit(data, plain, 0)
+    assert np.isfinite(found["searchlight_score"].values).all()
+    centre = [found[axis].values[40] for axis in "xyz"]
+    distance = np.sqrt(sum((data[a].values - c) ** 2 for a, c in zip("xyz", centre, strict=True)))
+    own = data["patterns"].isel(subject=0, region=0).values[..., distance <= 4.5]
+    expected = trsa.calc_rdms(own, "crossnobis")
+    np.testing.assert_allclose(found["searchlight_rdm"].values[0, 40], expected, atol=1e-10)
+    without = trsa.fit(data.drop_vars("model_rdms").drop_dims("model"), plain, 0)
+    np.testing.assert_array_equal(without["searchlight_rdm"], found["searchlight_rdm"])
+    assert "searchlight_score" not in without
+
+
+def test_a_searchlight_says_what_it_lacks(data, brain, result):
     near = {"radius_mm": 4.0, "min_voxels": 2}
-    with pytest.raises(ConfigError, match="needs input.regions: null"):
+    with pytest.raises(ConfigError, match="found 2 regions; it needs input.regions: null"):
         trsa.fit(data, settings(searchlight=near), 0)
     with pytest.raises(DataError, match="coordinate 'x'"):
         trsa.fit(data.isel(region=[0]), settings(searchlight=near), 0)
+    with pytest.raises(ConfigError, match="measure is cosine; searchlights offer correlation"):
+        trsa.fit(slab(), settings(searchlight=near, rdm={"measure": "cosine"}), 0)
+    with pytest.raises(DataError, match="no neighbourhood within 4 mm has 500 channels"):
+        trsa.fit(slab(), settings(searchlight=near | {"min_voxels": 500}), 0)
+    movie = trsa.simulate(0, n_times=4, **SIZES | {"n_layers": 1})[0]
+    with pytest.raises(ConfigError, match="set input.keep_time: false"):
+        trsa.fit(movie, settings(searchlight=near), 0)
+    with pytest.raises(ConfigError, match="the input brings ready RDMs"):
+        trsa.fit(result[["rdm"]], settings(searchlight=near), 0)
     with pytest.raises(DataError, match="is missing"):
         trsa.searchlight_image(brain.drop_vars("searchlight_score"), "layer-0")
 
@@ -344,9 +507,19 @@ def test_persistent_homology_finds_the_ring(tmp_path):
     longest = float(found["longest_bar"].sel(homology="H1").squeeze())
     total = float(found["total_persistence"].sel(homology="H1").squeeze())
     assert longest > 0.3
+    assert found["n_long_bars"].sel(homology="H1").item() == 1
     assert longest > 0.8 * total
     assert found["betti"].sel(homology="H0").values.ravel()[-1] == 1
     assert list(trsa.figures(found))[-1] == "homology"
+
+
+def test_the_map_is_tested_by_permuted_regions(data, result):
+    p = result["accuracy_map_pvalue"]
+    assert (np.isfinite(p) == np.isfinite(result["accuracy_map"])).all()
+    assert p.min() >= 1 / 21
+    shuffled = data.copy(deep=True)
+    shuffled["patterns"][{"subject": 1}] = data["patterns"].isel(subject=1, region=[1, 0]).values
+    assert trsa.fit(shuffled, settings(), 1)["accuracy_map_pvalue"].min() > p.min()
 
 
 def test_identification_by_a_comparator_and_without_choice(data):
@@ -354,6 +527,25 @@ def test_identification_by_a_comparator_and_without_choice(data):
     assert np.isnan(found["accuracy_se"].values).all()
     assert "accuracy_nested" not in found
     assert (found["identification_accuracy"].values >= 0.5).all()
+
+
+def test_identification_gets_worse_with_noise_added_to_the_rdms(data):
+    wanted = {"noise_levels": [0.0, 0.2, 20.0]}
+    found = trsa.fit(data, settings(identify=wanted), 0)
+    accuracy = found["accuracy_noise"]
+    assert accuracy.dims == ("descriptor", "noise_level")
+    np.testing.assert_array_equal(
+        accuracy.sel(noise_level=0).values, found["identification_accuracy"].values
+    )
+    assert (accuracy.sel(noise_level=20.0).values < 0.85).all()  # five draws of six guesses of 1/2
+    assert accuracy.sel(noise_level=0.2).mean() > accuracy.sel(noise_level=20.0).mean()
+    assert np.isfinite(found["accuracy_noise_se"].values).all()
+    assert np.isfinite(found["accuracy_class_se"].sel(class_name="geometry").values)
+    axes = trsa.figures(found)["identification"].axes
+    assert sum(one.get_xlabel() == "Noise added (SD of RDM entries)" for one in axes) == 1
+    without = trsa.fit(data, settings(identify={"noise_levels": []}), 0)
+    assert "accuracy_noise" not in without
+    assert "identification" in trsa.figures(without)
 
 
 def test_counts_of_spikes_are_stabilised(data):

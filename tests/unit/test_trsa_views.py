@@ -13,6 +13,7 @@ from neuropipe.analyses.trsa.kernels.agtic import agtic, distance_correlation_gr
 from neuropipe.analyses.trsa.kernels.compare import compare
 from neuropipe.analyses.trsa.kernels.identification import (
     accuracy_map,
+    accuracy_null,
     identify,
     identify_by,
     nested_accuracy,
@@ -299,3 +300,22 @@ def test_agtic_finds_a_circle_and_keeps_its_error(rng):
     assert agtic(x, y, cells, 99, rng)[1] <= 0.05
     false = sum(agtic(*rng.normal(size=(2, 15, 1)), cells, 19, rng)[1] <= 0.05 for _ in range(60))
     assert false <= 9  # 3 expected of 60 at 1 of 20, SD 1.7
+
+
+def test_the_null_of_a_map_is_identification_under_permuted_labels(rng):
+    scaled = rng.uniform(size=(4, 3, 28))
+    scaled[1, 2] = np.nan  # a subject without the last label
+    cells = np.array([[0.0, 1.0], [0.3, 0.5]])
+    null = accuracy_null(scaled, cells, 6, np.random.default_rng(5))
+    again = np.random.default_rng(5)
+    present = np.isfinite(scaled).any(axis=2)
+    orders = np.tile(np.arange(3), (6, 4, 1))
+    for s, row in enumerate(present):
+        for draw in range(6):
+            orders[draw, s, row] = again.permutation(np.flatnonzero(row))
+    for draw in range(6):
+        moved = np.empty_like(scaled)
+        for s in range(4):
+            moved[s, orders[draw, s]] = scaled[s]
+        expected = accuracy_map(moved, cells, nested=False)[0]
+        np.testing.assert_allclose(null[draw], expected, atol=1e-12)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neuropipe.analyses.trsa.kernels.design import condition_means
 from neuropipe.errors import DataError, Issue
 
-__all__ = ["RegionPatterns", "ordered", "region_patterns", "subjects_of"]
+__all__ = ["RegionPatterns", "ordered", "region_patterns", "subjects_of", "unusual_rdms"]
 
 Floats = NDArray[np.float64]
 MIN_CONDITIONS, FEW_CONDITIONS = 4, 10
@@ -35,6 +35,8 @@ class RegionPatterns:
         Positions of the channels in the input.
     partial : int
         Channels left out because they miss some of the runs or conditions.
+    covariance : ndarray, shape (n_channels, n_channels), or None
+        Noise covariance that the input or a file brought.
     """
 
     values: Floats
@@ -42,6 +44,7 @@ class RegionPatterns:
     dof: int | None
     channels: NDArray[np.intp]
     partial: int
+    covariance: Floats | None = None
 
 
 def _check_conditions(labels: NDArray[np.str_]) -> None:
@@ -182,6 +185,28 @@ def region_patterns(data: xr.Dataset, subject: str, region: str) -> RegionPatter
         if "noise_dof" in data:
             dof = int(_pick(data, "noise_dof", subject, region, ()))
     return RegionPatterns(values, residuals, dof, channels, partial)
+
+
+def unusual_rdms(rdms: xr.DataArray) -> list[Issue]:
+    """Return issues about RDMs without differences and about pairs without an estimate."""
+    values = rdms.transpose("subject", "region", ..., "pair").values
+    seen = np.isfinite(values)
+    used = seen.any(axis=-1)
+    low = np.where(seen, values, np.inf).min(axis=-1)
+    high = np.where(seen, values, -np.inf).max(axis=-1)
+    flat = used & ~(high > low)
+    issues = []
+    if flat.any():
+        message = f"{int(flat.sum())} RDMs are constant: their descriptors are 0, correlations NaN"
+        issues.append(Issue("CONSTANT_RDM", "rdm", message, "check the patterns of these regions"))
+    missing = int((~seen & used[..., None]).sum())
+    if missing:
+        message = (
+            f"{missing} of {int(used.sum()) * seen.shape[-1]} dissimilarities have no estimate: a "
+            "constant pattern, or no two runs with both conditions"
+        )
+        issues.append(Issue("MISSING_PAIRS", "rdm", message, "", "info"))
+    return issues
 
 
 def few_conditions(count: int) -> list[Issue]:

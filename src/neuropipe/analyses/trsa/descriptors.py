@@ -19,7 +19,7 @@ from neuropipe.analyses.trsa.spec import DescriptorSettings
 __all__ = ["describe", "descriptor_names", "descriptor_vectors", "geodesics"]
 
 Floats = NDArray[np.float64]
-BAR_NUMBERS = ("total_persistence", "persistence_entropy", "longest_bar")
+BAR_NUMBERS = ("total_persistence", "persistence_entropy", "longest_bar", "n_long_bars")
 FILTRATION = np.linspace(0.0, 1.0, 64)
 
 
@@ -107,12 +107,12 @@ def describe(rdms: xr.DataArray, settings: DescriptorSettings) -> xr.Dataset:
         },
     )
     if settings.homology and not timed:
-        found = found.merge(_homology(scaled, lead))
+        found = found.merge(_homology(scaled, lead, settings.long_bar))
     return found
 
 
-def _homology(scaled: Floats, lead: tuple[str, ...]) -> xr.Dataset:
-    """Return Betti curves and sizes of the bars of complete RDMs."""
+def _homology(scaled: Floats, lead: tuple[str, ...], long: float) -> xr.Dataset:
+    """Return Betti curves, sizes of the bars and number of long ones of complete RDMs."""
     shape = scaled.shape[:-1]
     curves = np.zeros((*shape, 2, FILTRATION.size), dtype=np.int64)
     numbers = {name: np.full((*shape, 2), np.nan) for name in BAR_NUMBERS}
@@ -123,8 +123,9 @@ def _homology(scaled: Floats, lead: tuple[str, ...]) -> xr.Dataset:
             curves[(*place, degree)] = betti_curve(bars, FILTRATION, forever=int(degree == 0))
             numbers["total_persistence"][(*place, degree)] = total_persistence(bars)
             numbers["persistence_entropy"][(*place, degree)] = persistence_entropy(bars)
-            length = (bars[:, 1] - bars[:, 0]).max() if len(bars) else 0.0
-            numbers["longest_bar"][(*place, degree)] = length
+            length = bars[:, 1] - bars[:, 0]
+            numbers["longest_bar"][(*place, degree)] = length.max(initial=0.0)
+            numbers["n_long_bars"][(*place, degree)] = (length > long).sum()
     return xr.Dataset(
         {"betti": ((*lead, "homology", "filtration"), curves)}
         | {name: ((*lead, "homology"), v) for name, v in numbers.items()},

@@ -95,11 +95,25 @@ def normalised(values: Floats, settings: RdmSettings, measure: str, modality: st
     return values
 
 
-def _own_residuals(values: Floats, time: Floats | None) -> tuple[Floats, int]:
-    """Return deviations over runs; of movies from before time 0, if there is any."""
+def _own_residuals(
+    values: Floats, time: Floats | None, window: list[float] | None
+) -> tuple[Floats, int]:
+    """Return deviations over runs; of movies within a window, or before time 0.
+
+    Raises
+    ------
+    ConfigError
+        If no sample lies in the window.
+    """
     if time is None:
         return centred_residuals(values)
-    used = values[..., time < 0] if (time < 0).any() else values
+    taken = time < 0 if window is None else (time >= window[0]) & (time <= window[1])
+    if window is not None and not taken.any():
+        raise ConfigError(
+            f"analyses.trsa.rdm.noise_window_s: no sample from {window[0]:g} to {window[1]:g} s; "
+            f"the patterns go from {time[0]:g} to {time[-1]:g} s"
+        )
+    used = values[..., taken] if taken.any() else values
     parts = [centred_residuals(used[..., t]) for t in range(used.shape[-1])]
     return np.concatenate([part for part, _ in parts]), sum(dof for _, dof in parts)
 
@@ -111,10 +125,12 @@ def noise_of(
     method, issues = settings.noise, list[Issue]()
     if method == "none":
         return None, issues
+    if region.covariance is not None:
+        return _whitener(_reduced(region.covariance, method), np.nan, where), issues
     if region.residuals is not None:
         residuals, dof = region.residuals, int(region.dof or 0)
     else:
-        residuals, dof = _own_residuals(values, time)
+        residuals, dof = _own_residuals(values, time, settings.noise_window_s)
     if dof < 1:
         message = "one run and no noise residuals: the patterns are not whitened"
         return None, [Issue("NO_NOISE_ESTIMATE", where, message, "add runs, or set noise: none")]
@@ -123,8 +139,16 @@ def noise_of(
         message = f"{values.shape[2]} channels: noise normalised per channel, not {settings.noise}"
         issues.append(Issue("DIAGONAL_NOISE", where, message, "choose smaller regions", "info"))
     covariance, weight = noise_covariance(residuals, method, dof)
+    return _whitener(covariance, weight, where), issues
+
+
+def _reduced(covariance: Floats, method: str) -> Floats:
+    return covariance.diagonal() if method == "diag" else covariance
+
+
+def _whitener(covariance: Floats, weight: float, where: str) -> Whitener:
     try:
-        return whitener(covariance, weight), issues
+        return whitener(covariance, weight)
     except ValueError as error:
         raise DataError(f"{where}: {error}; key analyses.trsa.rdm.noise") from error
 

@@ -10,38 +10,63 @@ import xarray as xr
 
 from neuropipe.analyses.trsa.kernels.inference import max_statistic, sign_flips
 from neuropipe.analyses.trsa.spec import InferenceSettings
-from neuropipe.errors import DataError, Issue
+from neuropipe.errors import DataError, Issue, issues_to_json
 from neuropipe.seeds import stage_generator
 
 __all__ = ["common_conditions", "joined_parts", "searchlight_group"]
 
 AXES = ("x", "y", "z")
+SAME_PLACE_MM = 0.01
 LEAST_SUBJECTS, LEAST_CONDITIONS = 5, 4
+
+
+def _places(part: xr.Dataset) -> list[tuple[float, ...]]:
+    axes = np.stack([part[axis].values for axis in AXES], axis=1)
+    return [tuple(row) for row in np.round(axes / SAME_PLACE_MM).tolist()]
+
+
+def _on_common_centres(
+    parts: Sequence[xr.Dataset],
+) -> tuple[list[xr.Dataset], list[Issue]]:
+    """Keep the centres that every subject has, in the order of the first subject."""
+    if not any("centre" in part.dims for part in parts):
+        return list(parts), []
+    places = [_places(part) for part in parts]
+    common = set(places[0]).intersection(*places[1:])
+    total = len(set().union(*places))
+    if len(common) == total and all(own == places[0] for own in places):
+        return list(parts), []
+    order = [place for place in places[0] if place in common]
+    kept = []
+    for part, own in zip(parts, places, strict=True):
+        number = {place: k for k, place in enumerate(own)}
+        kept.append(part.isel(centre=[number[place] for place in order]))
+    if common:
+        message = f"{len(common)} of {total} centres of searchlights are common to all subjects"
+        return kept, [Issue("SEARCHLIGHT_CENTRES", "centre", message, "", "info")]
+    message = "no centre of a searchlight is common to all subjects: there is no group map"
+    hint = "bring the images into one space"
+    return [part.drop_dims("centre") for part in parts], [
+        Issue("SEARCHLIGHT_CENTRES", "centre", message, hint)
+    ]
 
 
 def joined_parts(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """Return the parts of subjects as one dataset, subjects in the order of their names.
 
-    Maps of subjects with other centres cannot be joined and are left out of the group.
+    Maps keep the centres that all subjects have.
     """
     used = [part for part in parts if "rdm" in part]
     if not used:
         raise DataError("input: no subject has patterns in any region")
     used = sorted(used, key=lambda part: str(part["subject"].values[0]))
-    if any("centre" in part.dims for part in used):
-        first = used[0]
-        same = all(
-            part.sizes.get("centre") == first.sizes.get("centre")
-            and all(np.allclose(part[a].values, first[a].values) for a in AXES)
-            for part in used
-        )
-        if not same:
-            used = [part.drop_dims("centre") for part in used]
+    used, told = _on_common_centres(used)
     joined = xr.concat(
         used, "subject", data_vars="minimal", coords="minimal", compat="override", join="exact",
         combine_attrs="override",
     )  # fmt: skip
     issues = [issue for part in parts for issue in json.loads(part.attrs.get("issues", "[]"))]
+    issues += json.loads(issues_to_json(told))
     return joined.assign_attrs(issues=json.dumps(issues, ensure_ascii=False))
 
 
@@ -79,17 +104,27 @@ def common_conditions(joined: xr.Dataset, strict: bool) -> tuple[xr.Dataset, lis
 
 
 def searchlight_group(joined: xr.Dataset, settings: InferenceSettings, seed: int) -> xr.Dataset:
-    """Return the mean map of each model and, with five subjects or more, its family-wise p."""
+    """Return the mean map of each model and its family-wise p.
+
+    Five subjects or more are tested by their signs, one alone by permuted condition labels; with
+    two to four there is no test.
+    """
     scores = joined["searchlight_score"].transpose("model", "subject", "centre")
     values = scores.values
     mean = np.where(np.isfinite(values).all(axis=1), values.mean(axis=1), np.nan)
-    found = xr.Dataset({"searchlight_score": (("model", "centre"), mean)})
+    attrs = joined["searchlight_score"].attrs
+    found = xr.Dataset({"searchlight_score": (("model", "centre"), mean, attrs)})
     if values.shape[1] >= LEAST_SUBJECTS and settings.permutations:
         p = np.full(mean.shape, np.nan)
         for k, rows in enumerate(values):
             seen = np.isfinite(rows).all(axis=0)
             rng = stage_generator(seed, "searchlight", k)
             p[k, seen] = max_statistic(sign_flips(rows[:, seen], settings.permutations, rng))
-        found["searchlight_pvalue"] = (("model", "centre"), p)
+        found["searchlight_pvalue"] = (("model", "centre"), p, {"test": "signs of subjects"})
+    elif "searchlight_maximum" in joined:
+        best = joined["searchlight_maximum"].isel(subject=0).transpose("model", "permutation")
+        above = (best.values[:, :, None] >= mean[:, None] - 1e-12).mean(axis=1)
+        p = np.where(np.isfinite(mean), above, np.nan)
+        found["searchlight_pvalue"] = (("model", "centre"), p, {"test": "permuted conditions"})
     kept = {axis: joined[axis] for axis in AXES}
     return found.assign_coords(kept | {"model": joined["model"].values})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import xarray as xr
@@ -12,21 +12,38 @@ from neuropipe.analyses.trsa.checks import RegionPatterns
 from neuropipe.analyses.trsa.estimate import chosen_measure, noise_of, normalised
 from neuropipe.analyses.trsa.kernels.models import Model
 from neuropipe.analyses.trsa.kernels.noise import whiten
+from neuropipe.analyses.trsa.kernels.pairs import n_conditions, pair_index, to_square
 from neuropipe.analyses.trsa.kernels.rdm import MEASURES
 from neuropipe.analyses.trsa.kernels.searchlight import (
+    LINEAR,
     Neighbours,
     offset_neighbours,
     radius_neighbours,
+    searchlight_maxima,
+    searchlight_rdms,
     searchlight_scores,
 )
-from neuropipe.analyses.trsa.spec import RdmSettings, SearchlightSettings
-from neuropipe.errors import ConfigError, DataError
+from neuropipe.analyses.trsa.spec import RdmSettings, SearchlightSettings, Settings
+from neuropipe.errors import ConfigError, DataError, Issue
 
-__all__ = ["neighbours_of", "positions_of", "searchlight", "searchlight_image"]
+__all__ = [
+    "check_searchlight",
+    "neighbours_of",
+    "positions_of",
+    "searchlight",
+    "searchlight_image",
+]
 
 Floats = NDArray[np.float64]
 AXES = ("x", "y", "z")
 OFF_GRID = 1e-3
+OFFERED = ("correlation", *LINEAR)
+
+
+class _Options(TypedDict):
+    measure: str
+    method: str
+    chunk_mb: float
 
 
 def positions_of(data: xr.Dataset, subject: str, region: str, channels: NDArray[np.intp]) -> Floats:
@@ -74,6 +91,60 @@ def neighbours_of(position: Floats, settings: SearchlightSettings) -> tuple[Neig
     return offset_neighbours(mask, spacing, settings.radius_mm, least), order
 
 
+def check_searchlight(data: xr.Dataset, settings: Settings) -> None:
+    """Refuse a searchlight that the input or the other settings do not allow.
+
+    Raises
+    ------
+    ConfigError
+        If there are several regions, a time axis, ready RDMs, or a measure that no searchlight
+        offers.
+    """
+    key = "analyses.trsa.searchlight"
+    if settings.searchlight is None:
+        return
+    if "patterns" not in data:
+        raise ConfigError(f"{key}: needs patterns of channels; the input brings ready RDMs")
+    if "time" in data["patterns"].dims:
+        raise ConfigError(f"{key}: patterns have a time axis; set input.keep_time: false")
+    if data.sizes["region"] > 1:
+        raise ConfigError(
+            f"{key}: maps go over all channels, found {data.sizes['region']} regions; it needs "
+            "input.regions: null, or searchlight: null"
+        )
+    measure = chosen_measure(settings.rdm, data.sizes["run"])
+    if measure not in OFFERED:
+        raise ConfigError(
+            f"{key}: analyses.trsa.rdm.measure is {measure}; searchlights offer "
+            f"{', '.join(OFFERED)}"
+        )
+
+
+def _permuted(rows: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Return models ``(draws * n_models, n_pairs)`` with permuted conditions."""
+    i, j = pair_index(n_conditions(rows.shape[1]))
+    squares = to_square(rows)
+    orders = [rng.permutation(squares.shape[-1]) for _ in range(draws)]
+    return np.concatenate([squares[:, order[i], order[j]] for order in orders])
+
+
+def _prepared(
+    region: RegionPatterns, rdm: RdmSettings, measure: str, modality: str, where: str
+) -> tuple[Floats, list[Issue]]:
+    """Return patterns whose noise is normalised per channel, and what to tell about it.
+
+    A covariance of every neighbourhood would be another matrix root for each.
+    """
+    values = normalised(region.values, rdm, measure, modality)
+    if not MEASURES[measure].whitened or rdm.noise == "none":
+        return values, []
+    noise, issues = noise_of(region, values, rdm.model_copy(update={"noise": "diag"}), None, where)
+    if rdm.noise != "diag" and noise is not None:
+        message = f"searchlight: noise normalised per channel, not {rdm.noise}"
+        issues.append(Issue("DIAGONAL_NOISE", where, message, "", "info"))
+    return whiten(values, noise), issues
+
+
 def searchlight(
     region: RegionPatterns,
     position: Floats,
@@ -84,36 +155,46 @@ def searchlight(
     method: str,
     modality: str,
     where: str,
-) -> xr.Dataset:
+    rng: np.random.Generator | None = None,
+) -> tuple[xr.Dataset, list[Issue]]:
     """Return ``searchlight_score(model, centre)`` of fixed models for one subject.
 
-    Noise is normalised per channel: a covariance of every neighbourhood would be another matrix
-    root for each.
+    Parameters
+    ----------
+    rng : numpy.random.Generator, optional
+        Permutes the conditions of the models for ``searchlight_maximum(model, permutation)``, the
+        best score over all centres, the observed one first: the test of a subject alone.
     """
     fixed = {name: model for name, model in models.items() if model.kind == "fixed"}
-    if not fixed:
+    if not fixed and not settings.keep_rdms:
         raise ConfigError("analyses.trsa.searchlight: needs a fixed model to compare with")
     measure = chosen_measure(rdm, len(region.values))
-    values = normalised(region.values, rdm, measure, modality)
-    if not np.isfinite(values).all():
-        raise DataError(f"{where}: searchlights need every condition in every run")
-    if MEASURES[measure].whitened and rdm.noise != "none":
-        noise, _ = noise_of(region, values, rdm.model_copy(update={"noise": "diag"}), None, where)
-        values = whiten(values, noise)
+    values, issues = _prepared(region, rdm, measure, modality, where)
     near, order = neighbours_of(position, settings)
-    rows = np.concatenate([model.basis for model in fixed.values()])
-    scores = searchlight_scores(
-        np.ascontiguousarray(values[..., order]), near, rows,
-        measure=measure, method=method, chunk_mb=settings.chunk_mb,
-    )  # fmt: skip
+    if not len(near):
+        raise DataError(
+            f"{where}: no neighbourhood within {settings.radius_mm:g} mm has "
+            f"{settings.min_voxels} channels; change searchlight.radius_mm or min_voxels"
+        )
+    values = np.ascontiguousarray(values[..., order])
     centres = position[order][near.centre]
-    return xr.Dataset(
-        {"searchlight_score": (("model", "centre"), scores)},
-        coords={
-            "model": list(fixed),
-            **{axis: ("centre", centres[:, k]) for k, axis in enumerate(AXES)},
-        },
-    )
+    axes = {axis: ("centre", centres[:, k]) for k, axis in enumerate(AXES)}
+    found = xr.Dataset(coords={"model": list(fixed), **axes} if fixed else axes)
+    if settings.keep_rdms:
+        made = searchlight_rdms(values, near, measure, chunk_mb=settings.chunk_mb)
+        found["searchlight_rdm"] = (("centre", "pair"), made)
+    if not fixed:
+        return found, issues
+    rows = np.concatenate([model.basis for model in fixed.values()])
+    options: _Options = {"measure": measure, "method": method, "chunk_mb": settings.chunk_mb}
+    scores = searchlight_scores(values, near, rows, **options)
+    found["searchlight_score"] = (("model", "centre"), scores, {"comparator": method})
+    if rng is not None and settings.permutations:
+        null = _permuted(rows, settings.permutations, rng)
+        drawn = searchlight_maxima(values, near, null, **options).reshape(-1, len(rows))
+        best = np.nan_to_num(scores, nan=-np.inf).max(axis=1)
+        found["searchlight_maximum"] = (("model", "permutation"), np.vstack([best, drawn]).T)
+    return found, issues
 
 
 def searchlight_image(result: xr.Dataset, model: str, variable: str = "searchlight_score") -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from neuropipe.analyses.trsa.model_scores import FLEXIBLE_DRAWS
-from neuropipe.analyses.trsa.spec import ACCURACY_DRAWS, Settings
+from neuropipe.analyses.trsa.spec import ACCURACY_DRAWS, NOISE_KINDS, Settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -97,7 +97,12 @@ def _rdm_text(settings: Settings, result: xr.Dataset) -> str:
         "number of channels. "
     )
     if measure in ("crossnobis", "mahalanobis"):
-        text += NOISE[settings.rdm.noise]
+        given = [model for model in settings.models if model.kind in NOISE_KINDS]
+        text += (
+            f"Patterns were whitened with the noise {given[0].kind} of the file {given[0].path}. "
+            if given and settings.rdm.noise != "none"
+            else NOISE[settings.rdm.noise]
+        )
     if settings.rdm.remove_mean:
         text += "Each condition's mean over channels was taken away. "
     if settings.time is not None:
@@ -149,7 +154,7 @@ def _model_text(settings: Settings, result: xr.Dataset) -> str:
             f"one-sided against 0 and against the lower ceiling, two-sided between models; "
             f"correction for several models: {inference.correction}). "
         )
-    if any(model.kind != "fixed" for model in settings.models):
+    if any(model.kind not in ("fixed", *NOISE_KINDS) for model in settings.models):
         text += (
             "Flexible models were fitted to other subjects and conditions than those they were "
             f"scored on; {FLEXIBLE_DRAWS} resamples at most, the variance of random divisions "
@@ -186,7 +191,16 @@ def _region_text(settings: Settings, result: xr.Dataset) -> str:
     )
     if "accuracy_nested" in result:
         text += "; the accuracy of chosen thresholds uses those best among the other subjects alone"
-    return text + ". "
+    if "accuracy_map_pvalue" in result:
+        text += "; it was tested by its largest accuracy under regions permuted within subjects"
+    text += ". "
+    if "accuracy_noise" in result:
+        levels = ", ".join(f"{level:g}" for level in settings.identify.noise_levels)
+        text += (
+            f"Identification was repeated with normal noise of {levels} standard deviations of all "
+            "entries added to the RDMs. "
+        )
+    return text
 
 
 def text(settings: Settings, result: xr.Dataset) -> str:
@@ -212,6 +226,9 @@ def text(settings: Settings, result: xr.Dataset) -> str:
             f"Searchlights {size} with at least {near.min_voxels} channels, noise normalised per "
             "channel, were compared with the models. "
         )
+        if "searchlight_pvalue" in result:
+            how = result["searchlight_pvalue"].attrs.get("test", "signs of subjects")
+            body += f"Maps were tested by the largest score over all centres under random {how}. "
     changed = _changed(settings.model_dump(mode="json"), Settings().model_dump(mode="json"))
     if changed:
         listed = ", ".join(f"{key} = {value}" for key, value in changed.items())

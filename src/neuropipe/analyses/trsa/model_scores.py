@@ -71,6 +71,7 @@ class _Draws:
     scores: dict[str, Floats]
     ceilings: dict[str, Floats]
     repeats: dict[str, Floats] | None
+    redrawn: int
 
     def variances(self, take: Callable[[Floats], Floats]) -> dict[str, Floats]:
         """Return variances of what ``take`` makes of the models' scores, by source.
@@ -102,7 +103,7 @@ def _draw(
         rng=stage_generator(seed, "bootstrap"),
     )  # fmt: skip
     if fixed:
-        return _Draws(made.scores, made.ceilings, None)
+        return _Draws(made.scores, made.ceilings, None, made.redrawn)
     wanted = {s: (s,) for s in SOURCES[:2] if s in sources}
     if len(wanted) == 2:
         wanted["both"] = ("subject", "condition")
@@ -113,7 +114,8 @@ def _draw(
         )
         for source, names in wanted.items()
     }  # fmt: skip
-    return _Draws({s: r.mean(axis=1) for s, r in repeats.items()}, made.ceilings, repeats)
+    scores = {source: rows.mean(axis=1) for source, rows in repeats.items()}
+    return _Draws(scores, made.ceilings, repeats, made.redrawn)
 
 
 def _scores(rows: Floats, models: list[Model], method: str, seed: int) -> Floats:
@@ -197,6 +199,7 @@ def _tested(
     ceilings = draws.ceilings[main]
     return {
         "bootstrap": draws.scores[main],
+        "redrawn": np.asarray(float(draws.redrawn)),
         "variance": parts,
         "p_vs_zero": t_test(estimate, variance, dof),
         "p_vs_ceiling": t_test(ceiling[0] - estimate, gap, gap_dof),
@@ -210,6 +213,7 @@ DIMS = {
     "ceiling": ("noise_ceiling", ("bound",)),
     "ceiling_se": ("noise_ceiling_se", ("bound",)),
     "bootstrap": ("model_score_bootstrap", ("bootstrap", "model")),
+    "redrawn": ("n_redrawn", ()),
     "variance": ("variance_components", ("source", "model")),
     "p_vs_zero": ("p_vs_zero", ("model",)),
     "p_vs_ceiling": ("p_vs_ceiling", ("model",)),

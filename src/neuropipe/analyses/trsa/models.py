@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuropipe.analyses.trsa.kernels.models import Model
 from neuropipe.analyses.trsa.kernels.pairs import to_pairs
 from neuropipe.analyses.trsa.kernels.rdm import rdm
-from neuropipe.analyses.trsa.spec import ModelSettings
+from neuropipe.analyses.trsa.spec import NOISE_KINDS, ModelSettings
 from neuropipe.errors import DataError, MissingInput
 
 __all__ = ["named_models"]
@@ -89,6 +89,8 @@ def named_models(
     """
     found = _of_input(data, conditions)
     for one in settings:
+        if one.kind in NOISE_KINDS:
+            continue
         path = Path(one.path)
         if not path.exists():
             raise MissingInput(f"{path}: file of model {one.name} does not exist")

@@ -6,16 +6,21 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuropipe.analyses.trsa.descriptors import descriptor_vectors, scaled_rdms
+from neuropipe.analyses.trsa.descriptors import (
+    descriptor_names,
+    descriptor_vectors,
+    scaled_rdms,
+)
 from neuropipe.analyses.trsa.kernels.bootstrap import draw_counts
 from neuropipe.analyses.trsa.kernels.identification import (
     Identification,
     accuracy_map,
+    accuracy_null,
     identify,
     identify_by,
     nested_accuracy,
 )
-from neuropipe.analyses.trsa.kernels.inference import corrected_variance, t_test
+from neuropipe.analyses.trsa.kernels.inference import corrected_variance, max_statistic, t_test
 from neuropipe.analyses.trsa.kernels.pairs import pair_index, to_square
 from neuropipe.analyses.trsa.kernels.transform import CLASSES, threshold_class, threshold_grid
 from neuropipe.analyses.trsa.model_scores import resampled
@@ -25,7 +30,7 @@ from neuropipe.seeds import stage_generator
 __all__ = ["identification"]
 
 Floats = NDArray[np.float64]
-CLASS_SAMPLE, LEAST_DISTINCT = 10, 4
+CLASS_SAMPLE, LEAST_DISTINCT, NOISE_DRAWS = 10, 4, 5
 
 
 def _identify(vectors: Floats, classifier: str) -> Identification:
@@ -86,6 +91,41 @@ def _uncertainty(
     return np.sqrt(variance), p
 
 
+def _standard_error(correct: Floats) -> float:
+    """Return the standard error of a mean over subjects, those without regions left out."""
+    seen = correct[np.isfinite(correct)]
+    return float(seen.std(ddof=1) / np.sqrt(seen.size)) if seen.size > 1 else np.nan
+
+
+def _noisy(values: Floats, settings: Settings, seed: int) -> xr.Dataset:
+    """Return the accuracy of every descriptor after noise was added to the RDMs.
+
+    The noise is normal, its SD a share of the SD of all entries of all RDMs. Entries that fall
+    below 0 are set to 0 (Lin and Kriegeskorte 2024), or to the smallest estimate where a
+    cross-validated measure has negative ones.
+    """
+    levels = np.array(settings.identify.noise_levels)
+    names = descriptor_names(settings.descriptor)
+    found = np.full((2, len(names), levels.size), np.nan)
+    scale, least = np.nanstd(values), min(float(np.nanmin(values)), 0.0)
+    for k, level in enumerate(levels):
+        rng = stage_generator(seed, "rdm-noise", k)
+        correct = []
+        for _ in range(NOISE_DRAWS if level > 0 else 1):
+            drawn = np.maximum(values + level * scale * rng.normal(size=values.shape), least)
+            vectors = descriptor_vectors(drawn, settings.descriptor)
+            made = [_identify(v, settings.identify.classifier) for v in vectors.values()]
+            correct.append([[one.accuracy, *one.correct] for one in made])
+        mean = np.mean(correct, axis=0)
+        found[0, :, k] = mean[:, 0]
+        found[1, :, k] = [_standard_error(row) for row in mean[:, 1:]]
+    dims = ("descriptor", "noise_level")
+    return xr.Dataset(
+        {"accuracy_noise": (dims, found[0]), "accuracy_noise_se": (dims, found[1])},
+        coords={"descriptor": names, "noise_level": levels},
+    )
+
+
 def _grid(values: Floats, settings: Settings, seed: int) -> xr.Dataset:
     """Return the accuracy over all thresholds, that of nested choice and that of classes."""
     cells = threshold_grid(settings.descriptor.grid_step)
@@ -98,19 +138,26 @@ def _grid(values: Floats, settings: Settings, seed: int) -> xr.Dataset:
     found[tuple(place.T)] = accuracy
     names = np.array([threshold_class(*cell) for cell in cells])
     rng = stage_generator(seed, "classes")
-    classes = np.full(len(CLASSES), np.nan)
+    classes = np.full((2, len(CLASSES)), np.nan)
     for k, name in enumerate(CLASSES):
         members = np.flatnonzero(names == name)
         if members.size:
             chosen = rng.permutation(members)[:CLASS_SAMPLE]
-            classes[k] = accuracy[chosen].mean()
+            classes[:, k] = accuracy[chosen].mean(), _standard_error(outer[chosen].mean(axis=0))
     result = xr.Dataset(
         {
             "accuracy_map": (("lower", "upper"), found),
-            "accuracy_class": ("class_name", classes),
+            "accuracy_class": ("class_name", classes[0]),
+            "accuracy_class_se": ("class_name", classes[1]),
         },
         coords={"lower": steps, "upper": steps, "class_name": list(CLASSES)},
     )
+    draws = min(settings.inference.permutations, ACCURACY_DRAWS)
+    if draws:
+        null = accuracy_null(scaled, cells, draws, stage_generator(seed, "accuracy-null"))
+        tested = np.full(found.shape, np.nan)
+        tested[tuple(place.T)] = max_statistic(np.vstack([accuracy, null]))
+        result["accuracy_map_pvalue"] = (("lower", "upper"), tested)
     if nested:
         best, chosen = nested_accuracy(outer, inner)
         result["accuracy_nested"] = ((), best)
@@ -134,7 +181,8 @@ def identification(rdms: xr.DataArray, settings: Settings, seed: int) -> xr.Data
     xarray.Dataset
         ``identification_accuracy``, ``accuracy_se``, ``accuracy_pvalue``, ``distance_ratio``,
         ``confusion``, ``accuracy_region``, ``accuracy_map``, ``accuracy_class``,
-        ``accuracy_nested``.
+        ``accuracy_map_pvalue`` (of the family of all cells), ``accuracy_nested``,
+        ``accuracy_noise``.
     """
     values = rdms.values
     vectors = descriptor_vectors(values, settings.descriptor)
@@ -169,4 +217,7 @@ def identification(rdms: xr.DataArray, settings: Settings, seed: int) -> xr.Data
             "region_predicted": regions,
         },
     )
-    return result.merge(_grid(values, settings, seed)).assign_coords(subject=rdms["subject"])
+    result = result.merge(_grid(values, settings, seed))
+    if settings.identify.noise_levels:
+        result = result.merge(_noisy(values, settings, seed))
+    return result.assign_coords(subject=rdms["subject"])

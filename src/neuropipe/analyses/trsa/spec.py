@@ -11,9 +11,11 @@ from neuropipe.analyses.registry import Analysis, Resources
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.config.strict import Fraction
 
-__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "Settings"]
+__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "NOISE_KINDS", "Settings"]
 
 ACCURACY_DRAWS = 200  # resamples behind the standard errors of identification accuracy
+
+NOISE_KINDS = ("precision", "covariance")  # of files among the models that are none
 
 Count = Annotated[int, Field(ge=0)]
 Comparator = Literal[
@@ -38,6 +40,11 @@ class RdmSettings(StrictModel):
         description="Noise covariance that mahalanobis and crossnobis whiten with: shrunk towards "
         "its diagonal or towards a scaled identity, diagonal, unshrunk (full), or none.",
     )
+    noise_window_s: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="Seconds after the event between which the noise of movies is estimated; null: "
+        "before 0, or everywhere if nothing is.",
+    )
     remove_mean: bool = Field(
         False, description="Take each condition's mean over channels away (response amplitude)."
     )
@@ -54,6 +61,13 @@ class RdmSettings(StrictModel):
         False,
         description="Conditions that a subject lacks are an error; else they are left out of all.",
     )
+
+    @field_validator("noise_window_s")
+    @classmethod
+    def _from_to(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError(f"noise_window_s {value}: the end must come after the start")
+        return value
 
 
 class GeodesicSettings(StrictModel):
@@ -114,6 +128,10 @@ class DescriptorSettings(StrictModel):
         False, description="Persistent homology of each RDM: Betti curves and bars."
     )
 
+    long_bar: Fraction = Field(
+        0.1, description="Length over which bars of persistent homology are counted."
+    )
+
     @field_validator("cells")
     @classmethod
     def _ordered(cls, value: list[list[float]]) -> list[list[float]]:
@@ -131,10 +149,12 @@ class ModelSettings(StrictModel):
         description="CSV (square, labels in first row and column) or netCDF; relative to the "
         "study folder. Joined by label."
     )
-    kind: Literal["fixed", "select", "weighted", "interpolate"] = Field(
+    kind: Literal["fixed", "select", "weighted", "interpolate", "precision", "covariance"] = Field(
         "fixed",
         description="One RDM, or the best, a non-negative mixture, or a point on the line of the "
-        "several RDMs of a netCDF file (fitted on held-out subjects and conditions).",
+        "several RDMs of a netCDF file (fitted on held-out subjects and conditions). `precision`, "
+        "`covariance`: no model but the noise of channels, joined by their names, that crossnobis "
+        "and mahalanobis whiten with instead of an estimate.",
     )
 
 
@@ -147,6 +167,11 @@ class IdentifySettings(StrictModel):
     )
     select: Literal["nested", "none"] = Field(
         "nested", description="Thresholds chosen inside the training subjects, or the map alone."
+    )
+    noise_levels: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.0, 0.1, 0.2, 0.3, 0.4],
+        description="Noise added to the RDMs before identification, in SD of all their entries; "
+        "[]: none.",
     )
 
 
@@ -178,6 +203,14 @@ class SearchlightSettings(StrictModel):
     )
     min_voxels: Annotated[int, Field(ge=2)] = Field(10, description="Voxels at least.")
     chunk_mb: Positive = Field(256.0, description="Memory of the work arrays, MB.")
+    keep_rdms: bool = Field(
+        False, description="Keep the RDM of every neighbourhood, beside or without models."
+    )
+    permutations: Count = Field(
+        1000,
+        description="Permutations of condition labels that test the map of a study of one subject; "
+        "0: none. Five subjects and more are tested by their signs.",
+    )
 
 
 class TimeSettings(StrictModel):
@@ -226,6 +259,8 @@ class Settings(StrictModel):
         names = [model.name for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"names of models {names} repeat")
+        if sum(model.kind in NOISE_KINDS for model in self.models) > 1:
+            raise ValueError("more than one model is a precision or covariance; give one")
         return self
 
 

@@ -9,12 +9,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.trsa.arrangement import arrange, condition_map
-from neuropipe.analyses.trsa.checks import few_conditions, ordered, subjects_of
+from neuropipe.analyses.trsa.checks import few_conditions, ordered, subjects_of, unusual_rdms
 from neuropipe.analyses.trsa.courses import generalisation, time_courses
 from neuropipe.analyses.trsa.descriptors import describe
 from neuropipe.analyses.trsa.group import common_conditions, joined_parts, searchlight_group
 from neuropipe.analyses.trsa.kernels.compare import WHITENED
 from neuropipe.analyses.trsa.kernels.rdm import MEASURES
+from neuropipe.analyses.trsa.maps import check_searchlight
 from neuropipe.analyses.trsa.model_scores import model_scores, resampled
 from neuropipe.analyses.trsa.models import named_models
 from neuropipe.analyses.trsa.regions import identification
@@ -24,6 +25,8 @@ from neuropipe.errors import ConfigError, Issue, issues_from_json, issues_to_jso
 from neuropipe.threads import one_blas_thread
 
 __all__ = ["rdm", "summary"]
+
+WORKING = ("rdm_half", "searchlight_score", "searchlight_maximum")  # replaced by what they give
 
 Parts = Mapping[str, Sequence[xr.Dataset]]
 Floats = NDArray[np.float64]
@@ -72,11 +75,14 @@ def rdm(
     -------
     xarray.Dataset
         ``rdm(subject, region, [time,] pair)``, ``noise_shrinkage``, ``n_channels``,
-        ``n_pairs_cv``, ``permuted_mean``, ``rdm_half``, ``searchlight_score``.
+        ``n_pairs_cv``, ``permuted_mean``, ``rdm_half``, ``searchlight_score``,
+        ``searchlight_maximum``, ``searchlight_rdm``.
     """
     if "patterns" not in data and "rdm" in data:
+        check_searchlight(data, settings)
         return given_rdms(data, subject)
     data = ordered(data)
+    check_searchlight(data, settings)
     names = subjects_of(data)
     if subject is not None and subject not in names:
         # The assembler left this subject out and said why; the summary does without it.
@@ -104,18 +110,19 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     xarray.Dataset
         The result of the analysis.
     """
-    joined = joined_parts([part for part in parts["rdm"] if "rdm" in part])
-    issues = [issue for part in parts["rdm"] for issue in issues_from_json(part.attrs["issues"])]
+    joined = joined_parts(parts["rdm"])
+    issues = issues_from_json(joined.attrs["issues"])
     joined, told = common_conditions(joined, settings.rdm.strict)
     measure = str(joined.attrs["measure"])
     issues += told + few_conditions(joined.sizes["condition"]) + _shared_noise(joined)
+    issues += unusual_rdms(joined["rdm"])
     squared = measure in MEASURES and MEASURES[measure].squared
     joined["rdm"] = joined["rdm"].assign_attrs(
         measure=measure, crossvalidated=joined.attrs["crossvalidated"], squared=int(squared),
         units=str(joined.attrs.get("units", "1")),
     )  # fmt: skip
     rdms, method = joined["rdm"], comparator(settings, measure)
-    found = [joined.drop_vars(["rdm_half", "searchlight_score"], errors="ignore")]
+    found = [joined.drop_vars(WORKING, errors="ignore")]
     found.append(describe(rdms, settings.descriptor))
     found.append(condition_map(rdms))
     still = _still(rdms)
@@ -130,9 +137,7 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
         found.append(searchlight_group(joined, settings.inference, seed))
     if "permuted_mean" in joined:
         found.append(_discriminability(joined))
-    result = xr.merge(found, compat="override", join="outer", combine_attrs="drop")
-    result = result.drop_vars("permuted_mean", errors="ignore")
-    result["rdm"].attrs = dict(rdms.attrs)
+    result = _merged(found).drop_vars("permuted_mean", errors="ignore")
     return result.assign_attrs(
         converged=1,
         issues=issues_to_json(issues),
@@ -143,6 +148,15 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
         runs=joined.attrs["runs"],
         modality=str(data.attrs.get("modality", "")),
     )
+
+
+def _merged(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return all variables in one dataset; each keeps its attributes, the parts lose theirs."""
+    result = xr.merge(parts, compat="override", join="outer", combine_attrs="drop")
+    for part in reversed(parts):
+        for name in part.data_vars:
+            result[name].attrs = dict(part[name].attrs)
+    return result
 
 
 def _shared_noise(joined: xr.Dataset) -> list[Issue]:
@@ -195,6 +209,9 @@ def _models(
         message = f"{subjects} subjects: intervals and tests generalise over conditions only"
         issues.append(Issue("NO_SUBJECT_BOOTSTRAP", "subject", message, "", "info"))
     found = model_scores(joined["rdm"], models, method, settings.inference, seed)
+    if "n_redrawn" in found and found["n_redrawn"].max() > 0:
+        message = f"{int(found['n_redrawn'].max())} resamples of fewer than 3 conditions drawn anew"
+        issues.append(Issue("RESAMPLES_REDRAWN", "condition", message, "", "info"))
     found = found.assign_coords(subject=joined["subject"], region=joined["region"])
     rows = np.stack([model.basis[0] for model in models.values()])
     found["model_rdm"] = (("model", "pair"), rows)

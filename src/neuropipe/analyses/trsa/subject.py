@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuropipe.analyses.trsa.checks import region_patterns
+from neuropipe.analyses.trsa.checks import RegionPatterns, region_patterns
 from neuropipe.analyses.trsa.estimate import (
     Estimate,
     centres_of,
@@ -16,11 +16,12 @@ from neuropipe.analyses.trsa.estimate import (
     estimate,
     pair_coordinates,
 )
+from neuropipe.analyses.trsa.given_noise import given_covariance
 from neuropipe.analyses.trsa.kernels.rdm import MEASURES
 from neuropipe.analyses.trsa.maps import positions_of, searchlight
 from neuropipe.analyses.trsa.models import named_models
-from neuropipe.analyses.trsa.spec import Settings
-from neuropipe.errors import ConfigError, DataError, Issue, issues_to_json
+from neuropipe.analyses.trsa.spec import SearchlightSettings, Settings
+from neuropipe.errors import DataError, Issue, issues_to_json
 from neuropipe.seeds import stage_generator
 
 __all__ = ["given_rdms", "subject_rdms"]
@@ -84,6 +85,8 @@ def subject_rdms(data: xr.Dataset, name: str, settings: Settings, seed: int) -> 
         patterns = region_patterns(data, name, region)
         if patterns is None:
             continue
+        given = given_covariance(data, settings.models, name, region, patterns.channels)
+        patterns = replace(patterns, covariance=given)
         where = f"{name} {region}"
         if patterns.partial:
             message = f"{patterns.partial} channels miss some runs or conditions and are left out"
@@ -99,8 +102,9 @@ def subject_rdms(data: xr.Dataset, name: str, settings: Settings, seed: int) -> 
         )
         issues += told
         found.append(_Region(k, one, patterns.channels.size))
-        if settings.searchlight is not None and time is None:
-            maps = _map(data, name, region, settings)
+        if settings.searchlight is not None:
+            maps, told = _map(data, name, patterns, settings, seed)
+            issues += told
     if not found:
         return xr.Dataset(attrs={"issues": issues_to_json(issues), "absent": name})
     result = _gathered(data, name, settings, found)
@@ -109,23 +113,23 @@ def subject_rdms(data: xr.Dataset, name: str, settings: Settings, seed: int) -> 
     return result.assign_attrs(issues=issues_to_json(issues))
 
 
-def _map(data: xr.Dataset, name: str, region: str, settings: Settings) -> xr.Dataset:
+def _map(
+    data: xr.Dataset, name: str, patterns: RegionPatterns, settings: Settings, seed: int
+) -> tuple[xr.Dataset, list[Issue]]:
     """Return the searchlight of one subject, over all its channels."""
-    if data.sizes["region"] > 1 or settings.searchlight is None:
-        raise ConfigError("analyses.trsa.searchlight: needs input.regions: null")
-    patterns = region_patterns(data, name, region)
-    if patterns is None:
-        raise DataError(f"input: {name} {region} has no patterns")
+    region = str(data["region"].values[0])
     labels = data["condition"].values.astype(str).tolist()
+    alone = data.sizes["subject"] == 1
     return searchlight(
         patterns,
         positions_of(data, name, region, patterns.channels),
         named_models(data, settings.models, labels),
-        settings.searchlight,
+        settings.searchlight or SearchlightSettings(),
         settings.rdm,
         method=settings.compare if settings.compare in MAP_COMPARATORS else "spearman",
         modality=str(data.attrs.get("modality", "")),
         where=f"{name} {region}",
+        rng=stage_generator(seed, f"searchlight-{name}") if alone else None,
     )
 
 

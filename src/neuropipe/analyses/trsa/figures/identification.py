@@ -9,7 +9,7 @@ import numpy as np
 from neuropipe.analyses.trsa.figures.panels import short
 from neuropipe.analyses.trsa.summary import BASELINE, count_text, identification_table, names_of
 from neuropipe.plotting.figure import ReportFigure
-from neuropipe.plotting.palette import CATEGORICAL, INK, MISSING, SEQUENTIAL
+from neuropipe.plotting.palette import CATEGORICAL, INK, MISSING, SEQUENTIAL, category_styles
 from neuropipe.plotting.panels import note
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def _map(figure: Figure, axes: Axes, result: xr.Dataset) -> None:
     corner = (steps[best[0]] - half, steps[best[1]] - half)
     axes.add_patch(Rectangle(corner, 2 * half, 2 * half, fill=False, ec=CATEGORICAL[3], lw=1.5))
     axes.set(xlabel="Lower threshold l (quantile)", ylabel="Upper threshold u (quantile)")
-    axes.set_title(f"best cell {np.nanmax(values):.2f} (biased)")
+    title = f"best cell {np.nanmax(values):.2f} (biased)"
+    if "accuracy_map_pvalue" in result:
+        title += f", p = {result['accuracy_map_pvalue'].values[best]:.3f}"
+    axes.set_title(title)
     figure.colorbar(image, ax=axes, label="Accuracy", shrink=0.8)
 
 
@@ -64,8 +67,10 @@ def _bars(axes: Axes, result: xr.Dataset) -> None:
         axes.barh(len(places), float(result["accuracy_nested"]), color=CATEGORICAL[2], height=0.7)
     offset = len(names) + 0.5
     classes = names_of(result["class_name"])
-    for k, value in enumerate(result["accuracy_class"].values):
-        axes.barh(offset + k, value, color=CATEGORICAL[5], height=0.7)
+    places = offset + np.arange(len(classes))
+    axes.barh(places, result["accuracy_class"].values, height=0.7, color=CATEGORICAL[5],
+              xerr=np.nan_to_num(result["accuracy_class_se"].values),
+              error_kw={"elinewidth": 1, "capsize": 2, "ecolor": CATEGORICAL[3]})  # fmt: skip
     ticks = [*range(len(names)), *(offset + k for k in range(len(classes)))]
     axes.set_yticks(ticks, [*names, *(f"class {name}" for name in classes)], fontsize=6)
     chance = 1 / result.sizes["region"]
@@ -73,6 +78,26 @@ def _bars(axes: Axes, result: xr.Dataset) -> None:
     axes.set(
         xlabel="Accuracy (dashed: chance)", xlim=(0, 1.05), ylim=(offset + len(classes) - 0.4, -0.6)
     )
+
+
+def _noise(axes: Axes, result: xr.Dataset) -> None:
+    """Draw accuracy against the noise added to the RDMs, one line per descriptor."""
+    chance = 1 / result.sizes["region"]
+    axes.axhline(chance, color=INK, ls="--", lw=0.8)
+    axes.set(xlabel="Noise added (SD of RDM entries)", ylabel="Accuracy", ylim=(0, 1.05))
+    if "accuracy_noise" not in result:
+        note(axes, "identify.noise_levels is empty")
+        return
+    levels = result["noise_level"].values
+    width = np.ptp(levels) or 1.0
+    styles = category_styles(names_of(result["descriptor"]))
+    for k, (name, style) in enumerate(styles.items()):
+        row = result["accuracy_noise"].isel(descriptor=k).values
+        error = np.nan_to_num(result["accuracy_noise_se"].isel(descriptor=k).values)
+        shift = 0.012 * width * (k - len(styles) / 2)  # error bars side by side
+        axes.errorbar(levels + shift, row, yerr=error, lw=1, elinewidth=0.6, ms=3, label=name,
+                      color=style["color"], marker=style["marker"])  # fmt: skip
+    axes.legend(fontsize=5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _confusion(axes: Axes, result: xr.Dataset, descriptor: int) -> None:
@@ -98,11 +123,14 @@ def _confusion(axes: Axes, result: xr.Dataset, descriptor: int) -> None:
 CAPTION = (
     "Top left: share of (subject, region) identified, over lower and upper thresholds of the "
     "transform; dashed lines bound the named classes, the box marks the best cell, whose accuracy "
-    "is too good since it was chosen on these data. Top right: accuracy by descriptor with "
+    "is too good since it was chosen on these data (its p compares it with the best cell under "
+    "permuted regions). Top right: accuracy by descriptor with "
     "standard errors over subjects and conditions (blue), with thresholds chosen inside the other "
     "subjects (green, free of that bias), and the mean of a random sample of cells of each class "
-    "(light). Bottom: confusions by geometry (ranks) and by geodesic distances, as shares of each "
-    "region's {subjects}. Good: accuracy far above chance, errors between neighbouring regions. "
+    "(light, errors over subjects). Middle: confusions by geometry (ranks) and by geodesic "
+    "distances, as shares of each region's {subjects}. Bottom: accuracy after noise was added to "
+    "the RDMs, with standard errors over subjects. Good: accuracy far above chance, errors between "
+    "neighbouring regions, lines that fall slowly. "
     "Bad: everything taken for one region, or accuracies at the dashed line. The raw RDM also "
     "knows the mean level of dissimilarity; compare topology with geometry (0, 1)."
 )
@@ -132,11 +160,13 @@ def draw_identification(result: xr.Dataset) -> ReportFigure:
         caption=CAPTION.format(subjects=count_text(result.sizes["subject"], "subject")),
         table=identification_table(result),
         width="wide",
-        height_mm=140,
+        height_mm=190,
     )
-    grid = figure.subplots(2, 2, width_ratios=(1.15, 1))
-    _map(figure, grid[0, 0], result)
-    _bars(grid[0, 1], result)
-    _confusion(grid[1, 0], result, BASELINE)
-    _confusion(grid[1, 1], result, result.sizes["descriptor"] - 1)
+    layout = [["map", "bars"], ["geometry", "geodesic"], ["noise", "noise"]]
+    grid = figure.subplot_mosaic(layout, width_ratios=(1.15, 1), height_ratios=(1, 1, 0.7))
+    _map(figure, grid["map"], result)
+    _bars(grid["bars"], result)
+    _confusion(grid["geometry"], result, BASELINE)
+    _confusion(grid["geodesic"], result, result.sizes["descriptor"] - 1)
+    _noise(grid["noise"], result)
     return figure

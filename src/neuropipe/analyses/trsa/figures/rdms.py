@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_rdms"]
 
+SHOWN_CELLS = 2  # of the defaults: ranks, and topology
+
 
 def _rows(result: xr.Dataset) -> list[tuple[str, np.ndarray, tuple[float, float]]]:
     """Return title, mean RDMs (region, pair) and colour limits of each row of panels."""
@@ -31,11 +33,12 @@ def _rows(result: xr.Dataset) -> list[tuple[str, np.ndarray, tuple[float, float]
     low, high = (float(q) for q in np.quantile(finite, [0.0, 1.0])) if finite.size else (0.0, 1.0)
     unit = str(result["rdm"].attrs.get("units", "1"))
     cells = result["rgtm"]
-    topology = 1 if result.sizes["cell"] > 1 else 0
-    name = str(cells["cell"].values[topology])
     return [
         (f"{result.attrs['measure']}\n({unit})", raw, (low, max(high, low + 1e-12))),
-        (name, mean_over_subjects(after_zero(cells.isel(cell=topology))), (0.0, 1.0)),
+        *(
+            (name, mean_over_subjects(after_zero(cells.isel(cell=k))), (0.0, 1.0))
+            for k, name in enumerate(names_of(cells["cell"])[:SHOWN_CELLS])
+        ),
         ("RGDM", mean_over_subjects(after_zero(result["rgdm"])), (0.0, 1.0)),
     ]
 
@@ -77,9 +80,9 @@ def draw_rdms(result: xr.Dataset) -> ReportFigure:
         f"{count_text(result.sizes['subject'], 'subject')}"
         f"{', after time 0' if 'time' in result['rdm'].dims else ''}; conditions in the order of "
         "their names; one colour scale per row. Top: as estimated"
-        f"{'; negative values are noise around 0' if crossed else ''}. Middle: geo-topological "
-        "transform of ranks. Bottom: ranked geodesic distances. Good: blocks or gradients that "
-        "regions share or change step by step. Bad: stripes of single conditions (an artefact in "
+        f"{'; negative values are noise around 0' if crossed else ''}. Middle: scaled (0, 1) and "
+        "geo-topological transforms. Bottom: ranked geodesic distances. Good: blocks or gradients "
+        "that regions share or change stepwise. Bad: stripes of single conditions (an artefact in "
         f"them), or no structure at all.{more}"
     )
     figure = ReportFigure(

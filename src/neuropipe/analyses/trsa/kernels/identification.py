@@ -18,6 +18,7 @@ from neuropipe.analyses.trsa.kernels.transform import ramp, row_quantiles
 __all__ = [
     "Identification",
     "accuracy_map",
+    "accuracy_null",
     "identify",
     "identify_by",
     "nested_accuracy",
@@ -216,6 +217,74 @@ def accuracy_map(
         if nested:
             inner[k] = _inner_accuracy(gram, present)
     return accuracy, outer, inner
+
+
+def _shuffled_labels(present: Bools, draws: int, rng: np.random.Generator) -> Ints:
+    """Return labels ``(draws, S, L)``, permuted among the labels that each subject has."""
+    found = np.tile(np.arange(present.shape[1]), (draws, len(present), 1))
+    for s, row in enumerate(present):
+        own = np.flatnonzero(row)
+        for labels in found[:, s]:
+            labels[own] = rng.permutation(own)
+    return found
+
+
+def _null_accuracy(gram: Floats, present: Bools, labels: Ints) -> Floats:
+    """Return accuracies ``(n_draws,)`` with other labels of the rows of each subject.
+
+    Sums of the rows of one label are one product for all draws; the subject in question is then
+    taken away.
+    """
+    draws, subjects, count = labels.shape
+    rows = subjects * count
+    chosen = (labels[..., None] == np.arange(count)) & present[..., None]
+    chosen = chosen.reshape(draws, rows, count)
+    flat = gram.reshape(rows, rows)
+    toward = np.einsum("rq,dqm->drm", flat, chosen.astype(np.float64), optimize=True)
+    total = (toward * chosen).sum(axis=1)
+    toward, chosen = (a.reshape(draws, subjects, count, count) for a in (toward, chosen))
+    weight = chosen.astype(np.float64)
+    own = gram[np.arange(subjects), :, np.arange(subjects), :]
+    inside = np.matmul(own, weight)  # products with the subject's own row of each label
+    same = (weight * inside).sum(axis=2)
+    crossed = (weight * toward).sum(axis=2)
+    n = weight.sum(axis=(1, 2))[:, None] - weight.sum(axis=2)
+    safe = np.maximum(n, 1.0)[:, :, None]
+    left = (total[:, None] - 2 * crossed + same)[:, :, None]
+    distance = -2 * (toward - inside) / safe + left / safe**2
+    distance = np.where((n > 0)[:, :, None], distance, np.inf)
+    known = present & np.isfinite(distance).any(axis=3)
+    right = (distance.argmin(axis=3) == labels) & known
+    return np.asarray(right.sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1))
+
+
+def accuracy_null(scaled: Floats, cells: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Return accuracies of every (lower, upper) with labels permuted within subjects.
+
+    Every draw permutes all cells alike, so that the largest accuracy of a draw tests a map.
+
+    Parameters
+    ----------
+    scaled, cells
+        As in `accuracy_map`.
+    draws : int
+        Permutations.
+
+    Returns
+    -------
+    ndarray, shape (draws, n_cells)
+    """
+    rows = scaled.reshape(-1, scaled.shape[-1])
+    levels, place = np.unique(cells, return_inverse=True)
+    thresholds = row_quantiles(rows, levels)
+    found = np.empty((draws, len(cells)))
+    labels = None
+    for k, (lower, upper) in enumerate(place.reshape(cells.shape)):
+        transformed = ramp(rows, thresholds[lower], thresholds[upper])
+        gram, present = _grams(transformed.reshape(scaled.shape))
+        labels = _shuffled_labels(present, draws, rng) if labels is None else labels
+        found[:, k] = _null_accuracy(gram, present, labels)
+    return found
 
 
 def nested_accuracy(outer: Floats, inner: Floats) -> tuple[float, Ints]:

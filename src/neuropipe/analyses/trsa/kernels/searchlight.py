@@ -6,7 +6,7 @@ a neighbourhood is then a sum of rows, and no pattern of a neighbourhood is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numba import njit
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from neuropipe.analyses.trsa.kernels.pairs import complete, pair_index
-from neuropipe.analyses.trsa.kernels.rdm import mean_over_runs
+from neuropipe.analyses.trsa.kernels.rdm import fold_pairs, mean_over_runs
 
 __all__ = [
     "LINEAR",
     "Neighbours",
     "offset_neighbours",
     "radius_neighbours",
+    "searchlight_maxima",
     "searchlight_rdms",
     "searchlight_scores",
 ]
@@ -28,6 +29,9 @@ __all__ = [
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+
+METHODS = ("spearman", "pearson", "cosine")
 
 
 class Neighbours:
@@ -139,13 +143,16 @@ def _squares(patterns: Floats) -> Floats:
 
 
 def _crossed(patterns: Floats) -> Floats:
+    """Return products of differences over runs that have both conditions; NaN without two."""
     i, j = pair_index(patterns.shape[1])
-    runs = len(patterns)
-    total = patterns.sum(axis=0)
-    found = (total[i] - total[j]) ** 2
+    count = fold_pairs(patterns)[:, None]
+    total, own = (np.zeros((i.size, patterns.shape[2])) for _ in range(2))
     for run in patterns:
-        found -= (run[i] - run[j]) ** 2
-    return np.ascontiguousarray(found.T / (runs * (runs - 1)))
+        difference = np.nan_to_num(run[i] - run[j])
+        total += difference
+        own += difference**2
+    found = np.where(count > 0, (total**2 - own) / np.maximum(count, 1), np.nan)
+    return np.ascontiguousarray(found.T)
 
 
 LINEAR: dict[str, Callable[[Floats], Floats]] = {
@@ -231,7 +238,7 @@ def searchlight_rdms(
     Parameters
     ----------
     patterns : ndarray, shape (n_runs, n_conditions, n_channels)
-        Normalised per channel by the caller; complete.
+        Normalised per channel by the caller; NaN where a run has no such condition.
     where : Neighbours
     measure : {"correlation", "euclidean", "mahalanobis", "crossnobis"}
     chunk_mb : float
@@ -278,7 +285,60 @@ def _scored(rdms: Floats, models: Floats, method: str) -> Floats:
         models = models - models.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(rows, axis=1)
     norm = np.where(seen & (norm > 0), norm, np.nan)
-    return np.asarray((models / np.linalg.norm(models, axis=1, keepdims=True)) @ rows.T / norm)
+    size = np.linalg.norm(models, axis=1, keepdims=True)
+    return np.asarray((models / np.where(size > 0, size, np.nan)) @ rows.T / norm)
+
+
+def _parts(
+    patterns: Floats, where: Neighbours, models: Floats, measure: str, method: str, chunk_mb: float
+) -> Iterator[tuple[slice, Floats]]:
+    """Yield chunks of centres with their scores; pairs that no run has are left out."""
+    if method not in METHODS:
+        raise ValueError(f"searchlights compare by {', '.join(METHODS)}; found {method}")
+    maker = _maker(patterns, measure)
+    seen = measured_pairs(patterns, measure)
+    models = np.ascontiguousarray(models[:, seen], dtype=np.float64)
+    for first, last in _chunks(where, len(seen) + len(models) // 3, chunk_mb):
+        rdms = maker(where, first, last)
+        yield slice(first, last), _scored(rdms if seen.all() else rdms[:, seen], models, method)
+
+
+def measured_pairs(patterns: Floats, measure: str) -> Bools:
+    """Return the pairs of conditions that the runs tell apart, ``(n_pairs,)``."""
+    if measure == "crossnobis":
+        return np.asarray(fold_pairs(patterns) > 0)
+    has = np.asarray(complete(patterns, -1).any(axis=0))
+    i, j = pair_index(patterns.shape[1])
+    return np.asarray(has[i] & has[j])
+
+
+def searchlight_maxima(
+    patterns: Floats,
+    where: Neighbours,
+    models: Floats,
+    *,
+    measure: str = "correlation",
+    method: str = "spearman",
+    chunk_mb: float = 256.0,
+) -> Floats:
+    """Return the best score of every model over all centres, without keeping the scores.
+
+    For the null of models whose condition labels were permuted.
+
+    Parameters
+    ----------
+    patterns, where, models, measure, method, chunk_mb
+        As in `searchlight_scores`.
+
+    Returns
+    -------
+    ndarray, shape (n_models,)
+        Minus infinity where no centre has a score.
+    """
+    best = np.full(len(models), -np.inf)
+    for _, scores in _parts(patterns, where, models, measure, method, chunk_mb):
+        np.maximum(best, np.nan_to_num(scores, nan=-np.inf).max(axis=1), out=best)
+    return best
 
 
 def searchlight_scores(
@@ -304,11 +364,7 @@ def searchlight_scores(
     ndarray, shape (n_models, n_centres)
         NaN where a condition is constant in the neighbourhood.
     """
-    if method not in ("spearman", "pearson", "cosine"):
-        raise ValueError(f"searchlights compare by spearman, pearson or cosine; found {method}")
-    maker = _maker(patterns, measure)
-    models = np.ascontiguousarray(models, dtype=np.float64)
     scores = np.empty((len(models), len(where)))
-    for first, last in _chunks(where, models.shape[1], chunk_mb):
-        scores[:, first:last] = _scored(maker(where, first, last), models, method)
+    for chunk, part in _parts(patterns, where, models, measure, method, chunk_mb):
+        scores[:, chunk] = part
     return scores
