@@ -153,6 +153,7 @@ def test_free_posteriors_and_encoders_fit_linear_models_too(data):
 def test_encoders_alone_can_give_the_posterior(data):
     found = gp_vae.fit(data, settings(inference="amortized", max_epochs=3, refine=False), 0)
     assert found.attrs["factorised"] == 1
+    assert found.attrs["device"] in ("cpu", "cuda")
     assert np.isfinite(found["score"].sel(metric="bits_per_spike", split="test").values).all()
 
 

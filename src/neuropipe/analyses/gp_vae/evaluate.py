@@ -116,7 +116,7 @@ def _few_shot(
 ) -> float:
     """Score a readout of held-out units from latents that was fitted to few training trials."""
     trials = prepared.trials("train")[:SHOTS]
-    one, heldout = prepared.data[name].take(trials), prepared.channels[name].heldout
+    one, heldout = prepared.take(trials)[name], prepared.channels[name].heldout
     old = fitted.model.decoders[name]
     count = int(heldout.sum())
     start = Decoder(
@@ -193,6 +193,7 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
     posteriors = {
         split: fitted.posterior(prepared.held_in(prepared.trials(split))) for split in splits
     }
+    seen = {split: prepared.take(prepared.trials(split)) for split in splits}
     for name, channels in prepared.channels.items():
         heldout, metric = channels.heldout, _metric(prepared.data[name])
         units[name] = np.full(heldout.size, np.nan)
@@ -203,7 +204,7 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
         if not scored.any():
             continue
         for split in splits:
-            one = prepared.data[name].take(prepared.trials(split))
+            one = seen[split][name]
             moments = posteriors[split].moments[name]
             predicted, var = fitted.predict(name, one, moments)
             table[metric, name, split] = total_score(one, predicted, scored)
