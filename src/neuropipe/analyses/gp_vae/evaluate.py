@@ -151,8 +151,9 @@ def _cross(
     prepared: Prepared,
     trials: NDArray[np.intp],
     table: dict[tuple[str, str, str], float],
+    rng: np.random.Generator,
 ) -> None:
-    """Add scores of each modality predicted from each other one alone."""
+    """Add scores of each modality predicted from each other one alone, and their nulls."""
     for source in prepared.names:
         data = {
             name: one if name == source else one.drop()
@@ -162,11 +163,12 @@ def _cross(
         for name in prepared.names:
             if name != source:
                 one = prepared.data[name].take(trials)
-                predicted, _ = fitted.predict(name, one, posterior.moments[name])
-                every = np.ones(one.values.shape[2], bool)
-                table[f"from_{source}_{_metric(one)}", name, "test"] = total_score(
-                    one, predicted, every
-                )
+                every, moments = np.ones(one.values.shape[2], bool), posterior.moments[name]
+                for key, latents in (("", moments), ("null_", _shuffled(moments, rng))):
+                    predicted, _ = fitted.predict(name, one, latents)
+                    table[f"{key}from_{source}_{_metric(one)}", name, "test"] = total_score(
+                        one, predicted, every
+                    )
 
 
 def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Scores:
@@ -219,5 +221,5 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
                 fitted, prepared, name, posteriors
             )
     if len(prepared.names) > 1 and "test" in splits:
-        _cross(fitted, prepared, prepared.trials("test"), table)
+        _cross(fitted, prepared, prepared.trials("test"), table, rng)
     return Scores(table, units)

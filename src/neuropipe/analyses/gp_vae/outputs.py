@@ -219,7 +219,8 @@ def _issues(data: xr.Dataset, chosen: Chosen) -> list[Issue]:
         issues.append(Issue("COLLAPSED_LATENTS", "latents", message, "use fewer latents"))
     for name, one in prepared.data.items():
         units = chosen.scores.units[name]
-        negative = np.nanmean(units < 0) if np.isfinite(units).any() else 0.0
+        scored = units[np.isfinite(units)]
+        negative = (scored < 0).mean() if scored.size else 0.0
         if one.model.counts and negative > NEGATIVE_SHARE:
             message = f"{100 * negative:.0f} % of held-out units are predicted worse than by a mean"
             issues.append(Issue("NEGATIVE_CO_SMOOTHING", name, message, "see the scores"))
