@@ -12,9 +12,10 @@ from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
 from neuropipe.analyses.gp_vae.spec import Settings
 from neuropipe.errors import DataError, Issue
 
-__all__ = ["bin_width", "shift_of", "step_of", "without_shifts"]
+__all__ = ["bin_width", "rounded_shifts", "shift_of", "step_of", "without_shifts"]
 
 Float = NDArray[np.float64]
+ROUNDING = 0.01  # of the shortest length scale: latents move by less than 0.5 % of their SD
 
 
 def bin_width(data: xr.Dataset, name: str, times: Float, likelihood: str) -> float:
@@ -44,6 +45,23 @@ def shift_of(data: xr.Dataset, name: str) -> Float | None:
         return None
     seconds = np.nan_to_num(data[key].values.astype(float))
     return seconds if np.any(seconds) else None
+
+
+def rounded_shifts(modalities: dict[str, Modality], shortest: float) -> dict[str, Modality]:
+    """Return modalities whose shifts are rounded, so that trials share factorisations.
+
+    Parameters
+    ----------
+    modalities : dict
+        Modality -> observations.
+    shortest : float
+        Shortest length scale, seconds.
+    """
+    step = ROUNDING * shortest
+    return {
+        name: one if one.shift is None else replace(one, shift=step * np.round(one.shift / step))
+        for name, one in modalities.items()
+    }
 
 
 def without_shifts(modalities: dict[str, Modality], settings: Settings) -> list[Issue]:

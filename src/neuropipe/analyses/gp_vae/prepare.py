@@ -11,7 +11,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.gp_vae.blocks import scored_later
-from neuropipe.analyses.gp_vae.clocks import bin_width, shift_of, step_of, without_shifts
+from neuropipe.analyses.gp_vae.clocks import (
+    bin_width,
+    rounded_shifts,
+    shift_of,
+    step_of,
+    without_shifts,
+)
 from neuropipe.analyses.gp_vae.kernels.fourier import Circle, make_circle
 from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
 from neuropipe.analyses.gp_vae.spec import ModalitySettings, Settings
@@ -348,6 +354,7 @@ def prepare(data: xr.Dataset, settings: Settings, seed: int) -> Prepared:
     steps = {name: step_of(data, name, one.times) for name, one in modalities.items()}
     finest = min(steps, key=lambda name: steps[name])
     shortest, longest, span = _bounds(modalities, settings, steps[finest])
+    modalities = rounded_shifts(modalities, shortest)
     nyquist = np.pi / steps[finest]
     circle = make_circle(
         span, (shortest, longest), pad=settings.prior.pad, cond=settings.prior.cond, nyquist=nyquist
