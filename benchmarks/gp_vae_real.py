@@ -255,17 +255,17 @@ def ridge_r2(prepared: Prepared) -> np.ndarray:
     return unit_scores(one, predicted, np.ones(len(STREAMS), bool))
 
 
-def worm(folder: Path, seeds: list[int]) -> None:
+def worm(folder: Path, seeds: list[int], shared: int) -> None:
     whole = worm_blocks(folder / "calcium/celegans_dag2023/2022-08-02-31-data.h5")
     print({name: dict(whole[name].sizes) for name in ("calcium", "behavior")}, STREAMS)
     settings = Settings(
-        latents=GroupSizes(shared=3, private=0), restarts=1, split=[0.6, 0.0, 0.4],
-        prior=PriorSettings(length_scale_s=[2.0, 15.0]), max_epochs=25,
+        latents=GroupSizes(shared=shared, private=0), restarts=1, split=[0.6, 0.0, 0.4],
+        prior=PriorSettings(length_scale_s=[1.2, 15.0]), max_epochs=25,
     )  # fmt: skip
     for label, data in (("as recorded", whole), ("drift removed", without_drift(whole))):
         for seed in seeds:
             prepared, start = prepare(data, settings, seed), time.process_time()
-            fitted = fit_one(prepared, settings, seed, latents=3, restart=0).fitted
+            fitted = fit_one(prepared, settings, seed, latents=shared, restart=0).fitted
             cpu = time.process_time() - start
             table = evaluate(fitted, prepared, np.random.default_rng(0)).table
             parts = prepared.take(prepared.trials("test"))
@@ -305,6 +305,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--figure")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="worm: splits")
+    parser.add_argument("--shared", type=int, default=3, help="worm: shared latents")
     given = parser.parse_args()
     threadpool_limits(limits=1)
     if given.command == "fly":
@@ -312,7 +313,7 @@ def main() -> None:
     elif given.command == "maze":
         maze(given.data)
     else:
-        worm(given.data, given.seeds)
+        worm(given.data, given.seeds, given.shared)
 
 
 if __name__ == "__main__":

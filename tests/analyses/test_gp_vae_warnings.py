@@ -145,3 +145,27 @@ def test_rates_at_the_cap_are_told(data, good, monkeypatch):
     assert told(found)["PREDICTOR_CAPPED"] == "log rates of 1 units end at the cap of 20"
     assert outputs.ETA_CAP == ETA_CAP
     assert "PREDICTOR_CAPPED" not in told(good)
+
+
+def test_shared_latent_that_one_modality_does_not_need_is_told(data, monkeypatch):
+    from neuropipe.analyses.gp_vae import stages
+
+    read, signal = stages.read_fitted, np.random.default_rng(0).normal(size=(16, 10, 4))
+    both = data.assign(ieeg=(("trial", "time_ieeg", "unit_ieeg"), signal)).assign_coords(
+        time_ieeg=0.06 * np.arange(10)
+    )
+    given = settings(latents={"shared": 1, "private": 1}, max_epochs=3)
+
+    def without_loadings(*args):
+        fitted = read(*args)
+        decoder = fitted.model.decoders["ieeg"]
+        silent = replace(decoder, loading=decoder.loading * [0.0, 1.0, 1.0])
+        decoders = {**fitted.model.decoders, "ieeg": silent}
+        return replace(fitted, model=replace(fitted.model, decoders=decoders))
+
+    monkeypatch.setattr(stages, "read_fitted", without_loadings)
+    found = gp_vae.fit(both, given, 0)
+    assert told(found)["LATENT_NOT_SHARED"] == "latent 0 explains less than 0.5 % of ieeg"
+    monkeypatch.setattr(stages, "read_fitted", read)
+    copied = both.assign(ieeg=both["ieeg"].copy(data=np.asarray(data["spikes"])[:, ::3, :4] * 1.0))
+    assert "LATENT_NOT_SHARED" not in told(gp_vae.fit(copied, given, 0))

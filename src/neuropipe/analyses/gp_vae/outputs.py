@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from neuropipe.analyses.gp_vae.blocks import blend, overlap
 from neuropipe.analyses.gp_vae.evaluate import Scores
 from neuropipe.analyses.gp_vae.fitted import Fitted
+from neuropipe.analyses.gp_vae.fitting import PRUNE_SHARE
 from neuropipe.analyses.gp_vae.frames import turn_moments, variance_explained
 from neuropipe.analyses.gp_vae.kernels.likelihoods import ETA_CAP
 from neuropipe.analyses.gp_vae.kernels.posterior import Posterior, linear_predictor
@@ -245,6 +246,21 @@ def _overlap_issues(data: xr.Dataset, chosen: Chosen) -> list[Issue]:
     return [Issue("SHORT_OVERLAP", "input.trials.overlap_s", message, hint, severity)]
 
 
+def _sharing_issues(result: xr.Dataset) -> list[Issue]:
+    """Return an issue for each shared latent that matters to fewer than two modalities."""
+    issues, names = [], result["modality"].values.astype(str)
+    seen, share = result["latent_mask"].values, result["variance_explained"].values
+    for latent in np.flatnonzero(seen.sum(axis=0) > 1):
+        used = seen[:, latent] & (share[:, latent] >= PRUNE_SHARE)
+        if used.sum() > 1:
+            continue
+        weak = ", ".join(names[seen[:, latent] & ~used])
+        message = f"latent {latent} explains less than {100 * PRUNE_SHARE:g} % of {weak}"
+        hint = "read it as private to the others, or use fewer shared latents"
+        issues.append(Issue("LATENT_NOT_SHARED", "latents", message, hint))
+    return issues
+
+
 def _cap_issues(chosen: Chosen) -> list[Issue]:
     """Return an issue for each modality of counts whose log rate ended at the cap."""
     issues = []
@@ -308,7 +324,7 @@ def result_dataset(data: xr.Dataset, chosen: Chosen) -> xr.Dataset:
             str(data[name].attrs.get("units", "1")),
         }  # fmt: skip
     return result.assign_attrs(
-        issues=issues_to_json(_issues(data, chosen)),
+        issues=issues_to_json([*_issues(data, chosen), *_sharing_issues(result)]),
         length_bounds_s=json.dumps(list(prepared.bounds)),
         factorised=int(fitted.network is not None and not fitted.refine),
         example_trial=_example(prepared),
