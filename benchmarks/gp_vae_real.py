@@ -1,9 +1,10 @@
-"""The GP-VAE latents on real recordings: a heading circuit and a reach.
+"""The GP-VAE latents on real recordings: a heading circuit, a reach, a worm.
 
 Usage::
 
     python benchmarks/gp_vae_real.py fly --data ../shared/data --figure ring.png
     python benchmarks/gp_vae_real.py maze --data ../shared/data
+    python benchmarks/gp_vae_real.py worm --data ../shared/data
 
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from neuropipe.analyses.gp_vae.evaluate import _shuffled, evaluate
+from neuropipe.analyses.gp_vae.evaluate import _shuffled, evaluate, unit_scores
 from neuropipe.analyses.gp_vae.fitting import fit_one
 from neuropipe.analyses.gp_vae.prepare import Prepared, prepare
 from neuropipe.analyses.gp_vae.spec import GroupSizes, PriorSettings, Settings
@@ -189,6 +190,100 @@ def maze(folder: Path) -> None:
                           split=[0.67, 0.0, 0.33]))  # fmt: skip
 
 
+STREAMS = ["velocity", "angular_velocity", "head_angle", "worm_curvature"]
+STEP_S, WORM_BLOCK_S = 0.6, 30.0
+
+
+def worm_blocks(path: Path) -> xr.Dataset:
+    """Take a whole-brain recording and its behaviour through the steps of a study."""
+    import tempfile
+
+    from neuropipe.assemble.multimodal import Input, multimodal
+    from neuropipe.config.load import check_model
+    from neuropipe.config.models import IngestConfig, PreprocessConfig
+    from neuropipe.config.recordings import Recording
+    from neuropipe.io.ingest import ingest_recording
+    from neuropipe.preprocess.chain import preprocess
+    from neuropipe.store.zarr import open_store
+
+    reader = {
+        "kind": "fluorescence",
+        "index_base": 1,
+        "datasets": {
+            "traces": "gcamp/trace_array_original",
+            "time": "timing/timestamp_confocal",
+            "behavior": {name: f"behavior/{name}" for name in STREAMS},
+        },
+    }
+    block = {
+        "scope": "recording", "modalities": ["calcium", "behavior"], "behavior": STREAMS,
+        "trials": {"by": "blocks", "block_s": WORM_BLOCK_S},
+    }  # fmt: skip
+    given, problems = check_model(Input, block, "input")
+    assert not problems, problems
+    row = Recording(name="sub-1_calcium", subject="1", modality="calcium", path="x")
+    chain = PreprocessConfig(calcium={"resample": {"dt_s": STEP_S}, "normalise": "zscore"})
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / f"{row.name}.zarr"
+        ingest_recording(row, path, IngestConfig(readers={"hdf5": reader}), store)
+        return multimodal([preprocess(open_store(store), chain)], given).load()
+
+
+def without_drift(data: xr.Dataset, seconds: float = 60.0) -> xr.Dataset:
+    """Subtract a running mean of the traces; the blocks follow each other without a gap."""
+    from scipy.ndimage import uniform_filter1d
+
+    values = data["calcium"].values
+    flat = values.reshape(-1, values.shape[2])
+    slow = uniform_filter1d(flat, round(seconds / STEP_S), axis=0)
+    return data.assign(calcium=data["calcium"].copy(data=(flat - slow).reshape(values.shape)))
+
+
+def ridge_r2(prepared: Prepared) -> np.ndarray:
+    """Return the R2 of each stream of behaviour by ridge regression on all traces of the time."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold
+
+    train, test = prepared.trials("train"), prepared.trials("test")
+    traces, moved = (prepared.data[name].values for name in ("calcium", "behavior"))
+    blocks = np.repeat(np.arange(train.size), traces.shape[1])
+    flat = traces[train].reshape(blocks.size, -1)
+    folds = list(GroupKFold(5).split(flat, groups=blocks))
+    fit = RidgeCV(np.logspace(0, 6, 13), cv=folds).fit(flat, moved[train].reshape(blocks.size, -1))
+    one = prepared.data["behavior"].take(test)
+    predicted = fit.predict(traces[test].reshape(-1, traces.shape[2])).reshape(one.values.shape)
+    return unit_scores(one, predicted, np.ones(len(STREAMS), bool))
+
+
+def worm(folder: Path, seeds: list[int], shared: int) -> None:
+    whole = worm_blocks(folder / "calcium/celegans_dag2023/2022-08-02-31-data.h5")
+    print({name: dict(whole[name].sizes) for name in ("calcium", "behavior")}, STREAMS)
+    settings = Settings(
+        latents=GroupSizes(shared=shared, private=0), restarts=1, split=[0.6, 0.0, 0.4],
+        prior=PriorSettings(length_scale_s=[1.2, 15.0]), max_epochs=25,
+    )  # fmt: skip
+    for label, data in (("as recorded", whole), ("drift removed", without_drift(whole))):
+        for seed in seeds:
+            prepared, start = prepare(data, settings, seed), time.process_time()
+            fitted = fit_one(prepared, settings, seed, latents=shared, restart=0).fitted
+            cpu = time.process_time() - start
+            table = evaluate(fitted, prepared, np.random.default_rng(0)).table
+            parts = prepared.take(prepared.trials("test"))
+            posterior = fitted.posterior({**parts, "behavior": parts["behavior"].drop()})
+            every, rng = np.ones(len(STREAMS), bool), np.random.default_rng(0)
+            moments = posterior.moments["behavior"]
+            streams, null = (
+                unit_scores(parts["behavior"],
+                            fitted.predict("behavior", parts["behavior"], one)[0], every)
+                for one in (moments, _shuffled(moments, rng))
+            )  # fmt: skip
+            print(f"{label}, split {seed}: held-out traces R2 {table['r2', 'calcium', 'test']:.3f} "
+                  f"(null {table['null_r2', 'calcium', 'test']:.3f}); behaviour from calcium "
+                  f"{np.round(streams, 2)} (null {np.round(null, 2)}, ridge "
+                  f"{np.round(ridge_r2(prepared), 2)}); length scales "
+                  f"{np.round(fitted.model.lengths, 1)} s, {cpu:.1f} CPU s")  # fmt: skip
+
+
 def report(data: xr.Dataset, settings: Settings) -> None:
     """Fit and print sizes and test scores."""
     prepared = prepare(data, settings, 0)
@@ -206,15 +301,19 @@ def report(data: xr.Dataset, settings: Settings) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("command", choices=["fly", "maze"])
+    parser.add_argument("command", choices=["fly", "maze", "worm"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--figure")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="worm: splits")
+    parser.add_argument("--shared", type=int, default=3, help="worm: shared latents")
     given = parser.parse_args()
     threadpool_limits(limits=1)
     if given.command == "fly":
         fly(given.data, given.figure)
-    else:
+    elif given.command == "maze":
         maze(given.data)
+    else:
+        worm(given.data, given.seeds, given.shared)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,8 @@ def test_modalities_keep_their_clocks_and_share_a_latent(session):
     scores = found["score"].sel(split="test")
     assert float(scores.sel(metric="r2", modality="ieeg")) > 0.5
     assert float(scores.sel(metric="from_spikes_r2", modality="ieeg")) > 0.3
+    null = float(scores.sel(metric="null_from_spikes_r2", modality="ieeg"))
+    assert null < 0  # latents of another trial
     assert np.isfinite(found["prediction_ieeg"].values[2]).all()  # predicted though never seen
     # In the units of the input, not z-scores.
     assert abs(float(found["prediction_ieeg"].mean()) - 10) < 2
@@ -153,6 +155,7 @@ def test_free_posteriors_and_encoders_fit_linear_models_too(data):
 def test_encoders_alone_can_give_the_posterior(data):
     found = gp_vae.fit(data, settings(inference="amortized", max_epochs=3, refine=False), 0)
     assert found.attrs["factorised"] == 1
+    assert found.attrs["device"] in ("cpu", "cuda")
     assert np.isfinite(found["score"].sel(metric="bits_per_spike", split="test").values).all()
 
 

@@ -19,7 +19,7 @@ from neuropipe.analyses.gp_vae.kernels.fourier import (
 )
 from neuropipe.analyses.gp_vae.kernels.likelihoods import LIKELIHOODS, STUDENT_DOF, Noise
 from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality
-from neuropipe.analyses.gp_vae.kernels.maximise import update_decoder, update_lengths
+from neuropipe.analyses.gp_vae.kernels.maximise import update_decay, update_decoder, update_lengths
 from neuropipe.analyses.gp_vae.kernels.posterior import infer, linear_predictor
 from neuropipe.analyses.gp_vae.kernels.temporal import RESPONSES
 
@@ -282,3 +282,45 @@ def test_regressor_takes_what_it_explains(circle):
     )
     found = fit.model.decoders["spikes"].weight
     assert np.corrcoef(found[:, 0], weight[:, 0])[0, 1] > 0.95
+
+
+def _late_problem(circle, likelihood):
+    """Return two modalities; the samples of one lie behind its times, by trial."""
+    rng = np.random.default_rng(7)
+    model, data = _gaussian_problem(rng, circle)
+    second = replace(data["signal"], times=np.arange(40.0)[::4] + 0.5, kernel="calcium",
+                     values=rng.poisson(2, (5, 10, 6)) * 1.0, valid=np.ones((5, 10, 6), bool),
+                     likelihood=likelihood, shift=rng.uniform(0, 4, 5))  # fmt: skip
+    decoders = {**model.decoders, "late": model.decoders["signal"]}
+    return replace(model, decoders=decoders), {**data, "late": second}
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+def test_offset_of_samples_is_their_time(circle, likelihood):
+    model, data = _late_problem(circle, likelihood)
+    found = infer(model, data, keep_cov=True, tol=1e-10)
+    for trial in range(5):
+        one = {name: part.take(slice(trial, trial + 1)) for name, part in data.items()}
+        late = one["late"]
+        one["late"] = replace(late, times=late.times + late.shift, shift=None)
+        alone = infer(model, one, keep_cov=True, tol=1e-10)
+        np.testing.assert_allclose(found.mean[trial], alone.mean[0], atol=1e-7)
+        np.testing.assert_allclose(found.cov[trial], alone.cov[0], atol=1e-7)
+        np.testing.assert_allclose(found.kl[trial], alone.kl[0], rtol=1e-7)
+        for name in data:
+            for part in ("mean", "cov"):
+                here, there = (getattr(p.moments[name], part) for p in (found, alone))
+                np.testing.assert_allclose(here[trial], there[0], atol=1e-7)
+
+
+def test_decay_is_updated_at_the_time_of_samples(circle):
+    model, data = _late_problem(circle, "gaussian")
+    shift = np.full(5, 1.5)
+    late = replace(data["late"], shift=shift)
+    moved = replace(late, times=late.times + 1.5, shift=None)
+    found = [
+        update_decay(model, "late", one, infer(model, {**data, "late": one}))
+        for one in (late, moved)
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+    assert found[0] != model.decoders["late"].decay

@@ -116,7 +116,7 @@ def _few_shot(
 ) -> float:
     """Score a readout of held-out units from latents that was fitted to few training trials."""
     trials = prepared.trials("train")[:SHOTS]
-    one, heldout = prepared.data[name].take(trials), prepared.channels[name].heldout
+    one, heldout = prepared.take(trials)[name], prepared.channels[name].heldout
     old = fitted.model.decoders[name]
     count = int(heldout.sum())
     start = Decoder(
@@ -151,8 +151,9 @@ def _cross(
     prepared: Prepared,
     trials: NDArray[np.intp],
     table: dict[tuple[str, str, str], float],
+    rng: np.random.Generator,
 ) -> None:
-    """Add scores of each modality predicted from each other one alone."""
+    """Add scores of each modality predicted from each other one alone, and their nulls."""
     for source in prepared.names:
         data = {
             name: one if name == source else one.drop()
@@ -162,11 +163,12 @@ def _cross(
         for name in prepared.names:
             if name != source:
                 one = prepared.data[name].take(trials)
-                predicted, _ = fitted.predict(name, one, posterior.moments[name])
-                every = np.ones(one.values.shape[2], bool)
-                table[f"from_{source}_{_metric(one)}", name, "test"] = total_score(
-                    one, predicted, every
-                )
+                every, moments = np.ones(one.values.shape[2], bool), posterior.moments[name]
+                for key, latents in (("", moments), ("null_", _shuffled(moments, rng))):
+                    predicted, _ = fitted.predict(name, one, latents)
+                    table[f"{key}from_{source}_{_metric(one)}", name, "test"] = total_score(
+                        one, predicted, every
+                    )
 
 
 def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Scores:
@@ -193,6 +195,7 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
     posteriors = {
         split: fitted.posterior(prepared.held_in(prepared.trials(split))) for split in splits
     }
+    seen = {split: prepared.take(prepared.trials(split)) for split in splits}
     for name, channels in prepared.channels.items():
         heldout, metric = channels.heldout, _metric(prepared.data[name])
         units[name] = np.full(heldout.size, np.nan)
@@ -203,7 +206,7 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
         if not scored.any():
             continue
         for split in splits:
-            one = prepared.data[name].take(prepared.trials(split))
+            one = seen[split][name]
             moments = posteriors[split].moments[name]
             predicted, var = fitted.predict(name, one, moments)
             table[metric, name, split] = total_score(one, predicted, scored)
@@ -218,5 +221,5 @@ def evaluate(fitted: Fitted, prepared: Prepared, rng: np.random.Generator) -> Sc
                 fitted, prepared, name, posteriors
             )
     if len(prepared.names) > 1 and "test" in splits:
-        _cross(fitted, prepared, prepared.trials("test"), table)
+        _cross(fitted, prepared, prepared.trials("test"), table, rng)
     return Scores(table, units)

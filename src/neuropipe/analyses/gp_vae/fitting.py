@@ -44,12 +44,15 @@ class Fit:
         Whether the objective came to rest.
     issues : tuple of Issue
         What a reader should know.
+    device : str
+        Where networks were trained; linear models are fitted on the CPU.
     """
 
     fitted: Fitted
     history: Float
     converged: bool
     issues: tuple[Issue, ...]
+    device: str = "cpu"
 
 
 def inference_of(settings: Settings, prepared: Prepared) -> str:
@@ -184,7 +187,8 @@ def _fit_linear(
     prepared: Prepared, settings: Settings, groups: Groups, rng: np.random.Generator, restart: int
 ) -> tuple[LinearFit, Groups, int]:
     """Return the fit, the groups that pruning left, and how many latents it dropped."""
-    train = {name: prepared.data[name].take(prepared.trials("train")) for name in prepared.linear}
+    every = prepared.take(prepared.trials("train"))
+    train = {name: every[name] for name in prepared.linear}
     shortest, longest = prepared.bounds
     start = initial_model(
         train, prepared.circle, groups, rng,
@@ -308,7 +312,7 @@ def _with_network(
     order = ["total", "kl", *prepared.names]
     history = np.array([[row.get(name, np.nan) for name in order] for row in rows])
     fitted = replace(fitted, model=model, network=network, mlp=tuple(prepared.mlp))
-    return Fit(fitted, history, _at_rest(history), (*issues, *told))
+    return Fit(fitted, history, _at_rest(history), (*issues, *told), device)
 
 
 def _at_rest(history: Float) -> bool:

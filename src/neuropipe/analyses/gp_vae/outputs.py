@@ -11,10 +11,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuropipe.analyses.gp_vae.blocks import blend, overlap
 from neuropipe.analyses.gp_vae.evaluate import Scores
 from neuropipe.analyses.gp_vae.fitted import Fitted
+from neuropipe.analyses.gp_vae.fitting import PRUNE_SHARE
 from neuropipe.analyses.gp_vae.frames import turn_moments, variance_explained
-from neuropipe.analyses.gp_vae.kernels.posterior import Posterior
+from neuropipe.analyses.gp_vae.kernels.likelihoods import ETA_CAP
+from neuropipe.analyses.gp_vae.kernels.posterior import Posterior, linear_predictor
 from neuropipe.analyses.gp_vae.prepare import SPLITS, Prepared
 from neuropipe.errors import Issue, issues_to_json
 
@@ -22,6 +25,7 @@ __all__ = ["Chosen", "result_dataset"]
 
 Float = NDArray[np.float64]
 COLLAPSED, NEGATIVE_SHARE, AT_BOUND = 0.1, 0.2, 1.02
+OVERLAP = 4  # length scales after which blocks know no more of each other
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def _inside(prepared: Prepared) -> NDArray[np.bool_]:
         times = np.where(seen, one.times, np.inf)
         first = np.minimum(first, times.min(axis=1))
         last = np.maximum(last, np.where(seen, one.times, -np.inf).max(axis=1))
-    slack = 1e-9 + 0.5 * float(np.median(np.diff(grid)))
+    slack = 1e-9 + 0.5 * prepared.step
     return (grid >= first[:, None] - slack) & (grid <= last[:, None] + slack)
 
 
@@ -100,6 +104,22 @@ def _latents(data: xr.Dataset, chosen: Chosen) -> dict[str, Any]:
             variance_explained(chosen.fitted, chosen.posterior, frame, chosen.prepared.names),
         ),
         "trial_split": ("trial", chosen.prepared.split),
+    }
+
+
+def _recording(data: xr.Dataset, chosen: Chosen) -> dict[str, Any]:
+    """Return the latents of overlapping blocks on the clock of the recording."""
+    prepared = chosen.prepared
+    if not overlap(data, prepared.grid, prepared.step) > 0:
+        return {}
+    begin = min(float(data[f"time_{name}"].values[0]) for name in prepared.names)
+    moments = turn_moments(chosen.frame, chosen.posterior.moments["grid"])
+    found = blend(data, moments, _inside(prepared), prepared.grid + begin, prepared.step)
+    return {
+        "recording_latent_mean": (("recording_time", "latent"), found.mean),
+        "recording_latent_var": (("recording_time", "latent"), found.var),
+        "recording_time": ("recording_time", found.time, {"units": "s"}),
+        "recording_run": ("recording_time", found.run),
     }
 
 
@@ -182,7 +202,7 @@ def _training(chosen: Chosen) -> dict[str, Any]:
     }
 
 
-def _issues(chosen: Chosen, result: xr.Dataset) -> list[Issue]:
+def _issues(data: xr.Dataset, chosen: Chosen) -> list[Issue]:
     issues = []
     prepared, posterior = chosen.prepared, chosen.posterior
     if not all(part.attrs["converged"] for part in chosen.group):
@@ -200,7 +220,8 @@ def _issues(chosen: Chosen, result: xr.Dataset) -> list[Issue]:
         issues.append(Issue("COLLAPSED_LATENTS", "latents", message, "use fewer latents"))
     for name, one in prepared.data.items():
         units = chosen.scores.units[name]
-        negative = np.nanmean(units < 0) if np.isfinite(units).any() else 0.0
+        scored = units[np.isfinite(units)]
+        negative = (scored < 0).mean() if scored.size else 0.0
         if one.model.counts and negative > NEGATIVE_SHARE:
             message = f"{100 * negative:.0f} % of held-out units are predicted worse than by a mean"
             issues.append(Issue("NEGATIVE_CO_SMOOTHING", name, message, "see the scores"))
@@ -208,6 +229,50 @@ def _issues(chosen: Chosen, result: xr.Dataset) -> list[Issue]:
     if span > prepared.circle.circumference - 4 * float(lengths.max()) + 1e-9:
         message = "trials are longer than the circle less 4 length scales: their ends correlate"
         issues.append(Issue("SHORT_PADDING", "prior.pad", message, "raise prior.pad"))
+    return [*issues, *_overlap_issues(data, chosen), *_cap_issues(chosen)]
+
+
+def _overlap_issues(data: xr.Dataset, chosen: Chosen) -> list[Issue]:
+    prepared, longest = chosen.prepared, float(chosen.fitted.model.lengths.max())
+    shared = overlap(data, prepared.grid, prepared.step)
+    if not shared < OVERLAP * longest:
+        return []
+    message = (
+        f"blocks overlap by {max(shared, 0):.3g} s, less than 4 length scales "
+        f"({OVERLAP * longest:.3g} s): latents near their edges miss what the next block knows"
+    )
+    hint = "raise overlap_s and block_s"
+    severity = "warning" if shared > 0 else "info"
+    return [Issue("SHORT_OVERLAP", "input.trials.overlap_s", message, hint, severity)]
+
+
+def _sharing_issues(result: xr.Dataset) -> list[Issue]:
+    """Return an issue for each shared latent that matters to fewer than two modalities."""
+    issues, names = [], result["modality"].values.astype(str)
+    seen, share = result["latent_mask"].values, result["variance_explained"].values
+    for latent in np.flatnonzero(seen.sum(axis=0) > 1):
+        used = seen[:, latent] & (share[:, latent] >= PRUNE_SHARE)
+        if used.sum() > 1:
+            continue
+        weak = ", ".join(names[seen[:, latent] & ~used])
+        message = f"latent {latent} explains less than {100 * PRUNE_SHARE:g} % of {weak}"
+        hint = "read it as private to the others, or use fewer shared latents"
+        issues.append(Issue("LATENT_NOT_SHARED", "latents", message, hint))
+    return issues
+
+
+def _cap_issues(chosen: Chosen) -> list[Issue]:
+    """Return an issue for each modality of counts whose log rate ended at the cap."""
+    issues = []
+    for name, one in chosen.prepared.data.items():
+        if not one.model.counts or name not in chosen.fitted.model.decoders:
+            continue
+        mean, var = linear_predictor(chosen.fitted.model, name, one, chosen.posterior.moments[name])
+        capped = ((mean + 0.5 * var >= ETA_CAP) & one.valid).any(axis=(0, 1))
+        if capped.any():
+            message = f"log rates of {int(capped.sum())} units end at the cap of {ETA_CAP:g}"
+            hint = "check units and bin width; leave out artefacts"
+            issues.append(Issue("PREDICTOR_CAPPED", name, message, hint))
     return issues
 
 
@@ -226,7 +291,7 @@ def result_dataset(data: xr.Dataset, chosen: Chosen) -> xr.Dataset:
     for name in prepared.names:
         variables |= _modality(name, chosen)
     score, score_coords = _score_array(chosen)
-    variables |= {"score": score, **_training(chosen)}
+    variables |= {"score": score, **_training(chosen), **_recording(data, chosen)}
     begin = min(float(data[f"time_{name}"].values[0]) for name in prepared.names)
     omega = fitted.model.circle.omega[chosen.posterior.functions]
     coords: dict[str, Any] = {
@@ -244,7 +309,8 @@ def result_dataset(data: xr.Dataset, chosen: Chosen) -> xr.Dataset:
         units = prepared.channels[name].kept.size
         labels = data.coords.get(f"unit_{name}")
         coords[f"unit_{name}"] = np.arange(units) if labels is None else labels.values
-    for name in ("trial_label", "trial_onset", "trial_start"):
+    offsets = [f"sample_offset_{name}" for name in prepared.names]
+    for name in ("trial_label", "trial_onset", "trial_start", *offsets):
         if name in data.coords or name in data:
             coords[name] = ("trial", data[name].values)
     result = xr.Dataset(variables, coords=coords)
@@ -258,7 +324,7 @@ def result_dataset(data: xr.Dataset, chosen: Chosen) -> xr.Dataset:
             str(data[name].attrs.get("units", "1")),
         }  # fmt: skip
     return result.assign_attrs(
-        issues=issues_to_json(_issues(chosen, result)),
+        issues=issues_to_json([*_issues(data, chosen), *_sharing_issues(result)]),
         length_bounds_s=json.dumps(list(prepared.bounds)),
         factorised=int(fitted.network is not None and not fitted.refine),
         example_trial=_example(prepared),

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuropipe.analyses.gp_vae.blocks import scored_later
+from neuropipe.analyses.gp_vae.clocks import (
+    bin_width,
+    rounded_shifts,
+    shift_of,
+    step_of,
+    without_shifts,
+)
 from neuropipe.analyses.gp_vae.kernels.fourier import Circle, make_circle
 from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
 from neuropipe.analyses.gp_vae.spec import ModalitySettings, Settings
@@ -81,8 +89,12 @@ class Prepared:
         Of length scales, seconds.
     grid : ndarray (T,)
         The finest clock, seconds after the first time of all modalities.
+    step : float
+        Step of the grid, seconds.
     issues : tuple of Issue
         What a reader should know.
+    later : mapping
+        Modality -> times (R, T) of each trial that a trial of a later split holds too.
     """
 
     data: Mapping[str, Modality]
@@ -91,7 +103,9 @@ class Prepared:
     circle: Circle
     bounds: tuple[float, float]
     grid: Float
+    step: float
     issues: tuple[Issue, ...]
+    later: Mapping[str, Bool] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -113,14 +127,18 @@ class Prepared:
         return np.flatnonzero(np.isin(self.split, splits))
 
     def take(self, trials: NDArray[np.intp]) -> dict[str, Modality]:
-        """Return the observations of some trials."""
-        return {name: one.take(trials) for name, one in self.data.items()}
+        """Return the observations of some trials, without those that a later split holds."""
+        return {
+            name: one.take(trials).hide(self.later[name][trials][..., None])
+            if name in self.later
+            else one.take(trials)
+            for name, one in self.data.items()
+        }
 
     def held_in(self, trials: NDArray[np.intp]) -> dict[str, Modality]:
         """Return the observations of some trials without held-out units."""
         return {
-            name: one.take(trials).hide(self.channels[name].heldout)
-            for name, one in self.data.items()
+            name: one.hide(self.channels[name].heldout) for name, one in self.take(trials).items()
         }
 
 
@@ -151,8 +169,8 @@ def _array(data: xr.Dataset, name: str) -> tuple[NDArray[np.generic], Float]:
             raise DataError(f"{name}: dims are {one.dims}, expected {dims}")
         values = one.transpose(*dims).values
     times = data[dims[1]].values.astype(float)
-    if times.size < 2 or np.any(np.diff(times) <= 0):
-        raise DataError(f"{dims[1]}: times must rise, two or more, without repeats")
+    if np.any(np.diff(times) <= 0):
+        raise DataError(f"{dims[1]}: times must rise without repeats")
     return values, times
 
 
@@ -197,13 +215,6 @@ def _choices(data: xr.Dataset, name: str, given: ModalitySettings) -> tuple[str,
     if given.kernel == "auto" and likelihood in ("poisson", "negbin", "bernoulli"):
         kernel = "delta"
     return likelihood, decoder, kernel
-
-
-def _bin_width(data: xr.Dataset, name: str, times: Float, likelihood: str) -> float:
-    if likelihood not in ("poisson", "negbin"):
-        return 1.0
-    attrs = data[name].attrs
-    return float(attrs.get("bin_width_s", np.median(np.diff(times))))
 
 
 def _regressor(data: xr.Dataset, name: str, shape: tuple[int, ...]) -> Float | None:
@@ -262,8 +273,10 @@ def _one(
     valid = valid[..., kept]
     values = np.where(valid, (raw[..., kept] - centre) / sd, 0.0)
     heldout = _heldout(kept, settings.heldout_units if decoder == "linear" else 0.0, name, seed)
-    width = _bin_width(data, name, times, likelihood)
-    modality = Modality(values, valid, times, likelihood, width, kernel, regressor)
+    width = bin_width(data, name, times, likelihood)
+    modality = Modality(
+        values, valid, times, likelihood, width, kernel, regressor, shift_of(data, name)
+    )
     return modality, Channels(kept, heldout, centre, sd, decoder, given.decay_s), issues
 
 
@@ -286,14 +299,15 @@ def _heldout(kept: Bool, share: float, name: str, seed: int) -> Bool:
     return heldout
 
 
-def _bounds(data: Mapping[str, Modality], settings: Settings) -> tuple[float, float, float]:
+def _bounds(
+    data: Mapping[str, Modality], settings: Settings, finest: float
+) -> tuple[float, float, float]:
     """Return the bounds of length scales and the longest span of a trial, seconds."""
     begin, end = [], []
     for one in data.values():
         seen = one.valid.any(axis=(0, 2))
         begin.append(one.times[seen][0] if seen.any() else one.times[0])
         end.append(one.times[seen][-1] if seen.any() else one.times[-1])
-    finest = min(float(np.median(np.diff(one.times))) for one in data.values())
     span = float(max(end) - min(begin)) + finest
     given = settings.prior.length_scale_s
     shortest, longest = given if given is not None else (2 * finest, span / 2)
@@ -333,9 +347,15 @@ def prepare(data: xr.Dataset, settings: Settings, seed: int) -> Prepared:
     for name in names:
         modalities[name], channels[name], told = _one(data, name, settings, split, seed)
         issues += told
-    shortest, longest, span = _bounds(modalities, settings)
-    finest = min(modalities.values(), key=lambda one: float(np.median(np.diff(one.times))))
-    nyquist = np.pi / float(np.median(np.diff(finest.times)))
+    if settings.inference in ("amortized", "svi") or any(
+        one.decoder == "mlp" for one in channels.values()
+    ):
+        issues += without_shifts(modalities, settings)
+    steps = {name: step_of(data, name, one.times) for name, one in modalities.items()}
+    finest = min(steps, key=lambda name: steps[name])
+    shortest, longest, span = _bounds(modalities, settings, steps[finest])
+    modalities = rounded_shifts(modalities, shortest)
+    nyquist = np.pi / steps[finest]
     circle = make_circle(
         span, (shortest, longest), pad=settings.prior.pad, cond=settings.prior.cond, nyquist=nyquist
     )
@@ -348,6 +368,8 @@ def prepare(data: xr.Dataset, settings: Settings, seed: int) -> Prepared:
         split,
         circle,
         (shortest, longest),
-        finest.times - begin,
+        modalities[finest].times,
+        steps[finest],
         tuple(issues),
+        scored_later(data, modalities, split, steps),
     )

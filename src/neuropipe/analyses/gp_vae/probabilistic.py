@@ -74,8 +74,14 @@ def pyro_model(fitted: Fitted, data: Mapping[str, Modality], *, observed: bool =
             u = pyro.sample("u", dist.Normal(zero, 1.0).to_event(2))
         for name, one in data.items():
             decay = model.decoders[name].decay if name in model.decoders else 0.5
-            maps = torch.as_tensor(mixed_basis(model, one.times, functions, one.kernel, decay))
-            z = torch.einsum("rkf,kft->rtk", u, maps)
+            late = np.zeros(1) if one.shift is None else one.shift
+            maps = np.stack(
+                [mixed_basis(model, one.times + s, functions, one.kernel, decay) for s in late]
+            )
+            if one.shift is None:
+                z = torch.einsum("rkf,kft->rtk", u, torch.as_tensor(maps[0]))
+            else:
+                z = torch.einsum("rkf,rkft->rtk", u, torch.as_tensor(maps))
             eta, scale = _predictor(fitted, name, one, z)
             mask = torch.as_tensor(one.valid)
             values = torch.as_tensor(np.asarray(one.values, float)) if observed else None

@@ -119,6 +119,7 @@ def fit(
             "inference": found.fitted.inference,
             "mlp": json.dumps(list(found.fitted.mlp)),
             "converged": int(found.converged),
+            "device": found.device,
             "issues": issues_to_json(found.issues),
         },
     )
@@ -206,6 +207,7 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
         inference=fitted.inference,
         mlp=json.dumps(list(fitted.mlp)),
         converged=int(best.attrs["converged"]),
+        device=str(best.attrs["device"]),
         issues=issues_to_json(issues),
         latents_selected=size,
         restart_selected=int(best.attrs["restart"]),

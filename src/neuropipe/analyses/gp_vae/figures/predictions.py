@@ -48,7 +48,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 def _raster(axes: Axes, time: np.ndarray, scaled: np.ndarray) -> object:
     import matplotlib as mpl
 
-    step = float(np.median(np.diff(time)))
+    step = float(np.median(np.diff(time))) if time.size > 1 else 1.0
     extent = (time[0] - step / 2, time[-1] + step / 2, scaled.shape[1] - 0.5, -0.5)
     colormap = mpl.colormaps[SIGNED].with_extremes(bad=MISSING)
     return axes.imshow(

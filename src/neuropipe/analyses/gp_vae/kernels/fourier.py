@@ -18,6 +18,7 @@ __all__ = [
     "log_spectrum_slope",
     "make_circle",
     "prior_covariance",
+    "shifted",
     "spectrum",
     "transfer_of",
 ]
@@ -119,6 +120,39 @@ def basis(times: Float, circle: Circle, transfer: Complex | None = None) -> Floa
     return np.concatenate(
         [constant / np.sqrt(circle.circumference), root * wave.real, root * wave.imag]
     )
+
+
+def shifted(
+    values: Float, circle: Circle, functions: NDArray[np.intp], seconds: Float, axis: int
+) -> Float:
+    """Return the coefficients of ``z(t + s)`` from those of ``z(t)``, with its own ``s`` per trial.
+
+    A shift in time turns each pair of cosine and sine by the phase ``omega s``; variances of the
+    prior, which pairs share, stay.
+
+    Parameters
+    ----------
+    values : ndarray (R, ..., F_active, ...)
+        Coefficients, or rows or columns of their covariance.
+    circle : Circle
+        Frequencies.
+    functions : ndarray (F_active,)
+        Basis functions of `axis`, rising; cosine and sine of a frequency are both in it or not.
+    seconds : ndarray (R,)
+        Shifts.
+    axis : int
+        Axis of the coefficients, not 0.
+    """
+    cosine = np.flatnonzero((functions > 0) & (functions <= circle.harmonics))
+    sine = np.flatnonzero(functions > circle.harmonics)
+    out = values.copy()
+    view = np.moveaxis(out, axis, -1)
+    phase = seconds[:, None] * circle.omega[functions[cosine]]
+    phase = phase.reshape(len(seconds), *(1,) * (view.ndim - 2), cosine.size)
+    first, second = view[..., cosine], view[..., sine]
+    view[..., cosine] = first * np.cos(phase) + second * np.sin(phase)
+    view[..., sine] = second * np.cos(phase) - first * np.sin(phase)
+    return out
 
 
 def transfer_of(circle: Circle, response: Callable[[Float], Complex]) -> Complex:

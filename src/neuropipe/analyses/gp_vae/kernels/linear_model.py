@@ -38,6 +38,8 @@ class Modality:
         Key of `RESPONSES`.
     regressor : ndarray (R, T, D), optional
         Nuisance regressors.
+    shift : ndarray (R,), optional
+        By how much the samples of a trial lie behind `times`, seconds; none: 0.
     """
 
     values: Float
@@ -47,6 +49,7 @@ class Modality:
     bin_width: float = 1.0
     kernel: str = "delta"
     regressor: Float | None = None
+    shift: Float | None = None
 
     @property
     def model(self) -> Likelihood:
@@ -56,12 +59,17 @@ class Modality:
     def take(self, trials: NDArray[np.intp] | slice) -> Modality:
         """Return some trials."""
         regressor = None if self.regressor is None else self.regressor[trials]
+        shift = None if self.shift is None else self.shift[trials]
         return replace(
-            self, values=self.values[trials], valid=self.valid[trials], regressor=regressor
+            self,
+            values=self.values[trials],
+            valid=self.valid[trials],
+            regressor=regressor,
+            shift=shift,
         )
 
     def hide(self, units: Bool) -> Modality:
-        """Return the modality with some units unobserved, ``units`` (N,) of bool."""
+        """Return the modality with some units unobserved: (N,) of bool, or wider."""
         return replace(self, valid=self.valid & ~units)
 
     def drop(self) -> Modality:

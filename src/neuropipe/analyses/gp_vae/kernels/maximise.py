@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neuropipe.analyses.gp_vae.kernels.fourier import log_spectrum_slope
+from neuropipe.analyses.gp_vae.kernels.fourier import log_spectrum_slope, shifted
 from neuropipe.analyses.gp_vae.kernels.likelihoods import Noise
 from neuropipe.analyses.gp_vae.kernels.linear_model import (
     Decoder,
@@ -272,11 +272,13 @@ def update_decay(
 
     The covariance between coefficients is left at its filtered value: the mean carries the slope.
     """
-    decoder, values = model.decoders[name], []
+    decoder, values, centre = model.decoders[name], [], posterior.mean
+    if modality.shift is not None:
+        centre = shifted(centre, model.circle, posterior.functions, modality.shift, 2)
     for shift in (-step, 0.0, step):
         decay = decoder.decay * float(np.exp(shift))
         maps = mixed_basis(model, modality.times, posterior.functions, modality.kernel, decay)
-        mean = np.stack([posterior.mean[:, k] @ maps[k] for k in range(model.latents)], axis=-1)
+        mean = np.stack([centre[:, k] @ maps[k] for k in range(model.latents)], axis=-1)
         moved = Moments(mean, posterior.moments[name].cov)
         eta, var = linear_predictor(model, name, modality, moved)
         found = modality.model.expect(modality.values, eta, var, model.noise(name, modality))
@@ -284,5 +286,6 @@ def update_decay(
     slope = (values[2] - values[0]) / (2 * step)
     bend = (values[2] - 2 * values[1] + values[0]) / step**2
     move = -slope / bend if bend < 0 else np.sign(slope) * step
-    shortest = float(np.median(np.diff(modality.times))) / 4
+    steps = np.diff(modality.times)
+    shortest = float(np.median(steps)) / 4 if steps.size else 1e-3
     return float(np.clip(decoder.decay * np.exp(np.clip(move, -0.3, 0.3)), shortest, 20.0))

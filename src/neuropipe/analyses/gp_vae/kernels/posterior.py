@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuropipe.analyses.gp_vae.kernels.fourier import shifted
 from neuropipe.analyses.gp_vae.kernels.linear_model import (
     LinearModel,
     Modality,
@@ -117,9 +118,13 @@ class _Trials:
     """One chunk of trials: evaluates the joint density and its derivatives."""
 
     def __init__(
-        self, model: LinearModel, data: Mapping[str, Modality], maps: Mapping[str, Float]
+        self,
+        model: LinearModel,
+        data: Mapping[str, Modality],
+        maps: Mapping[str, Float],
+        functions: NDArray[np.intp],
     ) -> None:
-        self.model, self.data, self.maps = model, data, maps
+        self.model, self.data, self.maps, self.active = model, data, maps, functions
         first = next(iter(maps.values()))
         self.latents, self.functions = first.shape[:2]
         self.count = len(next(iter(data.values())).values)
@@ -136,7 +141,8 @@ class _Trials:
             decoder, maps, mask = self.model.decoders[name], self.maps[name], self.masks[name]
             seen = np.flatnonzero(decoder.seen)
             loading = decoder.loading[:, seen]
-            z = np.stack([mean[:, k] @ maps[k] for k in seen], axis=-1)
+            moved = self.shifted(name, mean, 2)
+            z = np.stack([moved[:, k] @ maps[k] for k in seen], axis=-1)
             eta = z @ loading.T + decoder.offset
             if one.regressor is not None:
                 eta = eta + one.regressor @ decoder.weight.T
@@ -144,15 +150,27 @@ class _Trials:
             found = one.model.expect(one.values, eta, spread, self.model.noise(name, one))
             value = value + (found.value * mask).sum(axis=(1, 2))
             pull = (found.slope * mask) @ loading
-            for place, k in enumerate(seen):
-                slope[:, k] += pull[..., place] @ maps[k].T
+            back = np.stack([pull[..., place] @ maps[k].T for place, k in enumerate(seen)], axis=1)
+            slope[:, seen] += self.shifted(name, back, 2, sign=-1)
             products = (loading[:, :, None] * loading[:, None, :]).reshape(len(loading), -1)
             weight = (found.weight * mask) @ products
             curvature[name] = weight.reshape(*weight.shape[:2], seen.size, seen.size)
         return value, slope, curvature
 
-    def precision(self, curvature: Mapping[str, Float]) -> Float:
-        """Return ``H`` of each trial, (R, K F, K F)."""
+    def shifted(
+        self, name: str, values: Float, axis: int, *, sign: int = 1,
+        rows: NDArray[np.intp] | slice = slice(None),
+    ) -> Float:  # fmt: skip
+        """Return coefficients as a modality's samples see them, or (sign -1) the transpose."""
+        seconds = self.data[name].shift
+        if seconds is None:
+            return values
+        return shifted(values, self.model.circle, self.active, sign * seconds[rows], axis)
+
+    def precision(
+        self, curvature: Mapping[str, Float], rows: NDArray[np.intp] | slice = slice(None)
+    ) -> Float:
+        """Return ``H`` of some trials, (R, K F, K F)."""
         n_trials = len(next(iter(curvature.values())))
         n, f = self.latents, self.functions
         blocks = np.zeros((n_trials, n, f, n, f))
@@ -163,6 +181,8 @@ class _Trials:
                     left = maps[k][None] * weight[:, None, :, i, j]
                     block = left.reshape(n_trials * f, -1) @ maps[other].T
                     block = block.reshape(n_trials, f, f)
+                    for axis in (1, 2):
+                        block = self.shifted(name, block, axis, sign=-1, rows=rows)
                     blocks[:, k, :, other, :] += block
                     if other != k:
                         blocks[:, other, :, k, :] += block.transpose(0, 2, 1)
@@ -170,12 +190,21 @@ class _Trials:
         total[:, np.arange(n * f), np.arange(n * f)] += 1.0
         return total
 
+    def moments(self, name: str, maps: Float, mean: Float, cov: Float) -> Moments:
+        """Return moments of the latents at the samples of a modality, or on a clock."""
+        if name not in self.data or self.data[name].shift is None:
+            return latent_moments(maps, mean, cov)
+        blocks = cov.reshape(-1, self.latents, self.functions, self.latents, self.functions)
+        for axis in (2, 4):
+            blocks = self.shifted(name, blocks, axis)
+        return latent_moments(maps, self.shifted(name, mean, 2), blocks.reshape(cov.shape))
+
     def variances(self, cov: Float) -> dict[str, Float]:
         """Return the variance of the linear predictor of each modality."""
         found = {}
         for name, one in self.data.items():
             empty = np.zeros((len(cov), self.latents, self.functions))
-            moments = latent_moments(self.maps[name], empty, cov)
+            moments = self.moments(name, self.maps[name], empty, cov)
             found[name] = linear_predictor(self.model, name, one, moments)[1]
         return found
 
@@ -225,19 +254,25 @@ def _exact(trials: _Trials) -> tuple[Float, Float, Float]:
     """Return the closed form when every observation is normal, one inverse per missingness."""
     start = np.zeros((trials.count, trials.latents, trials.functions))
     _, slope, curvature = trials.evaluate(start, None)
-    patterns = [b"".join(one.valid[r].tobytes() for one in trials.data.values())
+    patterns = [b"".join(_pattern(one, r) for one in trials.data.values())
                 for r in range(trials.count)]  # fmt: skip
     kinds = {pattern: i for i, pattern in enumerate(dict.fromkeys(patterns))}
     label = np.array([kinds[pattern] for pattern in patterns])
     first = np.array([int(np.flatnonzero(label == i)[0]) for i in range(len(kinds))])
     cov, logdet = _invert(
-        trials.precision({name: weight[first] for name, weight in curvature.items()})
+        trials.precision({name: weight[first] for name, weight in curvature.items()}, first)
     )
     flat = slope.reshape(trials.count, -1)
     mean = np.empty_like(flat)
     for i in range(len(kinds)):
         mean[label == i] = flat[label == i] @ cov[i]
     return mean.reshape(start.shape), cov[label], logdet[label]
+
+
+def _pattern(one: Modality, trial: int) -> bytes:
+    """Return what the precision of a trial depends on: missing values and the shift in time."""
+    shift = b"" if one.shift is None else one.shift[trial].tobytes()
+    return one.valid[trial].tobytes() + shift
 
 
 def _chunk_size(model: LinearModel, data: Mapping[str, Modality], functions: int) -> int:
@@ -291,14 +326,15 @@ def infer(
     normal = all(one.likelihood == "gaussian" for one in data.values())
     pieces = []
     for rows in chunks(n_trials, _chunk_size(model, data, functions.size)):
-        trials = _Trials(model, {name: one.take(rows) for name, one in data.items()}, maps)
+        part = {name: one.take(rows) for name, one in data.items()}
+        trials = _Trials(model, part, maps, functions)
         if normal:
             mean, cov, logdet = _exact(trials)
         else:
             mean, cov, logdet = _newton(trials, begin[rows], steps, tol, averaged)
         diagonal = np.diagonal(cov, axis1=1, axis2=2)
         kl = 0.5 * (diagonal.sum(1) + (mean**2).sum((1, 2)) - diagonal.shape[1] + logdet)
-        moments = {name: latent_moments(one, mean, cov) for name, one in wanted.items()}
+        moments = {name: trials.moments(name, one, mean, cov) for name, one in wanted.items()}
         pieces.append((mean, diagonal.reshape(mean.shape), kl, moments, cov if keep_cov else None))
     joined = {
         name: Moments(
