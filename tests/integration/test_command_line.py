@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from neuropipe.cli.main import COMMANDS, main
@@ -317,3 +320,19 @@ def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, cap
     assert "source sub-01_task-flash_run-1_channels.tsv is gone" in out
     assert "preprocess: follows from ingest_recording/sub-01/eeg/sub-01_eeg" in out
     assert "preprocess: follows from preprocess_recording" not in out
+
+
+def test_steps_with_other_threads_follow_each_other_in_one_process():
+    """Numba compiles after its threads were launched and the next step asks for more."""
+    code = """
+import os
+from neuropipe.cli.step_command import limit_threads
+limit_threads(1)
+import numba
+numba.set_num_threads(1)
+limit_threads(2)
+assert numba.njit(lambda x: x + 1)(1) == 2
+assert (numba.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (1, "2")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,24 @@ def _check_given(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"step {arguments.step}: {words} is missing")
 
 
+def limit_threads(count: int) -> None:
+    """Let libraries use so many threads, those that are loaded and those to come.
+
+    Numba refuses another value of its variable once its threads run, as where steps follow each
+    other in one process (``run --here``); it is told directly then.
+    """
+    numba = sys.modules.get("numba")
+    for variable in THREAD_VARIABLES:
+        if numba is None or variable != "NUMBA_NUM_THREADS":
+            os.environ[variable] = str(count)
+    if numba is not None:
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the step; log its beginning and its end."""
     _check_given(arguments)
-    for variable in THREAD_VARIABLES:
-        os.environ[variable] = str(arguments.threads)
+    limit_threads(arguments.threads)
     from neuropipe.cli.step_log import logged
 
     target = STEPS.get(arguments.step, "neuropipe.cli.step_results:stage")
