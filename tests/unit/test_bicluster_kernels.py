@@ -52,6 +52,8 @@ from neuropipe.analyses.bicluster.kernels.transitions import (
     sample_transitions,
 )
 
+pytestmark = pytest.mark.uncompiled
+
 
 def failures() -> np.ndarray:
     return np.zeros(2, np.int64)

@@ -199,6 +199,7 @@ def test_steps_with_a_common_bias_solve_the_joint_system():
     np.testing.assert_allclose(found[1, 0], step[[0, 4, 5, 6]], rtol=1e-9)
 
 
+@pytest.mark.uncompiled
 def test_proximal_steps_satisfy_the_conditions_of_the_optimum():
     rng = np.random.default_rng(3)
     mix = rng.normal(size=(5, 6, 12))

@@ -26,6 +26,8 @@ from neuropipe.analyses.trsa.kernels.permutation import permutation_null
 from neuropipe.analyses.trsa.kernels.ranks import signed_concordance, weighted_ranks
 from neuropipe.analyses.trsa.kernels.whitened import distance_covariance, whitened_grams
 
+pytestmark = pytest.mark.uncompiled
+
 N = 7
 
 

@@ -36,6 +36,8 @@ from neuropipe.analyses.trsa.kernels.transform import (
     threshold_grid,
 )
 
+pytestmark = pytest.mark.uncompiled
+
 
 @pytest.fixture
 def rng():

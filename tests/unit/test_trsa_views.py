@@ -41,6 +41,8 @@ from neuropipe.analyses.trsa.kernels.temporal import (
 )
 from neuropipe.analyses.trsa.kernels.transform import prescale, rgtm, threshold_grid
 
+pytestmark = pytest.mark.uncompiled
+
 
 @pytest.fixture
 def rng():
