@@ -15,7 +15,7 @@ from neuropipe.analyses.trsa.kernels.pairs import to_pairs, to_square
 from neuropipe.analyses.trsa.kernels.rdm import rdm
 from neuropipe.analyses.trsa.kernels.transform import prescale, rgtm
 
-rsatoolbox = pytest.importorskip("rsatoolbox", reason="rsatoolbox (extra bench) is not installed")
+rsatoolbox = pytest.importorskip("rsatoolbox", reason="rsatoolbox (extra dev) is not installed")
 transforms = pytest.importorskip("rsatoolbox.rdm.transform")
 pytestmark = pytest.mark.filterwarnings("ignore")  # its own, of other packages
 RUNS, CONDITIONS, CHANNELS = 5, 9, 14
