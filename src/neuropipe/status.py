@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuropipe.plan import Job, has_steps, make_plan
 from neuropipe.store.provenance import read_provenance
 from neuropipe.study import Study
+
+if TYPE_CHECKING:
+    import psutil
 
 __all__ = [
     "Cell",
@@ -126,12 +130,22 @@ def _snakemake_here(root: Path) -> str:
     for process in psutil.process_iter(["pid", "cmdline", "cwd", "status"]):
         facts = process.info
         words = " ".join(facts["cmdline"] or [])
-        # The job of a cluster is a Snakemake, too: the scheduler's, not a run.
         here = facts["cwd"] == str(root.resolve()) and "snakemake" in words
-        here = here and "-jobstep" not in words
+        here = here and not _is_cluster_job(process)
         if here and "neuropipe" not in words.split("snakemake")[0]:
             return f"process {facts['pid']} on {platform.node()}, started by hand"
     return ""
+
+
+def _is_cluster_job(process: psutil.Process) -> bool:
+    """Tell whether a process belongs to a job of Slurm that is not ours: such a job is no run."""
+    import psutil
+
+    try:
+        job = process.environ().get("SLURM_JOB_ID")
+    except psutil.Error:
+        return False
+    return job is not None and job != os.environ.get("SLURM_JOB_ID")
 
 
 def is_running(root: Path) -> bool:
