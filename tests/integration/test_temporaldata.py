@@ -287,7 +287,7 @@ FAULTS = {
     "no domain": ("spikes", "spikes/domain", without, "MISSING_SIDECAR", "domain"),
     "no unit of samples": ("eeg", "channels/id", lambda f, p: None, "UNITS", "nothing states"),
     "times not numbers": ("spikes", "spikes/timestamps", replaced(np.full(400, np.nan)),
-                          "BAD_TIME", "NaN"),
+                          "BAD_TIME", "not finite"),
     "times of another length": ("spikes", "spikes/timestamps", replaced(np.arange(7.0)),
                                 "LENGTH_MISMATCH", "7"),
     "times in ms": ("spikes", "spikes/timestamps", replaced(np.linspace(0, 20_000, 400)),

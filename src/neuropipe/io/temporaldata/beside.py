@@ -57,7 +57,7 @@ def _edges(objects: Objects, place: str) -> tuple[np.ndarray, np.ndarray, dict[s
     start, end = (np.asarray(columns.pop(key), np.float64) for key in ("start", "end"))
     if (end < start).any():
         k = int(np.flatnonzero(end < start)[0])
-        text = f"interval {k} runs from {start[k]!r} s back to {end[k]!r} s"
+        text = f"interval {k} runs from {start[k]:.9g} s back to {end[k]:.9g} s"
         raise IngestError("BAD_TIME", where, text, "export the file again")
     return start, end, columns
 

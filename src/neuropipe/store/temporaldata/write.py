@@ -105,8 +105,6 @@ class _Writer:
         self._rows(main, ds, rows)
         observed = _observed(ds)
         write_intervals(self.file.create_group("domain"), observed[:, 0], observed[:, 1])
-        if "observed" in ds:
-            self._keep(main, "observed", ds["observed"].variable)
 
     def _spikes(self, ds: xr.Dataset) -> None:
         """Write spikes in the order of time; the store has them by unit."""
@@ -209,7 +207,7 @@ class _Writer:
         }  # fmt: skip
         for name, attributes in described.items():
             write_data(self.file.create_group(name), attributes)
-        own = self.file.create_group("neuropipe")
+        own = self.file.require_group("neuropipe")
         write_data(own, {"version": version("neuropipe"), "modality": root.modality})
         if main != "/raw":
             return
