@@ -1,4 +1,4 @@
-"""Files of temporaldata: written without loss, opened by the packages themselves, read from others."""
+"""Files of temporaldata: written without loss, opened by the packages, read from others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from neuropipe.simulate.bids_files import write_seeg_dataset
 from neuropipe.simulate.channel_files import simulate_channels, write_brainvision, write_fif
 from neuropipe.simulate.fmri_files import simulate_fmri, write_bids_fmri
 from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
+from neuropipe.simulate.temporaldata_files import write_temporaldata
 from neuropipe.store.hashing import content_sha256
 from neuropipe.store.temporaldata import from_temporaldata, to_temporaldata
 
@@ -54,8 +55,9 @@ def stores(tmp_path_factory):
 def test_export_and_ingest_give_the_same_content(stores, tmp_path, modality):
     tree = stores[modality]
     to_temporaldata(tree, tmp_path / "a.h5")
-    assert content_sha256(from_temporaldata(tmp_path / "a.h5")["raw"].to_dataset()) == (
-        tree.attrs["content_sha256"]
+    assert (
+        content_sha256(from_temporaldata(tmp_path / "a.h5")["raw"].to_dataset())
+        == (tree.attrs["content_sha256"])
     )
     report, again = ingest_source(tmp_path / "a.h5", tmp_path / "out", modality)
     assert report["reader"]["reader"] == "temporaldata"
@@ -128,7 +130,9 @@ def test_the_packages_open_every_edge_case(any_case, tmp_path, package):
 
 
 def test_torch_brain_makes_a_dataset_of_a_folder(stores, tmp_path):
-    datasets = pytest.importorskip("torch_brain.datasets", reason="torch_brain is not installed")
+    datasets = pytest.importorskip(
+        "torch_brain.datasets", reason="torch_brain or ray is not installed"
+    )
     to_temporaldata(stores["spikes"], tmp_path / "sub-01_spikes.h5")
 
     class Spiking(datasets.SpikingDatasetMixin, datasets.Dataset):
@@ -168,68 +172,19 @@ def test_what_is_no_recording_is_not_exported(calcium_case, tmp_path):
 # --- files of others -------------------------------------------------------------------------
 
 
-def group_of(file, name, kind, **arrays):
-    """Write a group as temporaldata 0.1.6 does: class, arrays, text as ASCII."""
-    group = file.create_group(name)
-    group.attrs["object"] = kind
-    texts = [key for key, values in arrays.items() if np.asarray(values).dtype.kind == "U"]
-    for key, values in arrays.items():
-        values = np.asarray(values)
-        group.create_dataset(key, data=values.astype("S") if values.dtype.kind == "U" else values)
-    group.attrs["_unicode_keys"] = np.array(texts, dtype="S")
-    return group
-
-
-def write_foreign(path, *, seed=0, domain=(0.0, 20.0)):
-    """Write spikes, calcium, EEG, behaviour and trials into one file, without the package."""
-    rng = np.random.default_rng(seed)
-    edges = {"start": np.array([domain[0]]), "end": np.array([domain[1]])}
-    with h5py.File(path, "w") as file:
-        file.attrs["object"], file.attrs["absolute_start"] = "Data", 0.0
-        for name, attrs in {
-            "brainset": {"id": "perich", "origin_version": "0.2"},
-            "subject": {"id": "monkeyM", "species": "Macaca mulatta", "sex": "M"},
-            "session": {"id": "m_1", "recording_date": "2013-08-15 00:00:00"},
-        }.items():
-            group = file.create_group(name)
-            group.attrs.update({**attrs, "object": "Data", "absolute_start": 0.0})
-        times = np.sort(rng.uniform(0, 20, 400))
-        spikes = group_of(file, "spikes", "IrregularTimeSeries", timestamps=times,
-                          unit_index=rng.integers(0, 3, 400))  # fmt: skip
-        group_of(spikes, "domain", "Interval", **edges)
-        group_of(file, "units", "ArrayDict", id=["u0", "u1", "u2"],
-                 brain_region=["M1", "PMd", "M1"])  # fmt: skip
-        eeg = group_of(file, "eeg", "RegularTimeSeries", signal=rng.normal(0, 1e-5, (2000, 2)))
-        eeg.attrs["sampling_rate"] = 100.0
-        group_of(eeg, "domain", "Interval", start=np.array([0.0]), end=np.array([20.0]))
-        group_of(file, "channels", "ArrayDict", id=["Cz", "Pz"], type=["eeg", "eeg"])
-        traces = group_of(file, "calcium_traces", "RegularTimeSeries",
-                          df_over_f=rng.normal(size=(200, 4)))  # fmt: skip
-        traces.attrs["sampling_rate"] = 10.0
-        group_of(traces, "domain", "Interval", start=np.array([0.0]), end=np.array([20.0]))
-        cursor = group_of(file, "cursor", "IrregularTimeSeries",
-                          timestamps=np.arange(0, 20, 0.05), pos=rng.normal(size=(400, 2)))  # fmt: skip
-        group_of(cursor, "domain", "Interval", **edges)
-        group_of(file, "trials", "Interval", start=[1.0, 6.0], end=[4.0, 9.0],
-                 target=["left", "right"])  # fmt: skip
-        group_of(file, "movement_phases", "Interval", start=[2.0], end=[3.0])
-        group_of(file, "train_domain", "Interval", start=[0.0], end=[10.0])
-    return times
-
-
 OPEN = {"eeg": {"override": {"units": "V"}}}
 
 
 @pytest.mark.parametrize("modality", ["spikes", "calcium", "eeg"])
 def test_a_file_of_others_is_read_by_its_classes(tmp_path, modality):
-    times = write_foreign(tmp_path / "a.h5")
+    write_temporaldata(tmp_path / "a.h5")
     report, tree = ingest_source(
         tmp_path / "a.h5", tmp_path / "out", modality, **OPEN.get(modality, {})
     )
     assert report["reader"]["reader"] == "temporaldata"
     with h5py.File(tmp_path / "a.h5") as file:
         if modality == "spikes":
-            owner = file["spikes/unit_index"][...]
+            times, owner = file["spikes/timestamps"][...], file["spikes/unit_index"][...]
             order = np.lexsort([times, owner])
             np.testing.assert_array_equal(tree["raw/spike_time"].values, times[order])
             assert list(tree["raw/region"].values) == ["M1", "PMd", "M1"]
@@ -249,7 +204,7 @@ def test_a_file_of_others_is_read_by_its_classes(tmp_path, modality):
 
 
 def test_the_header_tells_subject_and_modality(tmp_path):
-    write_foreign(tmp_path / "a.h5")
+    write_temporaldata(tmp_path / "a.h5")
     reader, hit = match(tmp_path / "a.h5")
     assert (reader.name, hit.modality, hit.entities["subject"]) == (
         "temporaldata", "spikes", "monkeyM",
@@ -311,7 +266,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_named(tmp_path, fault):
     modality, place, change, code, fragment = FAULTS[fault]
-    write_foreign(tmp_path / "a.h5")
+    write_temporaldata(tmp_path / "a.h5")
     spoil(tmp_path / "a.h5", place, change)
     check_refusal(
         code, fragment, tmp_path / "a.h5", tmp_path / "out", modality,
@@ -320,7 +275,7 @@ def test_faults_are_named(tmp_path, fault):
 
 
 def test_several_series_are_chosen_by_name(tmp_path):
-    write_foreign(tmp_path / "a.h5")
+    write_temporaldata(tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         file.copy("spikes", "spikes_2")
     source, out = tmp_path / "a.h5", tmp_path / "out"
