@@ -30,13 +30,15 @@ def _write_calcium(folder: Path, variant: int) -> Source:
 
 
 def _beside(file: Any) -> dict[str, np.ndarray]:
-    return {
-        "behavior/pos": file["cursor/pos"][...],
-        "behavior/time_cursor": file["cursor/timestamps"][...],
-        "trials/start": file["trials/start"][...],
-        "trials/stop": file["trials/end"][...],
-        "trials/target": _text(file["trials/target"][...]),
+    places = {
+        "behavior/pos": "cursor/pos",
+        "behavior/time_cursor": "cursor/timestamps",
+        "trials/start": "trials/start",
+        "trials/stop": "trials/end",
+        "trials/target": "trials/target",
     }
+    found = {name: file[place][...] for name, place in places.items() if place in file}
+    return {name: _text(v) if v.dtype.kind == "S" else v for name, v in found.items()}
 
 
 def _read_spikes(folder: Path, source: Source) -> dict[str, np.ndarray]:

@@ -23,9 +23,13 @@ SPLITS = ("train_domain", "valid_domain", "test_domain")
 SUBJECT = ("species", "sex", "age")
 
 
-def behavior_of(objects: Objects, apart: Collection[str]) -> xr.Dataset | None:
-    """Return every numeric array of the time series that are not `apart`, on its own clock."""
+def behavior_of(objects: Objects, apart: Collection[str]) -> tuple[xr.Dataset | None, list[Issue]]:
+    """Return every numeric array of the time series that are not `apart`, on its own clock.
+
+    Arrays of text or of more than two dims have no place in the behaviour; issues name them.
+    """
     streams: dict[str, np.ndarray] = {}
+    issues: list[Issue] = []
     variables: dict[str, tuple[str, np.ndarray]] = {}
     for place, series in objects.series.items():
         held = {
@@ -33,7 +37,15 @@ def behavior_of(objects: Objects, apart: Collection[str]) -> xr.Dataset | None:
             for name, (shape, dtype) in series.arrays.items()
             if dtype.kind in "biuf" and len(shape) in (1, 2)
         }
-        if place in apart or not held or "unit_index" in held:
+        if place in apart or "unit_index" in series.arrays:
+            continue
+        issues += [
+            Issue("NOT_KEPT", objects.fields.where(f"{place}/{name}"),
+                  f"{len(shape)}-D {dtype} is no behaviour that is kept; left out")
+            for name, (shape, dtype) in series.arrays.items()
+            if name not in held
+        ]  # fmt: skip
+        if not held:
             continue
         clock = objects.clock(series, next(iter(held.values()))[0])
         streams[series.name] = _times(clock)
@@ -41,7 +53,7 @@ def behavior_of(objects: Objects, apart: Collection[str]) -> xr.Dataset | None:
             values = np.asarray(objects.fields.numbers(f"{place}/{name}")[...])
             title = name if len(held) == 1 and name not in variables else f"{series.name}_{name}"
             variables[title] = (series.name, values)
-    return behavior_dataset(streams, variables)
+    return behavior_dataset(streams, variables), issues
 
 
 def _times(clock: np.ndarray | RegularClock) -> np.ndarray:

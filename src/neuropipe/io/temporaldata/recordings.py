@@ -56,8 +56,9 @@ def _chosen(found: list[str], what: str, objects: Objects, wanted: str | None) -
 
 def _beside(objects: Objects, main: str) -> tuple[dict[str, Any], dict[str, Any], list[Issue]]:
     attrs, issues = attributes_of(objects)
-    groups = {"behavior": behavior_of(objects, {main}), "trials": trials_of(objects)}
-    return attrs, groups, issues
+    behavior, left_out = behavior_of(objects, {main})
+    groups = {"behavior": behavior, "trials": trials_of(objects)}
+    return attrs, groups, [*issues, *left_out]
 
 
 def open_spikes(
