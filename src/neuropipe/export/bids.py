@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -147,8 +148,6 @@ def _events_frame(events: xr.Dataset, first: float = 0.0) -> pd.DataFrame:
 
 def _channels(tree: xr.DataTree, output: Path) -> list[Path]:
     """Write channels through mne-bids; then what it cannot be told."""
-    import mne_bids
-
     from neuropipe.export.mne_raw import to_mne
 
     modality = modality_of(tree.attrs)
@@ -158,22 +157,45 @@ def _channels(tree: xr.DataTree, output: Path) -> list[Path]:
     folder, stem = _folder(tree, output, modality), _stem(tree)
     if any(folder.glob(f"{stem}_{modality}.*")):
         raise ConfigError(f"{folder / stem}_{modality}: exists already; choose another --output")
-    before = set(folder.iterdir())
+    with tempfile.TemporaryDirectory(dir=output, prefix=".partial-") as staging:
+        _through_mne_bids(raw, tree, Path(staging))
+        written = _moved(Path(staging), output)
+    ds = main_group(tree)
+    _restate_cutoffs(ds, folder / f"{stem}_channels.tsv")
+    return [*written, *([] if modality == "meg" else _electrodes(tree, ds, folder))]
+
+
+def _through_mne_bids(raw: Any, tree: xr.DataTree, root: Path) -> None:
+    import mne_bids
+
+    attrs, modality = tree.attrs, modality_of(tree.attrs)
     place = mne_bids.BIDSPath(
-        root=output, subject=tree.attrs["subject_id"], datatype=modality, suffix=modality,
-        session=tree.attrs.get("session_id") or None, task=tree.attrs.get("task") or NO_TASK,
-        acquisition=tree.attrs.get("acq") or None, run=tree.attrs.get("run") or None, check=False,
+        root=root, subject=attrs["subject_id"], datatype=modality, suffix=modality,
+        session=attrs.get("session_id") or None, task=attrs.get("task") or NO_TASK,
+        acquisition=attrs.get("acq") or None, run=attrs.get("run") or None, check=False,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mne_bids.write_raw_bids(
-            raw, place, format=FORMATS[modality], allow_preload=True, overwrite=False,
-            readme=False, verbose="error",
+            raw, place, format=FORMATS[modality], allow_preload=True, readme=False,
+            verbose="error",
         )  # fmt: skip
-    ds = main_group(tree)
-    _restate_cutoffs(ds, folder / f"{stem}_channels.tsv")
-    made = [] if modality == "meg" else _electrodes(tree, ds, folder)
-    return [*sorted(set(folder.iterdir()) - before - set(made)), *made]
+
+
+def _moved(staging: Path, output: Path) -> list[Path]:
+    """Move the files of a subject into the data set; rows of ``scans.tsv`` are added."""
+    written = []
+    for source in sorted(path for path in staging.glob("sub-*/**/*") if path.is_file()):
+        target = output / source.relative_to(staging)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.name.endswith("_scans.tsv") and target.exists():
+            rows = source.read_text(encoding="utf-8-sig").splitlines()[1:]
+            known = target.read_text(encoding="utf-8-sig").rstrip("\n")
+            write_text(target, "\n".join([known, *rows]) + "\n")
+        elif not (target.name.endswith("_scans.json") and target.exists()):
+            source.rename(new_file(target))
+            written.append(target)
+    return written
 
 
 def _need_pybv() -> None:

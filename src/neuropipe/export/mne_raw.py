@@ -51,7 +51,7 @@ def to_mne(tree: xr.DataTree) -> Any:
 
 
 def _types(ds: xr.Dataset) -> list[str]:
-    from mne.io.pick import get_channel_type_constants
+    from mne.io import get_channel_type_constants
 
     words = set(get_channel_type_constants())
     given = [str(kind) for kind in ds["ch_type"].values] if "ch_type" in ds else []

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropipe.errors import DataError
-from neuropipe.export.recording import main_group, name_of, new_file, observed_of, series_names, table_of
+from neuropipe.export.recording import (
+    main_group,
+    name_of,
+    new_file,
+    observed_of,
+    series_names,
+    table_of,
+)
 from neuropipe.store.atomic import atomic_path
 from neuropipe.store.schema import modality_of
 
@@ -26,7 +33,8 @@ def write(tree: xr.DataTree, output: Path) -> list[Path]:
 
     Channels go to FIF, fMRI volumes to NIfTI, spikes to NWB (the type `Spikes` needs a NeuralSet
     that has it; 0.0.2 does not). Events become rows of type `Stimulus` with ``code`` and
-    ``description``; an unknown duration is 0. Times are seconds on the clock of the recording.
+    ``description`` (``event 1`` for a label ``1``); an unknown duration is 0. Times are seconds
+    on the clock of the recording.
 
     Returns
     -------
@@ -67,9 +75,18 @@ def _events(tree: xr.DataTree) -> list[dict[str, Any]]:
     columns = (events["onset"].values, duration, code, events["label"].values)
     return [
         {"type": "Stimulus", "start": float(start), "duration": float(length), "code": int(number),
-         "description": str(label)}
+         "description": _word(str(label))}
         for start, length, number, label in zip(*columns, strict=True)
     ]  # fmt: skip
+
+
+def _word(label: str) -> str:
+    """Return a label that a reader of tables does not take for a number."""
+    try:
+        float(label)
+    except ValueError:
+        return label
+    return f"event {label}"
 
 
 def _channels(tree: xr.DataTree, output: Path) -> tuple[dict[str, Any], list[Path]]:
