@@ -31,6 +31,7 @@ ALLOWED = {
     "plotting": {"store"},
     "simulate": {"config", "store", "io"},
     "export": {"store"},
+    "recipes": {"config", "store"},
     "analyses": {"config", "store", "stats", "plotting", "simulate", "analyses.registry"},
     "study": {"config", "store", "analyses.registry", "io", "assemble"},
     "code_sets": {"config", "analyses.registry", "io"},
