@@ -15,7 +15,7 @@ import yaml
 
 from neuropipe.cli.main import main
 from neuropipe.errors import ConfigError, DataError, MissingInput
-from neuropipe.recipes.download import DownloadError, fetch_files
+from neuropipe.recipes.download import CHUNK, DownloadError, fetch_files
 from neuropipe.recipes.recipe import Recipe, find_recipe, recipe_folders
 from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
 from neuropipe.study import load_study
@@ -82,7 +82,7 @@ def recipe_of(archive, *files, **given):
     return Recipe.model_validate(
         {"title": "t", "archive": "x", "accession": "1", "version": None, "licence": None,
          "page": "p", "base_url": archive.url,
-         "files": files or [{"path": "a.bin", "sha256": SHA, "size": len(BODY)}], **given}
+         "files": list(files) or [{"path": "a.bin", "sha256": SHA, "size": len(BODY)}], **given}
     )  # fmt: skip
 
 
@@ -108,7 +108,11 @@ def test_a_broken_connection_is_resumed_where_it_ended(archive, tmp_path):
     archive.cut["/a.bin"] = [300_000, 200_000]
     fetch(recipe_of(archive), tmp_path)
     assert (tmp_path / "a.bin").read_bytes() == BODY
-    assert [wanted for _, wanted in archive.asked] == [None, "bytes=300000-", "bytes=500000-"]
+    # A broken connection loses less than one chunk.
+    starts = [int(re.search(r"\d+", wanted)[0]) for _, wanted in archive.asked[1:]]
+    assert archive.asked[0][1] is None
+    assert 300_000 - CHUNK < starts[0] <= 300_000
+    assert starts[0] + 200_000 - CHUNK < starts[1] <= starts[0] + 200_000
 
 
 def test_a_later_call_goes_on_where_an_earlier_one_gave_up(archive, tmp_path):
@@ -124,12 +128,13 @@ def test_a_later_call_goes_on_where_an_earlier_one_gave_up(archive, tmp_path):
     archive.answer = break_down
     with pytest.raises(DownloadError, match="gave up after 5 tries, fetch again to resume"):
         fetch(recipe, tmp_path)
-    assert (tmp_path / "a.bin.part").stat().st_size == 100_000
+    kept = (tmp_path / "a.bin.part").stat().st_size
+    assert 100_000 - CHUNK < kept <= 100_000
     assert not (tmp_path / "a.bin").exists()
     archive.answer = Archive.answer.__get__(archive)
     archive.fail["/a.bin"] = []
     fetch(recipe, tmp_path)
-    assert archive.asked[-1] == ("/a.bin", "bytes=100000-")
+    assert archive.asked[-1] == ("/a.bin", f"bytes={kept}-")
     assert names(tmp_path) == ["a.bin", "checksums.json"]
 
 

@@ -19,7 +19,8 @@ __all__ = ["DownloadError", "Fetched", "fetch_files"]
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1 << 20
+# What is lost of a connection that breaks off: at most one chunk.
+CHUNK = 1 << 16
 TIMEOUT_S = 60.0
 ATTEMPTS = 5
 # Answers after which a later try may go well.
