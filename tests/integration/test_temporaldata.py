@@ -197,6 +197,7 @@ def test_a_file_of_others_is_read_by_its_classes(tmp_path, modality):
             assert list(tree["raw/channel"].values) == ["Cz", "Pz"]
             assert set(tree["raw/units"].values) == {"V"}
         np.testing.assert_array_equal(tree["behavior/pos"].values, file["cursor/pos"])
+        assert list(tree["behavior"].data_vars) == ["pos"]
     assert list(tree["trials/target"].values) == ["left", "right"]
     assert list(tree["events/label"].values) == ["movement_phases"]
     assert (tree.attrs["species"], tree.attrs["dataset"]) == ("Macaca mulatta", "perich")
@@ -257,6 +258,8 @@ FAULTS = {
                     "LENGTH_MISMATCH", "50 samples"),
     "another class": ("spikes", "/", lambda f, p: f.attrs.modify("object", "Interval"),
                       "NOT_THIS_FORMAT", "temporaldata"),
+    "arrays of two lengths": ("spikes", "cursor/vel", lambda f, p: f.create_dataset(p, data=np.zeros(7)),
+                              "LENGTH_MISMATCH", "pos 400, vel 7"),
     "trial backwards": ("spikes", "trials/end", replaced(np.array([0.5, 9.0])),
                         "BAD_TIME", "back to 0.5"),
     "fMRI of others": ("fmri", "channels", lambda f, p: None, "NOT_THIS_FORMAT", "fmri"),
