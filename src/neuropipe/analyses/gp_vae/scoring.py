@@ -72,9 +72,9 @@ def score(result: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:
     -------
     dict
         For each planted latent ``r2_<latent>``: R2 on test trials of an affine map (fitted on
-        training trials) from the one estimated latent of the same group that fits best (`spikes` and `shared` from any
-        latent without video); ``joint_r2_<latent>``: from all latents; ``rate_r2``;
-        ``bits_per_spike`` and ``oracle_bits_per_spike`` of held-out units;
+        training trials) from the one estimated latent of the same group that fits best
+        (`spikes` and `shared` from any latent without video); ``joint_r2_<latent>``: from all
+        latents; ``rate_r2``; ``bits_per_spike`` and ``oracle_bits_per_spike`` of held-out units;
         ``coverage_<latent>``: share of true values inside 95 % posterior intervals.
     """
     split = result["trial_split"].values
