@@ -386,14 +386,17 @@ def _figures(study: Study, run: Run, collection: Collection) -> Job:
     result = layout.result_file(collection.name, run.label)
     folder = layout.result_folder(collection.name, run.label)
     outputs = figure_files(run.analysis, collection.name, run.label)
+    planted = layout.truth_file(collection.name, run.label)
+    known = bool(run.analysis.truth) and (study.root / planted).exists()
+    options = ("--truth", planted) if known else ()
     return Job(
         rule=f"analysis_figures_{run.analysis.name}",
         wildcards={"collection": collection.name, "analysis": run.label},
-        inputs=(result,),
+        inputs=(result, *options[1:]),
         outputs=outputs,
         settings={"settings": run.settings.model_dump(mode="json")},
         code=figure_code(run.analysis),
-        step=("figures", run.analysis.name, "--input", result, "--output", folder),
+        step=("figures", run.analysis.name, "--input", result, *options, "--output", folder),
         record=outputs[0],
     )
 

@@ -87,6 +87,13 @@ class Analysis:
         ``headline(result) -> str``, one claim-free sentence with numbers.
     metrics : str
         ``metrics(result) -> list of dict`` with ``metric value unit low high n``.
+    truth : str
+        ``compare(result, truth) -> plotting.truth.Comparison``; called where the study holds what a
+        simulator planted (``truth/<collection>/<label>.nc``, as the ``simulate`` of the analysis
+        returns it). "" if the analysis knows no truth.
+    courses : str
+        ``courses(result, subject) -> list of plotting.courses.Course``: states or trajectories on
+        the clock of the session, which the report draws with those of other analyses; "" if none.
     stages : tuple of str
         Stages in order, each a function of the package's module ``stages``; () means one job.
     scatter : callable
@@ -125,6 +132,8 @@ class Analysis:
     optional_slugs: tuple[str, ...] = ()
     tables: str = ""
     table_files: tuple[str, ...] = ()
+    truth: str = ""
+    courses: str = ""
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
     subject_stages: tuple[str, ...] = ()

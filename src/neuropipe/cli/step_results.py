@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from neuropipe.config.models import InputConfig
+    from neuropipe.plotting.figure import ReportFigure
 
 __all__ = ["assemble", "figures", "report", "stage", "table"]
 
@@ -207,6 +208,7 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         # Snakemake does not know these files: those of an earlier configuration would stay.
         for old in folder.glob(f"fig-{slug}.*"):
             old.unlink()
+    drawn = _with_truth(analysis, result, arguments.truth, folder) | drawn
     cards = []
     for slug, figure in drawn.items():
         save_figure(figure, folder, slug)
@@ -231,9 +233,26 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
             "figures": cards,
             "settings": dict(settings),
             "code": module_fingerprints(figure_code(analysis)),
-            "inputs": {arguments.input: read_provenance(arguments.input).get("content_sha256")},
+            "inputs": {
+                path: read_provenance(path).get("content_sha256")
+                for path in (arguments.input, arguments.truth)
+                if path
+            },
         },
     )
+
+
+def _with_truth(
+    analysis: Analysis, result: xr.Dataset, truth: str | None, folder: Path
+) -> dict[str, ReportFigure]:
+    """Write how the result compares with what was planted; return the figure of it, if known."""
+    if truth is None:
+        for old in (folder / "truth.tsv", *folder.glob("fig-truth.*")):
+            old.unlink(missing_ok=True)
+        return {}
+    found = load_object(analysis.truth)(result, read_dataset(truth))
+    write_text(folder / "truth.tsv", found.table.to_csv(sep="\t", index=False))
+    return {"truth": found.figure}
 
 
 def _error_code(row: Mapping[str, str]) -> str:

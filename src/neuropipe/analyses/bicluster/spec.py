@@ -142,6 +142,8 @@ ANALYSIS = Analysis(
     ),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.report_numbers:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
+    courses=f"{PACKAGE}.courses:courses",
     headline=f"{PACKAGE}.report_numbers:headline",
     metrics=f"{PACKAGE}.report_numbers:metrics",
     stages=("chain", "summary"),

@@ -223,6 +223,8 @@ ANALYSIS = Analysis(
     ),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
+    courses=f"{PACKAGE}.courses:courses",
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("fit", "summary"),

@@ -288,6 +288,7 @@ ANALYSIS = Analysis(
     table_files=("models.csv", "identification.csv"),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("rdm", "summary"),
