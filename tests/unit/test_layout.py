@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "logs", "seeds", "threads"}
 # layer -> layers that it may import; "" stands for the package itself.
 ALLOWED = {
-    "": {"assemble", "store", "study"},
+    "": {"assemble", "export", "store", "study"},
     "config": {"analyses.registry", "store", "study"},
     "store": {"config"},
     "io": {"config", "store"},
@@ -30,6 +30,7 @@ ALLOWED = {
     "stats": set(),
     "plotting": {"store"},
     "simulate": {"config", "store", "io"},
+    "export": {"store"},
     "analyses": {"config", "store", "stats", "plotting", "simulate", "analyses.registry"},
     "study": {"config", "store", "analyses.registry", "io", "assemble"},
     "code_sets": {"config", "analyses.registry", "io"},

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "run the workflow",
     "status": "show what is done, stale, failed or missing, and why",
     "report": "rebuild the HTML page from what exists",
+    "export": "hand recordings to other tools: temporaldata, NeuralSet, BIDS, CSV",
     "unlock": "remove a stale lock after a kill or power loss",
     "list": "list analyses, readers and presets",
     "step": "run one step by hand, as the rules do",
