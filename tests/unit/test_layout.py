@@ -38,7 +38,7 @@ ALLOWED = {
     "plan": {"code_sets", "config", "store", "analyses.registry", "io", "sources", "study"},
     "status": {"store", "plan", "study"},
     "workflow": {"store", "plan", "study"},
-    "report": {"config", "store", "analyses.registry", "plotting", "study", "status"},
+    "report": {"config", "store", "stats", "analyses.registry", "plotting", "study", "status"},
     "cli": {"*"},
     "__main__": {"cli"},
 }

@@ -15,7 +15,9 @@ def made():
 
 def test_the_same_seed_gives_the_same_session(made):
     again = states_and_clusters(3, duration_s=60.0)
-    assert all(np.array_equal(a, b) for a, b in zip(made.spike_times, again.spike_times, strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(made.spike_times, again.spike_times, strict=True)
+    )
     assert np.array_equal(made.contacts, again.contacts)
     assert np.array_equal(made.scalp, again.scalp)
 
@@ -38,7 +40,7 @@ def test_scalp_channels_follow_the_couplings_of_their_state(made):
     states = made.truth["state"].values[:: made.scalp_step]
     weight = made.truth["weight"].values[..., 0]
     for state in np.unique(states):
-        at = np.flatnonzero((states[1:] == state)) + 1
+        at = np.flatnonzero(states[1:] == state) + 1
         past = np.column_stack([made.scalp[at - 1], np.ones(at.size)])
         fit, *_ = np.linalg.lstsq(past, made.scalp[at], rcond=None)
         # Unit noise and about a thousand samples: standard errors of 0.03.

@@ -15,7 +15,6 @@ from neuropipe.store.layout import across_folder, result_file
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    import xarray as xr
 
     from neuropipe.plotting.courses import Course
     from neuropipe.plotting.figure import ReportFigure
@@ -95,11 +94,15 @@ def _sessions(study: Study) -> Iterator[tuple[str, str, list[tuple[Run, Collecti
 
 
 def _courses(study: Study, run: Run, collection: Collection, subject: str) -> list[_Result]:
+    """Return what a result has along time; nothing if its file cannot be read."""
     from neuropipe.analyses.registry import load_object
     from neuropipe.store.provenance import read_dataset
 
-    result: xr.Dataset = read_dataset(study.root / result_file(collection.name, run.label))
-    courses = load_object(run.analysis.courses)(result, subject)
+    try:
+        result = read_dataset(study.root / result_file(collection.name, run.label))
+        courses = load_object(run.analysis.courses)(result, subject)
+    except (OSError, ValueError, KeyError):
+        return []
     return [_Result(run.label, collection.name, course) for course in courses]
 
 
