@@ -79,6 +79,11 @@ class Analysis:
         ``tables(result) -> {file name: pandas.DataFrame}`` beside ``summary.tsv``; "" if none.
     table_files : tuple of str
         The names that ``tables`` returns, ``.csv`` or ``.tsv``.
+    maps : str
+        ``maps(result) -> {file name: bytes}``, images for other programs beside ``summary.tsv``;
+        which there are depends on the result, so that they are no outputs of the rule. "" if none.
+    map_pattern : str
+        Names of such files as a pattern of the shell; those of an earlier result are removed.
     methods : str
         ``text(settings, result) -> str``, the methods paragraph with references.
     summary : str
@@ -125,6 +130,8 @@ class Analysis:
     optional_slugs: tuple[str, ...] = ()
     tables: str = ""
     table_files: tuple[str, ...] = ()
+    maps: str = ""
+    map_pattern: str = ""
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
     subject_stages: tuple[str, ...] = ()

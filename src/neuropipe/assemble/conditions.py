@@ -191,7 +191,29 @@ class _Layout:
         if np.isfinite(places).any():
             axes = {axis: (dims, places[..., k], {"units": "mm"}) for k, axis in enumerate("xyz")}
             found |= axes
-        return found
+        return found | self._vertices()
+
+    def _vertices(self) -> dict[str, Any]:
+        """Return the surface and the number of the vertex of every channel, where one has any."""
+        if not any((one.vertex is not None) and (one.vertex >= 0).any() for *_, one in self.cells):
+            return {}
+        dims, shape = (*CELL, "channel"), (*self.size, self.n_channels)
+        structure, vertex = np.full(shape, "", dtype=object), np.full(shape, -1, dtype=np.int64)
+        for s, r, _, region in self.cells:
+            count = len(region.names)
+            if region.structure is not None and region.vertex is not None:
+                structure[s, r, :count], vertex[s, r, :count] = region.structure, region.vertex
+        return {"structure": (dims, structure), "vertex": (dims, vertex)}
+
+    def grid(self) -> dict[str, Any]:
+        """Return affine and shape of the volume if all subjects share them."""
+        first = self.subjects[0].grid
+        same = all(
+            one.grid.keys() == first.keys()
+            and all(np.allclose(one.grid[key], first[key], atol=1e-4) for key in first)
+            for one in self.subjects
+        )
+        return dict(first) if same else {}
 
     def dof(self) -> np.ndarray:
         """Return the degrees of freedom of the noise samples."""
@@ -259,8 +281,10 @@ def conditions(
         any; ``n_events (subject, run, condition)``. Coordinates ``subject``, ``region``, ``run``
         (text), ``condition`` in the order of ``labels``, ``time`` (seconds after the event),
         ``channel_name``, ``x``, ``y``, ``z`` (mm) per subject, region and channel,
-        ``n_channels (subject, region)``, ``unit_kind (subject)``. Attributes ``modality``,
-        ``estimate``, ``recordings`` (JSON, by subject), ``excluded``, ``issues`` (JSON).
+        ``n_channels (subject, region)``, ``unit_kind (subject)``; ``structure``, ``vertex`` of
+        channels that are vertices of a surface. Attributes ``modality``,
+        ``estimate``, ``recordings`` (JSON, by subject), ``excluded``, ``issues`` (JSON),
+        ``affine`` (16 numbers) and ``volume_shape`` where voxels of all lie in one volume.
 
     Raises
     ------
@@ -274,7 +298,8 @@ def conditions(
     subjects = _subjects(stores, settings, fmri, seed, account)
     account.check_left(subjects)
     account.issues += _issues(subjects, settings, stores)
-    ds = _dataset(_Layout(subjects, settings))
+    layout = _Layout(subjects, settings)
+    ds = _dataset(layout)
     estimate = settings.glm.estimate if modality == "fmri" else "trial_mean"
     recordings = {one.subject: list(one.recordings) for one in subjects}
     return ds.assign_attrs(
@@ -283,4 +308,5 @@ def conditions(
         recordings=json.dumps(recordings, ensure_ascii=False),
         excluded=json.dumps(account.excluded, ensure_ascii=False),
         issues=issues_to_json(account.issues),
+        **layout.grid(),
     )

@@ -17,7 +17,7 @@ from neuropipe.analyses.registry import Analysis, get_analysis, load_object
 from neuropipe.cli.step_stores import checked
 from neuropipe.code_sets import assemble_code, figure_code
 from neuropipe.errors import ConfigError, NeuropipeError
-from neuropipe.store.atomic import write_json, write_text
+from neuropipe.store.atomic import atomic_path, write_json, write_text
 from neuropipe.store.code import module_fingerprints
 from neuropipe.store.provenance import (
     Stopwatch,
@@ -222,6 +222,7 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     for name, table in tables.items():
         separator = "," if name.endswith(".csv") else "\t"
         write_text(folder / name, table.to_csv(sep=separator, index=False, na_rep="n/a"))
+    maps = _write_maps(analysis, result, folder)
     text = load_object(analysis.methods)(_settings_of(analysis, settings), result)
     write_text(folder / "methods.md", text.rstrip() + "\n")
     write_json(
@@ -229,11 +230,26 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         {
             "headline": load_object(analysis.headline)(result),
             "figures": cards,
+            "maps": maps,
             "settings": dict(settings),
             "code": module_fingerprints(figure_code(analysis)),
             "inputs": {arguments.input: read_provenance(arguments.input).get("content_sha256")},
         },
     )
+
+
+def _write_maps(analysis: Analysis, result: xr.Dataset, folder: Path) -> list[str]:
+    """Write the images of a result, remove those of an earlier one, and return their names."""
+    if not analysis.maps:
+        return []
+    made = load_object(analysis.maps)(result)
+    for old in folder.glob(analysis.map_pattern):
+        if old.name not in made:
+            old.unlink()
+    for name, content in made.items():
+        with atomic_path(folder / name) as part:
+            part.write_bytes(content)
+    return sorted(made)
 
 
 def _error_code(row: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "fit",
     "score",
     "searchlight_image",
+    "searchlight_surface",
     "simulate",
 ]
 
@@ -33,7 +34,8 @@ _WHERE = {
     "compare_descriptors": "neuropipe.analyses.trsa.model:compare_descriptors",
     "fit": "neuropipe.analyses.trsa.model:fit",
     "score": "neuropipe.analyses.trsa.scoring:score",
-    "searchlight_image": "neuropipe.analyses.trsa.maps:searchlight_image",
+    "searchlight_image": "neuropipe.analyses.trsa.map_files:searchlight_image",
+    "searchlight_surface": "neuropipe.analyses.trsa.map_files:searchlight_surface",
     "simulate": "neuropipe.simulate.planted_layers:planted_layers",
 }
 

@@ -201,6 +201,11 @@ class SearchlightSettings(StrictModel):
     nearest: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Channels per neighbourhood instead of a radius."
     )
+    surfaces: dict[Literal["left", "right"], str] = Field(
+        default_factory=dict,
+        description="GIFTI meshes (.surf.gii) of the hemispheres whose vertices the data hold, "
+        "relative to the study folder; distances then run along them.",
+    )
     min_voxels: Annotated[int, Field(ge=2)] = Field(10, description="Voxels at least.")
     chunk_mb: Positive = Field(256.0, description="Memory of the work arrays, MB.")
     keep_rdms: bool = Field(
@@ -208,8 +213,8 @@ class SearchlightSettings(StrictModel):
     )
     permutations: Count = Field(
         1000,
-        description="Permutations of condition labels that test the map of a study of one subject; "
-        "0: none. Five subjects and more are tested by their signs.",
+        description="Permutations of condition labels that test the mean map of up to four "
+        "subjects; 0: none. Five subjects and more are tested by their signs.",
     )
 
 
@@ -251,8 +256,9 @@ class Settings(StrictModel):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Files that the stages read beside their input: the models."""
-        return tuple(dict.fromkeys(model.path for model in self.models))
+        """Files that the stages read beside their input: models and surfaces."""
+        surfaces = () if self.searchlight is None else self.searchlight.surfaces.values()
+        return tuple(dict.fromkeys([*(model.path for model in self.models), *surfaces]))
 
     @model_validator(mode="after")
     def _distinct(self) -> Settings:
@@ -286,6 +292,8 @@ ANALYSIS = Analysis(
     optional_slugs=("movie", "searchlight", "homology"),
     tables=f"{PACKAGE}.summary:tables",
     table_files=("models.csv", "identification.csv"),
+    maps=f"{PACKAGE}.map_files:map_files",
+    map_pattern="searchlight_*.*",
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
     headline=f"{PACKAGE}.summary:headline",

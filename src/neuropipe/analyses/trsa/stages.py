@@ -12,9 +12,10 @@ from neuropipe.analyses.trsa.arrangement import arrange, condition_map
 from neuropipe.analyses.trsa.checks import few_conditions, ordered, subjects_of, unusual_rdms
 from neuropipe.analyses.trsa.courses import generalisation, time_courses
 from neuropipe.analyses.trsa.descriptors import describe
-from neuropipe.analyses.trsa.group import common_conditions, joined_parts, searchlight_group
+from neuropipe.analyses.trsa.group import common_conditions, joined_parts
 from neuropipe.analyses.trsa.kernels.compare import WHITENED
 from neuropipe.analyses.trsa.kernels.rdm import MEASURES
+from neuropipe.analyses.trsa.map_group import searchlight_group
 from neuropipe.analyses.trsa.maps import check_searchlight
 from neuropipe.analyses.trsa.model_scores import model_scores, resampled
 from neuropipe.analyses.trsa.models import named_models
@@ -26,7 +27,7 @@ from neuropipe.threads import one_blas_thread
 
 __all__ = ["rdm", "summary"]
 
-WORKING = ("rdm_half", "searchlight_score", "searchlight_maximum")  # replaced by what they give
+WORKING = ("rdm_half", "searchlight_score")  # replaced by what they give
 
 Parts = Mapping[str, Sequence[xr.Dataset]]
 Floats = NDArray[np.float64]
@@ -76,7 +77,7 @@ def rdm(
     xarray.Dataset
         ``rdm(subject, region, [time,] pair)``, ``noise_shrinkage``, ``n_channels``,
         ``n_pairs_cv``, ``permuted_mean``, ``rdm_half``, ``searchlight_score``,
-        ``searchlight_maximum``, ``searchlight_rdm``.
+        ``searchlight_rdm``.
     """
     if "patterns" not in data and "rdm" in data:
         check_searchlight(data, settings)
@@ -134,7 +135,7 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     if "rdm_half" in joined:
         found.append(generalisation(joined["rdm_half"].transpose("half", ...), method))
     if "searchlight_score" in joined:
-        found.append(searchlight_group(joined, settings.inference, seed))
+        found.append(searchlight_group(ordered(data), joined, settings, seed))
     if "permuted_mean" in joined:
         found.append(_discriminability(joined))
     result = _merged(found).drop_vars("permuted_mean", errors="ignore")
