@@ -16,7 +16,7 @@ from neuropipe.analyses.trsa.kernels.searchlight import (
     radius_neighbours,
 )
 from neuropipe.analyses.trsa.spec import SearchlightSettings
-from neuropipe.analyses.trsa.surfaces import Surface, read_surfaces, surface_neighbours
+from neuropipe.analyses.trsa.surfaces import Surface, places_on, read_surfaces, surface_neighbours
 from neuropipe.errors import DataError
 
 __all__ = ["AXES", "Places", "grid_places", "places_of", "vertices_of"]
@@ -163,8 +163,8 @@ def places_of(
     position = _positions(data, subject, region)[channels]
     surfaces = read_surfaces(settings.surfaces)
     for name, surface in surfaces.items():
-        own = (structure == name) & (vertex >= 0) & (vertex < len(surface.points))
-        position[own] = surface.points[vertex[own]]
+        own = (structure == name) & (vertex >= 0)
+        position[own] = places_on(surface, vertex[own])
     lost = ~np.isfinite(position).all(axis=1)
     if lost.any():
         names = ", ".join(sorted({str(name) or "no surface" for name in structure[lost]}))

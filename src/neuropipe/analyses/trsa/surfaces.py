@@ -13,7 +13,7 @@ from neuropipe.analyses.trsa.kernels.mesh import mesh_neighbours
 from neuropipe.analyses.trsa.kernels.searchlight import Neighbours
 from neuropipe.errors import DataError, MissingInput
 
-__all__ = ["STRUCTURES", "Surface", "read_surfaces", "surface_neighbours"]
+__all__ = ["STRUCTURES", "Surface", "places_on", "read_surfaces", "surface_neighbours"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -69,6 +69,22 @@ def read_surfaces(paths: Mapping[str, str]) -> dict[str, Surface]:
     return {STRUCTURES[side]: _read(path, side) for side, path in paths.items()}
 
 
+def places_on(surface: Surface, vertex: Ints) -> Floats:
+    """Return the places of vertices, mm.
+
+    Raises
+    ------
+    DataError
+        If the surface has fewer vertices than the data.
+    """
+    if vertex.size and vertex.max() >= len(surface.points):
+        raise DataError(
+            f"{KEY}: {surface.path} has {len(surface.points)} vertices, the data name vertex "
+            f"{int(vertex.max())}; name the surface in the space of the data"
+        )
+    return surface.points[vertex]
+
+
 def surface_neighbours(
     surface: Surface, vertex: Ints, radius_mm: float | None, least: int, nearest: int | None
 ) -> Neighbours:
@@ -77,13 +93,8 @@ def surface_neighbours(
     Raises
     ------
     DataError
-        If the mesh has fewer vertices than the data, or is none.
+        If the mesh is none.
     """
-    if vertex.size and vertex.max() >= len(surface.points):
-        raise DataError(
-            f"{KEY}: {surface.path} has {len(surface.points)} vertices, the data name vertex "
-            f"{int(vertex.max())}; name the surface in the space of the data"
-        )
     try:
         return mesh_neighbours(surface.points, surface.triangles, vertex, radius_mm, least, nearest)
     except ValueError as error:

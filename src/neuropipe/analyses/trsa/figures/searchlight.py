@@ -159,7 +159,7 @@ def draw_searchlight(result: xr.Dataset) -> ReportFigure:
         width="wide", height_mm=55 * max(len(order), 1),
     )  # fmt: skip
     grid = figure.subplots(max(len(order), 1), 3, squeeze=False)
-    for axes, k in zip(grid, order, strict=True):
+    for axes, k in zip(grid[: len(order)], order, strict=True):
         best = position[int(np.nanargmax(scores[k]))]
         p = result["searchlight_pvalue"].values[k] if tested else np.ones(len(position))
         views = _surfaces(position, structure) if on_surface else _slices(position, best)
