@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from neuropipe.analyses.trsa.map_places import AXES, grid_places
 from neuropipe.analyses.trsa.surfaces import STRUCTURES
 from neuropipe.errors import DataError
 
-__all__ = ["map_files", "searchlight_image", "searchlight_surface"]
+__all__ = ["grid_of_centres", "map_files", "searchlight_image", "searchlight_surface"]
 
 Floats = NDArray[np.float64]
 VARIABLES = {"score": "searchlight_score", "p": "searchlight_pvalue"}
@@ -37,15 +38,37 @@ def _in_volume(result: xr.Dataset) -> NDArray[np.bool_]:
     return np.asarray(result["vertex"].values < 0)
 
 
-def _volume(position: Floats, attrs: dict[str, Any]) -> tuple[NDArray[np.int64], list[int], Floats]:
+def grid_of_centres(
+    position: Floats, attrs: Mapping[str, Any]
+) -> tuple[NDArray[np.int64], Floats] | None:
+    """Return the voxel of every centre and the affine, if centres lie on the grid that is stated.
+
+    Parameters
+    ----------
+    position : ndarray, shape (n_centres, 3)
+        mm.
+    attrs : mapping
+        ``affine`` (16 numbers) and ``volume_shape`` where they are known.
+    """
+    if np.size(attrs.get("affine", ())) != 16 or np.size(attrs.get("volume_shape", ())) != 3:
+        return None
+    affine = np.asarray(attrs["affine"], dtype=np.float64).reshape(4, 4)
+    exact = (position - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    if not np.isfinite(exact).all():
+        return None
+    place = np.round(exact).astype(np.int64)
+    near = np.abs(exact - place).max(initial=0.0) < OFF_GRID
+    inside = (place >= 0).all() and (place < np.ravel(attrs["volume_shape"])).all()
+    return (place, affine) if near and inside else None
+
+
+def _volume(
+    position: Floats, attrs: Mapping[str, Any]
+) -> tuple[NDArray[np.int64], list[int], Floats]:
     """Return the place of every centre in a volume, its shape and its affine."""
-    if np.size(attrs.get("affine", ())) == 16 and np.size(attrs.get("volume_shape", ())) == 3:
-        affine = np.asarray(attrs["affine"], dtype=np.float64).reshape(4, 4)
-        shape = [int(n) for n in np.ravel(attrs["volume_shape"])]
-        exact = (position - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-        place = np.round(exact).astype(np.int64)
-        if np.abs(exact - place).max() < OFF_GRID and (place >= 0).all() and (place < shape).all():
-            return place, shape, affine
+    stated = grid_of_centres(position, attrs)
+    if stated is not None:
+        return stated[0], [int(n) for n in np.ravel(attrs["volume_shape"])], stated[1]
     grid = grid_places(position)
     if grid is None:
         raise DataError("result: the centres of the searchlight lie on no regular grid")
@@ -83,7 +106,7 @@ def searchlight_image(result: xr.Dataset, model: str, variable: str = "searchlig
     if not voxel.any():
         raise DataError("result: the centres of the searchlight are vertices; see surfaces")
     position = np.stack([result[axis].values[voxel] for axis in AXES], axis=1)
-    place, shape, affine = _volume(position, dict(result["searchlight_score"].attrs))
+    place, shape, affine = _volume(position, result["searchlight_score"].attrs)
     volume = np.full(shape, np.nan, dtype=np.float32)
     volume[tuple(place.T)] = values[voxel]
     image = nib.Nifti1Image(volume, affine)

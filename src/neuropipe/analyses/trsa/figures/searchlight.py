@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
+from neuropipe.analyses.trsa.map_files import grid_of_centres
 from neuropipe.analyses.trsa.summary import ALPHA, count_text, names_of
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.palette import CATEGORICAL, INK, SIGNED
@@ -15,14 +18,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
+    from matplotlib.collections import PolyCollection
 
 __all__ = ["draw_searchlight"]
 
 MOST, AXES = 3, ("x", "y", "z")
 SLICES = ((1, 2), (0, 2), (0, 1))  # sagittal, coronal, axial
 INSIDE = {"CORTEX_LEFT": 1.0, "CORTEX_RIGHT": -1.0}  # where x grows towards the middle
-PANEL_POINTS = 120.0  # width of a panel, about, in points
+RASTERED = 2000  # squares that are drawn as pixels
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,21 @@ class _View:
     depth: np.ndarray
 
 
-def _slices(position: np.ndarray, best: np.ndarray) -> list[_View]:
+def _slice_numbers(position: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarray:
+    """Return the number of the slice of each centre along the axis nearest to x, y and z."""
+    place = grid_of_centres(position, attrs)
+    if place is None:
+        return np.round(position, 3)
+    index, affine = place
+    return index[:, np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax(axis=1)]
+
+
+def _slices(position: np.ndarray, best: int, attrs: Mapping[str, Any]) -> list[_View]:
+    number = _slice_numbers(position, attrs)
     return [
         _View(
-            f"{AXES[normal]} = {best[normal]:.0f} mm",
-            np.isclose(position[:, normal], best[normal]),
+            f"{AXES[normal]} = {position[best, normal]:.0f} mm",
+            number[:, normal] == number[best, normal],
             axes,
             np.zeros(len(position)),
         )
@@ -72,25 +85,39 @@ def _surfaces(position: np.ndarray, structure: np.ndarray) -> list[_View]:
 
 
 def _panel(
-    axes: Axes, view: _View, position: np.ndarray, score: np.ndarray, passed: np.ndarray
-) -> PathCollection:
+    axes: Axes,
+    view: _View,
+    position: np.ndarray,
+    spacing: float,
+    score: np.ndarray,
+    passed: np.ndarray,
+) -> PolyCollection:
     """Draw the centres of a view, those that passed the test with an outline."""
+    from matplotlib.collections import PolyCollection
+
     top = float(np.nanmax(np.abs(score))) or 1.0
     order = np.flatnonzero(view.shown)[np.argsort(view.depth[view.shown], kind="stable")]
     a, b = view.axes
-    own = position[order]
-    sides = [np.ptp(own[:, k]) if len(own) else 0.0 for k in (a, b)]
-    size = max(1.5, (0.8 * PANEL_POINTS) ** 2 / max(len(order), 40))
-    image = axes.scatter(own[:, a], own[:, b], c=score[order], s=size, marker="s", cmap=SIGNED,
-                         vmin=-top, vmax=top, lw=0, rasterized=len(order) > 2000)  # fmt: skip
-    marked = position[order[passed[order]]]
-    axes.scatter(marked[:, a], marked[:, b], s=size, marker="s", fc="none", ec=INK, lw=0.4,
-                 rasterized=len(order) > 2000)  # fmt: skip
+    side = spacing / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    square = position[order][:, None, [a, b]] + side
+    many = len(order) > RASTERED
+    image = PolyCollection(list(square), array=score[order], cmap=SIGNED, lw=0, rasterized=many)
+    image.set_clim(-top, top)
+    axes.add_collection(image)
+    marked = PolyCollection(list(square[passed[order]]), fc="none", ec=INK, lw=0.4, rasterized=many)
+    axes.add_collection(marked)
+    axes.autoscale_view()
     axes.set(xlabel=f"{AXES[a]} (mm)", ylabel=f"{AXES[b]} (mm)")
     axes.set_title(view.title)
-    if min(sides) > 0:
-        axes.set_aspect("equal", adjustable="datalim")
+    axes.set_aspect("equal", adjustable="datalim")
     return image
+
+
+def _spacing(position: np.ndarray) -> float:
+    """Return the usual distance of a centre to the nearest other one."""
+    if len(position) < 2:
+        return 1.0
+    return float(np.median(cKDTree(position).query(position, k=2)[0][:, 1])) or 1.0
 
 
 def _table(result: xr.Dataset) -> pd.DataFrame:
@@ -154,19 +181,20 @@ def draw_searchlight(result: xr.Dataset) -> ReportFigure:
         structure = result["structure"].values.astype(str)
     on_surface = bool(np.isin(structure, list(INSIDE)).any())
     tested = "searchlight_pvalue" in result
+    spacing, attrs = _spacing(position), result["searchlight_score"].attrs
     figure = ReportFigure(
         title="Searchlight", caption=_caption(result, on_surface), table=_table(result),
         width="wide", height_mm=55 * max(len(order), 1),
     )  # fmt: skip
     grid = figure.subplots(max(len(order), 1), 3, squeeze=False)
     for axes, k in zip(grid[: len(order)], order, strict=True):
-        best = position[int(np.nanargmax(scores[k]))]
+        best = int(np.nanargmax(scores[k]))
         p = result["searchlight_pvalue"].values[k] if tested else np.ones(len(position))
-        views = _surfaces(position, structure) if on_surface else _slices(position, best)
+        views = _surfaces(position, structure) if on_surface else _slices(position, best, attrs)
         for panel, view in zip(axes, views, strict=True):
-            image = _panel(panel, view, position, scores[k], p < ALPHA)
+            image = _panel(panel, view, position, spacing, scores[k], p < ALPHA)
             if not on_surface:
-                panel.plot(*best[list(view.axes)], "+", color=INK, ms=6)
+                panel.plot(*position[best, list(view.axes)], "+", color=INK, ms=6)
         share = f", {100 * np.mean(p < ALPHA):.0f} %" if tested else ""
         axes[0].annotate(
             f"{names[k]}{share}", (0, 1.2), xycoords="axes fraction", color=CATEGORICAL[0]
