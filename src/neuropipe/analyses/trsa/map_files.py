@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.trsa.map_places import AXES, grid_places
+from neuropipe.analyses.trsa.spec import file_word
 from neuropipe.analyses.trsa.surfaces import STRUCTURES
 from neuropipe.errors import DataError
 
@@ -153,17 +153,6 @@ def searchlight_surface(
     )  # fmt: skip
     meta = nib.gifti.GiftiMetaData({"AnatomicalStructurePrimary": PRIMARY[side]})
     return nib.gifti.GiftiImage(meta=meta, darrays=[array])
-
-
-def file_word(name: str) -> str:
-    """Return the name of a model as a part of a file name.
-
-    Examples
-    --------
-    >>> file_word("face / house")
-    'face-house'
-    """
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "model"
 
 
 def _words(models: list[str]) -> dict[str, str]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from neuropipe.analyses.trsa.model_scores import FLEXIBLE_DRAWS
-from neuropipe.analyses.trsa.spec import ACCURACY_DRAWS, NOISE_KINDS, Settings
+from neuropipe.analyses.trsa.spec import (
+    ACCURACY_DRAWS,
+    NOISE_KINDS,
+    DescriptorSettings,
+    Settings,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,6 +34,8 @@ REFERENCES = {
     "covariance matrices. Journal of Multivariate Analysis 88, 365-411.",
     "Smith": "Smith SM, Nichols TE (2009). Threshold-free cluster enhancement. NeuroImage 44, "
     "83-98.",
+    "Carrière": "Carrière M, Cuturi M, Oudot S (2017). Sliced Wasserstein kernel for persistence "
+    "diagrams. Proceedings of ICML 34, 664-673.",
     "Edelsbrunner": "Edelsbrunner H, Letscher D, Zomorodian A (2002). Topological persistence and "
     "simplification. Discrete and Computational Geometry 28, 511-533.",
 }
@@ -69,8 +76,13 @@ SCALES = {
     "minmax": "values brought to [0, 1]",
     "none": "values as they are",
 }
+DISTANCES = {
+    "bottleneck": "Diagrams were compared by the bottleneck distance. ",
+    "sliced_wasserstein": "Diagrams were compared by the sliced Wasserstein distance (Carrière et "
+    "al. 2017). ",
+}
 RULES = {
-    "gt": "pairs below quantile {u:g} (lengths ramped from quantile {l:g})",
+    "gt": "pairs below {what} {u:g} (lengths ramped from {what} {l:g})",
     "p_shortest": "the {p:g} of shortest pairs",
     "k_nearest": "pairs of which one is among the {k} nearest of the other",
     "p_nearest": "pairs of which one is among the nearest {p:g} of the other",
@@ -121,11 +133,13 @@ def _rdm_text(settings: Settings, result: xr.Dataset) -> str:
 def _descriptor_text(settings: Settings) -> str:
     chosen = settings.descriptor
     cells = ", ".join(f"({lower:g}, {upper:g})" for lower, upper in chosen.cells)
-    graph = RULES[chosen.geodesic.rule].format(**chosen.geodesic.model_dump())
+    what = {"quantile": "quantile", "absolute": "threshold"}[chosen.threshold_mode]
+    graph = RULES[chosen.geodesic.rule].format(what=what, **chosen.geodesic.model_dump())
     text = (
         f"Each RDM was scaled by itself ({SCALES[chosen.prescale]}) and transformed to "
         f"geo-topological descriptors (RGTM, Lin and Kriegeskorte 2024) with lower and upper "
-        f"quantiles {cells}: 0 below the lower, 1 above the upper, linear between. Geodesic "
+        f"{what}s {cells}: 0 below the lower, 1 above the upper, linear between. "
+        f"{_smooth_text(chosen)}Geodesic "
         f"descriptors (RGDM) are shortest paths over the graph of {graph}"
         f"{', ranked' if chosen.geodesic.rank else ''}. "
     )
@@ -134,7 +148,18 @@ def _descriptor_text(settings: Settings) -> str:
             "Persistent homology of the Vietoris-Rips filtration of the scaled RDMs was computed "
             "in degrees 0 and 1 (Edelsbrunner et al. 2002). "
         )
+    if chosen.homology_distance != "none":
+        text += DISTANCES[chosen.homology_distance]
     return text
+
+
+def _smooth_text(chosen: DescriptorSettings) -> str:
+    if chosen.smooth is None:
+        return ""
+    return (
+        f"A smooth variant is 1 / (1 + exp(-{chosen.smooth.slope:g} (d - "
+        f"{chosen.smooth.centre:g}))). "
+    )
 
 
 def _model_text(settings: Settings, result: xr.Dataset) -> str:

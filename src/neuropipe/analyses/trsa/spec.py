@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,7 +12,7 @@ from neuropipe.analyses.registry import Analysis, Resources
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.config.strict import Fraction
 
-__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "NOISE_KINDS", "Settings"]
+__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "NOISE_KINDS", "Settings", "file_word"]
 
 ACCURACY_DRAWS = 200  # resamples behind the standard errors of identification accuracy
 
@@ -21,7 +22,8 @@ Count = Annotated[int, Field(ge=0)]
 Comparator = Literal[
     "cosine", "pearson", "spearman", "kendall_tau_a", "rho_a", "cosine_w", "pearson_w"
 ]
-Cell = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+Threshold = Annotated[float, Field(ge=0)]
+Cell = Annotated[list[Threshold], Field(min_length=2, max_length=2)]
 
 
 class RdmSettings(StrictModel):
@@ -78,8 +80,8 @@ class GeodesicSettings(StrictModel):
         description="Edges: below the upper threshold (gt), the share `p` of shortest pairs, or "
         "the `k` (or the share `p`) nearest conditions of either end.",
     )
-    l: Fraction = Field(0.0, description="Lower quantile of `gt`.")  # noqa: E741 - the paper's
-    u: Fraction = Field(0.3, description="Upper quantile of `gt`.")
+    l: Threshold = Field(0.0, description="Lower threshold of `gt`.")  # noqa: E741 - the paper's
+    u: Threshold = Field(0.3, description="Upper threshold of `gt`.")
     p: Fraction = Field(0.1, description="Share of pairs or of conditions.")
     k: Annotated[int, Field(ge=1)] = Field(5, description="Nearest conditions.")
     rank: bool = Field(True, description="Replace path lengths by their ranks.")
@@ -104,6 +106,13 @@ class GeodesicSettings(StrictModel):
         }[self.rule]
 
 
+class SmoothSettings(StrictModel):
+    """A smooth step in place of two thresholds: 1 / (1 + exp(-slope (d - centre)))."""
+
+    slope: Positive = Field(10.0, description="Steepness.")
+    centre: Threshold = Field(0.5, description="Scaled dissimilarity that becomes 0.5.")
+
+
 class DescriptorSettings(StrictModel):
     """From RDMs to descriptors between geometry and topology."""
 
@@ -118,6 +127,14 @@ class DescriptorSettings(StrictModel):
         description="Thresholds [l, u] whose descriptors are kept; the first is the baseline.",
         min_length=1,
     )
+    threshold_mode: Literal["quantile", "absolute"] = Field(
+        "quantile",
+        description="Thresholds are quantiles within each RDM, or values of the scaled "
+        "dissimilarity (with `prescale: none` in its unit).",
+    )
+    smooth: SmoothSettings | None = Field(
+        None, description="A descriptor more, by a smooth step; null: none."
+    )
     thresholds: Literal["each", "pooled"] = Field(
         "each", description="Quantiles of each time, or of all times of a movie together."
     )
@@ -131,6 +148,11 @@ class DescriptorSettings(StrictModel):
     long_bar: Fraction = Field(
         0.1, description="Length over which bars of persistent homology are counted."
     )
+    homology_distance: Literal["none", "bottleneck", "sliced_wasserstein"] = Field(
+        "none",
+        description="Distance between the diagrams of persistent homology of all subjects and "
+        "regions.",
+    )
 
     @field_validator("cells")
     @classmethod
@@ -139,6 +161,25 @@ class DescriptorSettings(StrictModel):
             if lower > upper:
                 raise ValueError(f"cell [{lower}, {upper}]: l is above u")
         return value
+
+    @model_validator(mode="after")
+    def _in_range(self) -> DescriptorSettings:
+        thresholds = [*(number for cell in self.cells for number in cell)]
+        thresholds += [self.geodesic.l, self.geodesic.u]
+        if self.threshold_mode == "quantile" and max(thresholds) > 1:
+            raise ValueError(
+                f"{max(thresholds):g} is no quantile (0 to 1); write `threshold_mode: absolute` "
+                "for thresholds that are dissimilarities"
+            )
+        if self.homology_distance != "none" and not self.homology:
+            raise ValueError("homology_distance compares diagrams; write `homology: true` too")
+        return self
+
+    @property
+    def geodesic_parameters(self) -> dict[str, Any]:
+        """The numbers that the rule of the geodesic graph takes."""
+        mode = {"mode": self.threshold_mode} if self.geodesic.rule == "gt" else {}
+        return self.geodesic.parameters | mode
 
 
 class ModelSettings(StrictModel):
@@ -235,6 +276,11 @@ class Settings(StrictModel):
     descriptor: DescriptorSettings = Field(
         default_factory=DescriptorSettings, description="Geo-topological descriptors."
     )
+    categories: dict[str, str] = Field(
+        default_factory=dict,
+        description="Category of conditions (condition: category), which orders and colours them "
+        "in figures.",
+    )
     compare: Literal["auto"] | Comparator = Field(
         "auto", description="Comparator; `auto`: cosine_w for squared distances, else pearson."
     )
@@ -265,9 +311,26 @@ class Settings(StrictModel):
         names = [model.name for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"names of models {names} repeat")
+        words = [file_word(name).lower() for name in names]
+        if len(set(words)) < len(words):
+            raise ValueError(
+                f"names of models {names} give the same names of files; let them differ by more "
+                "than upper and lower case or punctuation"
+            )
         if sum(model.kind in NOISE_KINDS for model in self.models) > 1:
             raise ValueError("more than one model is a precision or covariance; give one")
         return self
+
+
+def file_word(name: str) -> str:
+    """Return a name as a part of a file name.
+
+    Examples
+    --------
+    >>> file_word("face / house")
+    'face-house'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "model"
 
 
 def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
