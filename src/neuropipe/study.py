@@ -255,6 +255,10 @@ def _with_collections(
             )
         elif scope == "cohort" and run.input.shared_names:
             problems += _check_names(modalities[0], f"{where}: analyses.{run.label}")
+    if members:
+        entering = sorted({r.modality for group in members.values() for r in group})
+        own = run.analysis.check(run.settings, run.input, entering)
+        problems += [f"{where}: analyses.{run.label}.{text}" for text in own]
     collections = tuple(Collection(name, scope, tuple(group)) for name, group in members.items())
     values = {key: getattr(run, key) for key in ("label", "analysis", "settings", "input", "given")}
     return Run(**values, collections=collections), problems

@@ -44,6 +44,10 @@ def _no_scatter(settings: Any) -> dict[str, list[dict[str, int]]]:
     return {}
 
 
+def _no_problems(settings: Any, inputs: Any, modalities: Sequence[str]) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class Analysis:
     """Everything that the rest of neuropipe needs to know of one analysis.
@@ -92,6 +96,9 @@ class Analysis:
         ``headline(result) -> str``, one claim-free sentence with numbers.
     metrics : str
         ``metrics(result) -> list of dict`` with ``metric value unit low high n``.
+    check : callable
+        ``(settings, inputs, modalities) -> messages``: what the stages would refuse whatever the
+        recordings hold; each message begins with a key of the label's block.
     stages : tuple of str
         Stages in order, each a function of the package's module ``stages``; () means one job.
     scatter : callable
@@ -132,6 +139,7 @@ class Analysis:
     table_files: tuple[str, ...] = ()
     maps: str = ""
     map_pattern: str = ""
+    check: Callable[[Any, Any, Sequence[str]], list[str]] = _no_problems
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
     subject_stages: tuple[str, ...] = ()

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from neuropipe.analyses.trsa.spec_limits import LEAST_CONDITIONS
 from neuropipe.errors import DataError, Issue, issues_to_json
 
 __all__ = ["centre_keys", "common_conditions", "joined_parts"]
 
 AXES = ("x", "y", "z")
 SAME_PLACE_MM = 0.01
-LEAST_CONDITIONS = 4
 
 
 def centre_keys(part: xr.Dataset) -> list[tuple[float, ...]]:

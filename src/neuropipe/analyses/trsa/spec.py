@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.trsa.settings_check import settings_problems
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.config.strict import Fraction
 
@@ -349,6 +350,7 @@ ANALYSIS = Analysis(
     assemble="neuropipe.assemble.conditions:conditions",
     accepts=dict.fromkeys(("fmri", "eeg", "meg", "ieeg", "spikes", "calcium"), "patterns"),
     settings=Settings,
+    check=settings_problems,
     fit=f"{PACKAGE}.model:fit",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=("rdms", "models", "identification", "arrangement"),

@@ -123,7 +123,7 @@ def draw_movie(result: xr.Dataset) -> ReportFigure:
     frames = top.subplots(1, len(chosen), squeeze=False)[0]
     for axes, k in zip(frames, chosen, strict=True):
         image = rdm_panel(axes, movie[k], labels, limits, names=False, categories=categories)
-        axes.set_title(f"{time[k]:.3g} s")
+        axes.set_title(f"{time[k]:.3g} s", pad=None if categories is None else 7)
     unit = str(result["rdm"].attrs.get("units", ""))
     top.colorbar(image, ax=list(frames), label=f"{result.attrs['measure']}\n({unit})", shrink=0.8)
     left, right = bottom.subplots(1, 2)

@@ -97,7 +97,7 @@ def draw_rdms(result: xr.Dataset) -> ReportFigure:
     )
     grid = figure.subplots(len(rows), len(shown), squeeze=False)
     for axes, region in zip(grid[0], shown, strict=True):
-        axes.set_title(short(region))
+        axes.set_title(short(region), pad=None if categories is None else 9)
     for axes_row, (title, values, limits) in zip(grid, rows, strict=True):
         for k, axes in enumerate(axes_row):
             image = rdm_panel(axes, values[k], labels, limits, names=k == 0, categories=categories)
