@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -251,6 +253,31 @@ def _dataset(layout: _Layout) -> xr.Dataset:
     return xr.Dataset(data, coords | layout.channels())
 
 
+def _making(
+    settings: Input, modality: str, fmri: FmriPreprocess | None, layout: _Layout
+) -> dict[str, Any]:
+    """Return how the patterns were made, for methods texts."""
+    facts: dict[str, Any] = {"runs": len(layout.runs), "where": settings.units.where}
+    if modality != "fmri":
+        return facts | {
+            "how": "trial_mean",
+            "window_s": settings.window_s,
+            "baseline_s": settings.baseline_of(modality),
+            "folds": settings.folds,
+            "keep_time": settings.keep_time,
+            "bin_ms": str(settings.bin_ms) if modality == "spikes" else None,
+        }
+    facts["regions"] = None if settings.regions is None else Path(settings.regions).name
+    block = fmri or FmriPreprocess()
+    if settings.glm.estimate != "glm":
+        facts |= {"lag_s": settings.glm.lag_s, "fd_threshold_mm": block.fd_threshold_mm}
+        return facts | {"how": settings.glm.estimate}
+    keys = ("confounds", "csf_wm", "detrend", "high_pass_hz", "fd_threshold_mm")
+    model = {"noise": settings.glm.noise, "residuals": settings.glm.residuals}
+    model["software"] = f"nilearn {version('nilearn')}"
+    return facts | {"how": "glm"} | {key: getattr(block, key) for key in keys} | model
+
+
 def conditions(
     stores: Sequence[xr.DataTree], settings: Input, *, fmri: FmriPreprocess | None = None,
     seed: int = 0,
@@ -284,6 +311,7 @@ def conditions(
         ``n_channels (subject, region)``, ``unit_kind (subject)``; ``structure``, ``vertex`` of
         channels that are vertices of a surface. Attributes ``modality``,
         ``estimate``, ``recordings`` (JSON, by subject), ``excluded``, ``issues`` (JSON),
+        ``making`` (JSON: how the patterns were made),
         ``affine`` (16 numbers) and ``volume_shape`` where voxels of all lie in one volume.
 
     Raises
@@ -308,5 +336,6 @@ def conditions(
         recordings=json.dumps(recordings, ensure_ascii=False),
         excluded=json.dumps(account.excluded, ensure_ascii=False),
         issues=issues_to_json(account.issues),
+        making=json.dumps(_making(settings, modality, fmri, layout), ensure_ascii=False),
         **layout.grid(),
     )

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from neuropipe.analyses.methods_text import (
+    changed_sentence,
+    counted,
+    paragraph,
+    software_sentence,
+)
+from neuropipe.analyses.trsa.methods_patterns import patterns_sentences
 from neuropipe.analyses.trsa.model_scores import FLEXIBLE_DRAWS
 from neuropipe.analyses.trsa.spec import (
     ACCURACY_DRAWS,
@@ -32,6 +39,11 @@ REFERENCES = {
     "matrix estimation. Statistical Applications in Genetics and Molecular Biology 4, 32.",
     "Ledoit": "Ledoit O, Wolf M (2004). A well-conditioned estimator for large-dimensional "
     "covariance matrices. Journal of Multivariate Analysis 88, 365-411.",
+    "Glover": "Glover GH (1999). Deconvolution of impulse response in event-related BOLD fMRI. "
+    "NeuroImage 9, 416-429.",
+    "Satterthwaite et al.": "Satterthwaite TD et al. (2013). An improved framework for confound "
+    "regression and filtering for control of motion artifact in the preprocessing of resting-state "
+    "functional connectivity data. NeuroImage 64, 240-256.",
     "Smith": "Smith SM, Nichols TE (2009). Threshold-free cluster enhancement. NeuroImage 44, "
     "83-98.",
     "Carrière": "Carrière M, Cuturi M, Oudot S (2017). Sliced Wasserstein kernel for persistence "
@@ -76,6 +88,10 @@ SCALES = {
     "minmax": "values brought to [0, 1]",
     "none": "values as they are",
 }
+TESTS = {
+    "signs of subjects": "random signs of subjects",
+    "permuted conditions": "permuted conditions of the models, the same in all subjects",
+}
 DISTANCES = {
     "bottleneck": "Diagrams were compared by the bottleneck distance. ",
     "sliced_wasserstein": "Diagrams were compared by the sliced Wasserstein distance (Carrière et "
@@ -89,22 +105,13 @@ RULES = {
 }
 
 
-def _changed(values: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(defaults.get(key), dict):
-            found |= _changed(value, defaults[key], f"{prefix}{key}.")
-        elif value != defaults.get(key):
-            found[f"{prefix}{key}"] = value
-    return found
-
-
 def _rdm_text(settings: Settings, result: xr.Dataset) -> str:
     measure = str(result.attrs["measure"])
     text = (
         f"Representational dissimilarity matrices (RDMs, Kriegeskorte et al. 2008) of "
-        f"{result.sizes['condition']} conditions in {result.sizes['subject']} subject(s) and "
-        f"{result.sizes['region']} region(s) hold "
+        f"{counted(result.sizes['condition'], 'condition')} in "
+        f"{counted(result.sizes['subject'], 'subject')} and "
+        f"{counted(result.sizes['region'], 'region')} hold "
         f"{MEASURES.get(measure, measure).format(runs=result.attrs['runs'])}, divided by the "
         "number of channels. "
     )
@@ -167,7 +174,7 @@ def _model_text(settings: Settings, result: xr.Dataset) -> str:
         return ""
     method, inference = str(result.attrs["comparator"]), settings.inference
     text = (
-        f"{result.sizes['model']} model RDMs were compared with the subjects' by "
+        f"{_models_were(result.sizes['model'])} compared with the subjects' by "
         f"{COMPARATORS[method]}; the noise ceiling is that of the mean RDM of all subjects (upper) "
         "and of the others (lower). "
     )
@@ -200,6 +207,10 @@ def _model_text(settings: Settings, result: xr.Dataset) -> str:
     return text
 
 
+def _models_were(count: int) -> str:
+    return f"{counted(count, 'model RDM')} {'was' if count == 1 else 'were'}"
+
+
 def _region_text(settings: Settings, result: xr.Dataset) -> str:
     if "identification_accuracy" not in result:
         return ""
@@ -228,6 +239,28 @@ def _region_text(settings: Settings, result: xr.Dataset) -> str:
     return text
 
 
+def _map_text(settings: Settings, result: xr.Dataset) -> str:
+    if "searchlight_score" not in result or settings.searchlight is None:
+        return ""
+    near = settings.searchlight
+    size = (
+        f"of radius {near.radius_mm:g} mm"
+        if near.nearest is None
+        else f"of the {near.nearest} nearest channels"
+    )
+    along = ""
+    if near.surfaces:
+        along = " (distances along the surface, over edges and unfolded pairs of triangles)"
+    body = (
+        f"Searchlights {size}{along} with at least {near.min_voxels} channels, noise normalised "
+        "per channel, were compared with the models. "
+    )
+    if "searchlight_pvalue" in result:
+        how = result["searchlight_pvalue"].attrs.get("test", "")
+        body += f"Maps were tested by the largest score over all centres under {TESTS[how]}. "
+    return body
+
+
 def text(settings: Settings, result: xr.Dataset) -> str:
     """Return the methods paragraph with references.
 
@@ -238,25 +271,14 @@ def text(settings: Settings, result: xr.Dataset) -> str:
     result : xarray.Dataset
         Result of the analysis.
     """
-    body = _rdm_text(settings, result) + _descriptor_text(settings)
-    body += _model_text(settings, result) + _region_text(settings, result)
-    if "searchlight_score" in result and settings.searchlight is not None:
-        near = settings.searchlight
-        size = (
-            f"of radius {near.radius_mm:g} mm"
-            if near.nearest is None
-            else f"of the {near.nearest} nearest channels"
-        )
-        body += (
-            f"Searchlights {size} with at least {near.min_voxels} channels, noise normalised per "
-            "channel, were compared with the models. "
-        )
-        if "searchlight_pvalue" in result:
-            how = result["searchlight_pvalue"].attrs.get("test", "signs of subjects")
-            body += f"Maps were tested by the largest score over all centres under random {how}. "
-    changed = _changed(settings.model_dump(mode="json"), Settings().model_dump(mode="json"))
-    if changed:
-        listed = ", ".join(f"{key} = {value}" for key, value in changed.items())
-        body += f"Settings other than the defaults: {listed}. "
-    used = [entry for name, entry in REFERENCES.items() if name in body]
-    return body.strip() + "\n\nReferences\n\n" + "\n".join(f"- {entry}" for entry in used) + "\n"
+    parts = (
+        patterns_sentences(result.attrs),
+        _rdm_text(settings, result),
+        _descriptor_text(settings),
+        _model_text(settings, result),
+        _region_text(settings, result),
+        _map_text(settings, result),
+        changed_sentence(settings),
+        software_sentence(result.attrs),
+    )
+    return paragraph(tuple(part.strip() for part in parts), REFERENCES)

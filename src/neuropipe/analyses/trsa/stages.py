@@ -152,6 +152,7 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
         resampled=", ".join(resampled(settings.inference, joined.sizes["subject"])),
         runs=joined.attrs["runs"],
         modality=str(data.attrs.get("modality", "")),
+        making=str(data.attrs.get("making", "{}")),
     )
 
 
