@@ -28,7 +28,8 @@ def said(facts: dict) -> str:
 @pytest.mark.parametrize(
     ("facts", "parts"),
     [
-        (GLM, ("general linear model of each run (12 runs)", "Glover (1999)", "24 motion terms", "fitted with nilearn 0.13 to every row",
+        (GLM, ("general linear model of each run (12 runs)", "Glover (1999)", "24 motion terms",
+               "fitted with nilearn 0.13 to every row",
                "cosines up to 0.008 Hz", "displacement above 0.5 mm", "autoregression of order 1",
                "Regions come from the image aal.nii.gz.")),
         (GLM | {"noise": "ols", "confounds": "none", "csf_wm": False, "detrend": False,

@@ -38,8 +38,8 @@ def _nuisance(facts: Facts) -> str:
 def _glm(facts: Facts) -> str:
     return (
         "Patterns are the weights of a general linear model of each run "
-        f"({counted(int(facts['runs']), 'run')}), fitted with {facts.get('software', 'nilearn')} to every "
-        "row: one "
+        f"({counted(int(facts['runs']), 'run')}), fitted with "
+        f"{facts.get('software', 'nilearn')} to every row: one "
         "regressor per event label, convolved with the haemodynamic response of Glover (1999), "
         f"together with {_nuisance(facts)}, by "
         f"{NOISE.get(str(facts['noise']), str(facts['noise']))}; "
