@@ -99,6 +99,9 @@ class Analysis:
     check : callable
         ``(settings, inputs, modalities) -> messages``: what the stages would refuse whatever the
         recordings hold; each message begins with a key of the label's block.
+    series : str
+        Variable of the result with rows along ``time`` (or ``trial, time``), such as latents or
+        states, that other analyses may take in place of recordings; "" if none.
     stages : tuple of str
         Stages in order, each a function of the package's module ``stages``; () means one job.
     scatter : callable
@@ -139,6 +142,7 @@ class Analysis:
     table_files: tuple[str, ...] = ()
     maps: str = ""
     map_pattern: str = ""
+    series: str = ""
     check: Callable[[Any, Any, Sequence[str]], list[str]] = _no_problems
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter

@@ -16,6 +16,8 @@ from neuropipe.assemble.epoch_patterns import epoch_patterns
 from neuropipe.assemble.exclusion import Account
 from neuropipe.assemble.fmri_patterns import REGIONS, fmri_patterns, run_names
 from neuropipe.assemble.patterns import SubjectPatterns
+from neuropipe.assemble.result_patterns import LATENTS, result_patterns
+from neuropipe.assemble.result_series import Result
 from neuropipe.assemble.runs import one_modality
 from neuropipe.assemble.trial_settings import TrialsConfig
 from neuropipe.assemble.windows import labels_found
@@ -48,10 +50,11 @@ def _check(settings: Input, modality: str) -> None:
     """Raise `ConfigError` for keys that do not fit the modality."""
     if not settings.labels:
         raise ConfigError("input.labels: names no condition; write `labels: [label, ...]`")
+    volumes = modality == "fmri" and not settings.results
     wrong = {
-        "span_s": modality == "fmri" and settings.span_s is not None,
-        "keep_time": modality == "fmri" and settings.keep_time,
-        "regions": modality != "fmri" and settings.regions is not None,
+        "span_s": volumes and settings.span_s is not None,
+        "keep_time": volumes and settings.keep_time,
+        "regions": not volumes and settings.regions is not None,
     }
     for key in (key for key, is_wrong in wrong.items() if is_wrong):
         raise ConfigError(f"input.{key}: patterns of {modality} do not take it; leave it out")
@@ -59,9 +62,17 @@ def _check(settings: Input, modality: str) -> None:
 
 def _subjects(
     stores: Sequence[xr.DataTree], settings: Input, fmri: FmriPreprocess | None, seed: int,
-    account: Account,
+    account: Account, results: Sequence[Result],
 ) -> list[SubjectPatterns]:  # fmt: skip
     groups = _by_subject(stores, settings.scope or "cohort")
+    if settings.results:
+        found = [
+            result_patterns(
+                trees, [one for one in results if one.subject == subject], settings, account, seed,
+            )
+            for subject, trees in groups.items()
+        ]  # fmt: skip
+        return [one for one in found if one is not None]
     if one_modality(stores) != "fmri":
         found = [
             # By the name of the subject, so that another one changes no fold of this one.
@@ -254,8 +265,9 @@ def _dataset(layout: _Layout) -> xr.Dataset:
 
 
 def _making(
-    settings: Input, modality: str, fmri: FmriPreprocess | None, layout: _Layout
-) -> dict[str, Any]:
+    settings: Input, modality: str, fmri: FmriPreprocess | None, layout: _Layout,
+    results: Sequence[Result],
+) -> dict[str, Any]:  # fmt: skip
     """Return how the patterns were made, for methods texts."""
     facts: dict[str, Any] = {"runs": len(layout.runs), "where": settings.units.where}
     if modality != "fmri":
@@ -266,6 +278,7 @@ def _making(
             "folds": settings.folds,
             "keep_time": settings.keep_time,
             "bin_ms": str(settings.bin_ms) if modality == "spikes" else None,
+            "results": {one.label: [one.analysis, one.series] for one in results},
         }
     facts["regions"] = None if settings.regions is None else Path(settings.regions).name
     block = fmri or FmriPreprocess()
@@ -280,7 +293,7 @@ def _making(
 
 def conditions(
     stores: Sequence[xr.DataTree], settings: Input, *, fmri: FmriPreprocess | None = None,
-    seed: int = 0,
+    seed: int = 0, results: Sequence[Result] = (),
 ) -> xr.Dataset:  # fmt: skip
     """Estimate the response of every channel to every condition, run by run.
 
@@ -296,6 +309,8 @@ def conditions(
         takes; its scale and parcellation play no part. Absent: the defaults.
     seed : int
         Seed of the folds of trials.
+    results : sequence of Result
+        Of the analyses that ``input.result`` names, for all subjects.
 
     Returns
     -------
@@ -323,7 +338,9 @@ def conditions(
     """
     modality, account = one_modality(stores), Account()
     _check(settings, modality)
-    subjects = _subjects(stores, settings, fmri, seed, account)
+    subjects = _subjects(stores, settings, fmri, seed, account, results)
+    if settings.results:
+        modality = LATENTS
     account.check_left(subjects)
     account.issues += _issues(subjects, settings, stores)
     layout = _Layout(subjects, settings)
@@ -336,6 +353,6 @@ def conditions(
         recordings=json.dumps(recordings, ensure_ascii=False),
         excluded=json.dumps(account.excluded, ensure_ascii=False),
         issues=issues_to_json(account.issues),
-        making=json.dumps(_making(settings, modality, fmri, layout), ensure_ascii=False),
+        making=json.dumps(_making(settings, modality, fmri, layout, results), ensure_ascii=False),
         **layout.grid(),
     )

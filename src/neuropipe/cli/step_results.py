@@ -59,6 +59,10 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
 
         used.append(Path(arguments.connectome))
         further["connectome"] = open_connectome(arguments.connectome)
+    if inputs.results:
+        results, files = _read_results(arguments.results, settings.get("results", {}))
+        further["results"] = results
+        used += files
     further |= _further(arguments, settings, inputs)
     dataset = load_object(analysis.assemble)(trees, inputs, **further)
     _log_issues(dataset)
@@ -68,11 +72,43 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
         {
             "settings": dict(settings),
             "code": module_fingerprints(assemble_code(analysis)),
-            "inputs": input_hashes([_marker(path) for path in used]),
+            "inputs": input_hashes(
+                [path if path.suffix == ".nc" else _marker(path) for path in used]
+            ),
             "wall_s": watch.wall_s,
             "cpu_s": watch.cpu_s,
         },
     )
+
+
+def _read_results(
+    paths: list[str], named: Mapping[str, Mapping[str, str]]
+) -> tuple[list[Any], list[Path]]:
+    """Return the results that enter an input dataset, and the files they were read from.
+
+    Parameters
+    ----------
+    paths : list of str
+        ``results/<collection>/<label>/result.nc``; the input of each stands in ``inputs``.
+    named : mapping
+        Label -> analysis and variable.
+    """
+    from neuropipe.assemble.result_series import Result
+    from neuropipe.store import layout
+
+    found, files = [], []
+    for path in map(Path, paths):
+        label, collection = path.parent.name, path.parent.parent.name
+        if label not in named:
+            raise ConfigError(f"--results {path}: {label!r} is not among the settings' `results`")
+        source = Path(layout.input_file(collection, label))
+        result = read_dataset(path)
+        if hasattr(result, "children"):  # a tree: its root holds the summary
+            result = result.to_dataset()
+        one = named[label]
+        found.append(Result(label, one["analysis"], one["series"], result, read_dataset(source)))
+        files += [path, source]
+    return found, files
 
 
 def _further(

@@ -13,6 +13,11 @@ __all__ = ["patterns_sentences"]
 Facts = Mapping[str, Any]
 MOTION = {"none": "", "6p": "six motion parameters", "24p": "24 motion terms (six parameters, "
           "their differences, and the squares of both; Satterthwaite et al. 2013)"}  # fmt: skip
+SERIES = {
+    "latent_mean": "latents (posterior means)",
+    "state_probability": "probabilities of states",
+    "time_state": "states, one channel each",
+}
 NOISE = {
     "ols": "ordinary least squares",
     "ar1": "least squares after prewhitening (autoregression of order 1)",
@@ -92,10 +97,11 @@ def _trial_mean(facts: Facts) -> str:
 
 
 def _rows_of_result(facts: Facts) -> str:
-    return (
-        f"Channels are {facts['rows']} of the results of `{facts['label']}` (analysis "
-        f"{facts['analysis']})."
-    )
+    parts = [
+        f"{SERIES.get(series, series)} of the analysis {analysis} (`{label}`)"
+        for label, (analysis, series) in facts["results"].items()
+    ]
+    return f"Channels are {'; '.join(parts)}."
 
 
 MAKERS: dict[str, Callable[[Facts], str]] = {
@@ -118,8 +124,8 @@ def patterns_sentences(attrs: Mapping[str, Any]) -> str:
     if how not in MAKERS:
         return ""
     parts = [MAKERS[how](facts)]
-    if facts.get("result"):
-        parts.append(_rows_of_result(facts["result"]))
+    if facts.get("results"):
+        parts.append(_rows_of_result(facts))
     if facts.get("regions"):
         parts.append(f"Regions come from the image {facts['regions']}.")
     if facts.get("where"):

@@ -18,6 +18,7 @@ __all__ = ["settings_problems"]
 
 Problems = Iterator[str]
 NO_MODELS = ("precision", "covariance")
+LATENTS = "latents"
 
 
 def _measure(settings: Any, inputs: Any, modalities: Sequence[str]) -> str:
@@ -78,6 +79,9 @@ def _searchlight(settings: Any, inputs: Any, modalities: Sequence[str]) -> Probl
     chosen = settings.searchlight
     if chosen is None:
         return
+    if inputs.results:
+        yield "searchlight: latents and states have no place; write searchlight: null"
+        return
     if inputs.keep_time:
         yield "searchlight: patterns have a time axis; set input.keep_time: false"
     if inputs.regions is not None:
@@ -109,4 +113,6 @@ def settings_problems(settings: Any, inputs: Any, modalities: Sequence[str]) -> 
     modalities : sequence of str
         Of the recordings that enter.
     """
+    if inputs.results:
+        modalities = (LATENTS,)  # the recordings give their events alone
     return [text for check in CHECKS for text in check(settings, inputs, modalities)]
