@@ -123,7 +123,8 @@ def _jobs(study: Study) -> Iterator[Job]:
         if has_steps(recording.modality):
             yield _preprocess(study, recording)
         yield _recording_figures(study, recording)
-    for run in study.runs:
+    # Results that enter another analysis come before it.
+    for run in sorted(study.runs, key=lambda run: bool(run.input.results)):
         for collection in run.collections:
             yield _assemble(study, run, collection)
             yield from _stages(study, run, collection)
@@ -281,6 +282,10 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
         weights = layout.connectome_store(run.connectome)
         markers = (*markers, weights, layout.connectome_marker(run.connectome))
         options = ("--connectome", weights)
+    results = _results_of(study, run, collection)
+    if results:
+        markers = (*markers, *(path for pair in results for path in pair))
+        options = (*options, "--results", *(result for result, _ in results))
     return Job(
         rule="analysis_assemble",
         wildcards={"collection": collection.name, "analysis": run.label},
@@ -293,6 +298,17 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
     )
 
 
+def _results_of(study: Study, run: Run, collection: Collection) -> list[tuple[str, str]]:
+    """Return result and input dataset of the analyses whose results enter a collection."""
+    members = {recording.name for recording in collection.recordings}
+    return [
+        (layout.result_file(other.name, label), layout.input_file(other.name, label))
+        for label in run.input.results
+        for other in study.run(label).collections
+        if members & {recording.name for recording in other.recordings}
+    ]
+
+
 def _assemble_settings(study: Study, run: Run, collection: Collection) -> dict[str, Any]:
     """Return the input block, and what else decides the input dataset."""
     settings: dict[str, Any] = {"input": run.input.model_dump(mode="json")}
@@ -300,6 +316,12 @@ def _assemble_settings(study: Study, run: Run, collection: Collection) -> dict[s
     blocks = study.config.preprocess.model_dump(mode="json", include=own & {*run.input.ingested})
     if blocks:
         settings["preprocess"] = blocks
+    if run.input.results:
+        settings["results"] = {
+            label: {"analysis": one.name, "series": one.series}
+            for label in run.input.results
+            for one in [study.run(label).analysis]
+        }
     if run.input.seeded:
         settings["seed"] = study.seed(collection.name, run)
     return settings

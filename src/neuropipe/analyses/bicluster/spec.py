@@ -129,6 +129,7 @@ ANALYSIS = Analysis(
     accepts={"spikes": "counts"},
     settings=Settings,
     fit=f"{PACKAGE}.model:fit",
+    series="time_state",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=(
         "counts",

@@ -207,6 +207,7 @@ ANALYSIS = Analysis(
     accepts={m: m for m in ("spikes", "calcium", "eeg", "meg", "ieeg", "fmri")},
     settings=Settings,
     fit=f"{PACKAGE}.model:fit",
+    series="latent_mean",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=("latents", "loadings", "prediction", "variance", "scores", "training"),
     optional_slugs=(),

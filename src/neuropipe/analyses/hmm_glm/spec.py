@@ -216,6 +216,7 @@ ANALYSIS = Analysis(
     },
     settings=Settings,
     fit=f"{PACKAGE}.model:fit",
+    series="state_probability",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=(
         "states", "weights", "transitions", "dwell", "selection", "restarts", "rates", "goodness",
