@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from neuropipe.analyses.gp_vae.kernels.fourier import make_circle
+from neuropipe.analyses.gp_vae.kernels.fourier import make_circle, shifted
 from neuropipe.analyses.gp_vae.kernels.fusion import Pseudo, fuse
 from neuropipe.analyses.gp_vae.kernels.image_stage import Rotation, first_rotation
 from neuropipe.analyses.gp_vae.kernels.likelihoods import LIKELIHOODS, Noise
 from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality
-from neuropipe.analyses.gp_vae.kernels.networks import Network, Potential
+from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network, Potential, turned
 from neuropipe.analyses.gp_vae.kernels.posterior import infer
 from neuropipe.analyses.gp_vae.kernels.torch_likelihoods import TORCH_LIKELIHOODS
 from neuropipe.analyses.gp_vae.kernels.training import (
@@ -65,6 +65,82 @@ def test_potentials_give_the_posterior_of_normal_pseudo_observations(network, ci
     variance = np.diagonal(dense.moments["pseudo"].cov, axis1=2, axis2=3)
     np.testing.assert_allclose(found.var.detach(), variance, atol=2e-3)
     np.testing.assert_allclose(sites.kl.detach(), dense.kl, rtol=2e-3)
+
+
+def late_pair(rng):
+    """Return normal signals, their shifts, and a regressor, with 4 trials of 20 samples."""
+    values, late = rng.normal(size=(4, 20, 3)), np.array([0.0, 0.3, -0.2, 0.45])
+    known = rng.normal(size=(4, 20, 2))
+    return Modality(values, np.ones(values.shape, bool), TIMES, "gaussian", 1.0, "delta", known,
+                    late)  # fmt: skip
+
+
+def late_network(one, circle, mlp=()):
+    torch.manual_seed(1)
+    functions = np.arange(circle.omega.size)
+    return Network({"ieeg": one}, circle, functions, np.array([4.0, 3.0]),
+                   {"ieeg": np.ones(2, bool)}, mlp)  # fmt: skip
+
+
+def test_turned_coefficients_are_those_of_the_numpy_kernel(circle):
+    rng = np.random.default_rng(0)
+    values, late = rng.normal(size=(3, 2, circle.omega.size)), np.array([0.1, -0.4, 0.0])
+    omega, seconds = torch.as_tensor(circle.omega), torch.as_tensor(late)
+    ours = turned(torch.as_tensor(values), omega, seconds, 2)
+    expected = shifted(values, circle, np.arange(circle.omega.size), late, 2)
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
+    back = turned(ours, omega, seconds, 2, sign=-1)
+    np.testing.assert_allclose(back.numpy(), values, atol=1e-12)
+
+
+def test_potentials_and_moments_lie_at_the_time_of_the_samples(circle):
+    """Against the dense posterior of the same pseudo-observations at shifted times."""
+    rng = np.random.default_rng(1)
+    one = late_pair(rng)
+    centre, precision = rng.normal(size=(4, 20, 2)), rng.uniform(0, 2, (4, 20, 2))
+    network, late = late_network(one, circle), torch.as_tensor(one.shift).float()
+    potential = Potential(torch.as_tensor(centre).float(), torch.as_tensor(precision).float(), late)
+    sites = network.posterior({"ieeg": potential})
+    moment = network.moment(sites, "ieeg", late)
+    identity = Decoder(np.eye(2), np.zeros(2), np.ones(2, bool), np.ones(2), np.zeros((2, 0)))
+    model = LinearModel(circle, np.array([4.0, 3.0]), {"pseudo": identity}, cond=1e12)
+    pseudo = Modality(centre, precision, TIMES, "gaussian", shift=one.shift)
+    found = infer(model, {"pseudo": pseudo})
+    # Single precision and a jitter of 1e-5 against double.
+    np.testing.assert_allclose(moment.mean.detach(), found.moments["pseudo"].mean, atol=2e-3)
+    var = np.diagonal(found.moments["pseudo"].cov, axis1=2, axis2=3)
+    np.testing.assert_allclose(moment.var.detach(), var, atol=2e-3)
+    np.testing.assert_allclose(sites.kl.detach(), found.kl, rtol=2e-3)
+    # Draws have the moments of the samples' own times.
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([network.sample(sites, "ieeg", generator, late) for _ in range(400)])
+    error = (drawn.mean(dim=0) - moment.mean).detach().numpy() / np.sqrt(var / 400)
+    assert np.abs(error).mean() < 1.0  # of a standard normal 0.8
+
+
+@pytest.mark.parametrize("mlp", [(), ("ieeg",)], ids=["linear", "multi-layer"])
+def test_regressors_add_to_the_predictor(circle, mlp):
+    one = late_pair(np.random.default_rng(2))
+    network, batch = late_network(one, circle, mlp), tensors({"ieeg": one})
+    decoder = network.decoder("ieeg")
+    weight = torch.as_tensor([[1.0, 0.0], [0.0, 2.0], [0.5, -1.0]])
+    zero = torch.zeros(4, 20, 2)
+    start = Moment(zero, zero) if not mlp else zero
+
+    def predictor(view):
+        found = decoder(start, view.regressor)
+        return (found if mlp else found[0]).detach()
+
+    before = predictor(batch.view("ieeg"))
+    with torch.no_grad():
+        decoder.weight.copy_(weight)
+    after = predictor(batch.view("ieeg"))
+    expected = torch.as_tensor(one.regressor).float() @ weight.T
+    np.testing.assert_allclose(after - before, expected, atol=1e-5)
+    generator = torch.Generator().manual_seed(0)
+    terms = train(network, batch, Schedule(3, 5e-2), generator)
+    assert np.isfinite([row["total"] for row in terms]).all()
+    assert not torch.equal(decoder.weight, weight)  # learned with the rest
 
 
 def test_modality_that_is_missing_leaves_the_prior(network, data):

@@ -212,7 +212,9 @@ def fit_svi(
         kl = 0.5 * (square - centre[0].numel() + logdet)
         sites = Sites(centre, factor.transpose(-1, -2), kl)
         terms = {
-            name: network.loglik(name, batch.values[name], batch.masks[name], sites, generator)
+            name: network.loglik(
+                name, batch.values[name], batch.masks[name], sites, generator, view=batch.view(name)
+            )
             for name in network.names
         }
         pyro.factor("elbo", sum(terms.values()).sum() - kl.sum())

@@ -379,10 +379,7 @@ def infer(
     for rows in chunks(n_trials, _chunk_size(model, data, functions.size)):
         part = {name: one.take(rows) for name, one in data.items()}
         trials = _Trials(model, part, maps, functions)
-        if normal:
-            found = _exact(trials)
-        else:
-            found = _newton(trials, begin[rows], steps, tol, averaged)
+        found = _exact(trials) if normal else _newton(trials, begin[rows], steps, tol, averaged)
         pieces.append(_piece(trials, views, rows, found, keep_cov))
     return joined(pieces)
 
