@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from neuropipe.analyses.gp_vae.blocks import blend, overlap
 from neuropipe.analyses.gp_vae.evaluate import Scores
 from neuropipe.analyses.gp_vae.fitted import Fitted
-from neuropipe.analyses.gp_vae.fitting import PRUNE_SHARE
 from neuropipe.analyses.gp_vae.frames import turn_moments, variance_explained
 from neuropipe.analyses.gp_vae.kernels.likelihoods import ETA_CAP
 from neuropipe.analyses.gp_vae.kernels.posterior import Posterior, linear_predictor
 from neuropipe.analyses.gp_vae.prepare import SPLITS, Prepared
+from neuropipe.analyses.gp_vae.pruning import PRUNE_SHARE
 from neuropipe.errors import Issue, issues_to_json
 
 __all__ = ["Chosen", "result_dataset"]

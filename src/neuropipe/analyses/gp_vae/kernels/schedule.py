@@ -20,10 +20,18 @@ from neuropipe.analyses.gp_vae.kernels.image_stage import learn_rotation
 from neuropipe.analyses.gp_vae.kernels.linear_model import LinearModel, Modality
 from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network
 from neuropipe.analyses.gp_vae.kernels.posterior import infer
+from neuropipe.analyses.gp_vae.kernels.relevance import private_shares
 from neuropipe.analyses.gp_vae.kernels.start import seen_by
 from neuropipe.analyses.gp_vae.kernels.training import Batch, Schedule, tensors, train
 
-__all__ = ["Plan", "candidates_of", "fit_amortized", "known_latents", "network_of"]
+__all__ = [
+    "Plan",
+    "candidates_of",
+    "fit_amortized",
+    "known_latents",
+    "network_of",
+    "private_relevance",
+]
 
 Float = NDArray[np.float64]
 MARGIN = 1.5  # length scales may shrink by this factor before the basis is too small
@@ -165,6 +173,44 @@ def _phase_b(
     return model
 
 
+def private_relevance(
+    linear: LinearModel, data: Mapping[str, Modality], groups: Mapping[str, NDArray[np.intp]],
+    mlp: Sequence[str], plan: Plan, seed: int, start: Float | None,
+) -> dict[str, Float]:  # fmt: skip
+    """Return what each private latent of multi-layer decoders explains after stage B alone.
+
+    Parameters
+    ----------
+    linear, data, groups, mlp, plan, seed, start
+        As in `fit_amortized`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    network, batch = _first_network(linear, data, groups, mlp), tensors(data)
+    model = _phase_b(
+        network, linear, data, batch, groups, mlp, plan, np.random.default_rng(seed), generator,
+        start,
+    )  # fmt: skip
+    found = {}
+    for name in mlp:
+        mean, var = known_latents(model, data, name)
+        parts = (torch.as_tensor(one[..., groups["shared"]]).float() for one in (mean, var))
+        places = (groups["shared"].tolist(), groups[f"private:{name}"].tolist())
+        found[name] = private_shares(network, name, batch, Moment(*parts), places)
+    return found
+
+
+def _first_network(
+    model: LinearModel, data: Mapping[str, Modality], groups: Mapping[str, NDArray[np.intp]],
+    mlp: Sequence[str],
+) -> Network:  # fmt: skip
+    """Return an untrained network; latents of multi-layer decoders get the common length scale."""
+    count = sum(group.size for group in groups.values())
+    common = float(np.exp(np.log(model.lengths).mean()))
+    lengths = np.concatenate([model.lengths, np.full(count - model.latents, common)])
+    return network_of(model, data, groups, mlp, lengths)
+
+
 def fit_amortized(
     linear: LinearFit,
     data: Mapping[str, Modality],
@@ -216,11 +262,8 @@ def fit_amortized(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = linear.model
-    count = sum(group.size for group in groups.values())
-    common = float(np.exp(np.log(model.lengths).mean()))
-    lengths = np.concatenate([model.lengths, np.full(count - model.latents, common)])
     batch, held = tensors(data), tensors(validation)
-    network = network_of(model, data, groups, mlp, lengths)
+    network = _first_network(model, data, groups, mlp)
     if resume is None:
         _phase_b(network, model, data, batch, groups, mlp, plan, rng, generator, start)
         frozen = ("decoders", "log_length", *(f"encoders.{name}." for name in mlp))
