@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from neuropipe.analyses.gp_vae.kernels.likelihoods import LIKELIHOODS, Noise
 from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality
 from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network, Potential, turned
 from neuropipe.analyses.gp_vae.kernels.posterior import infer
+from neuropipe.analyses.gp_vae.kernels.relevance import private_shares, shared_directions
+from neuropipe.analyses.gp_vae.kernels.schedule import candidates_of, network_of
 from neuropipe.analyses.gp_vae.kernels.torch_likelihoods import TORCH_LIKELIHOODS
 from neuropipe.analyses.gp_vae.kernels.training import (
     Schedule,
@@ -239,3 +243,70 @@ def test_cayley_rotation_stays_orthonormal():
         rotation.skew.copy_(torch.randn(3, 3))
     matrix = rotation()
     torch.testing.assert_close(matrix @ matrix.T, torch.eye(3), atol=1e-5, rtol=0)
+
+
+def frames_of(latents, rng, count=12):
+    """Return frames that change along the first of some latents only, not linearly."""
+    centres = np.linspace(-2, 2, count)
+    frames = np.exp(-((latents[:, [0]] - centres) ** 2))
+    return frames + 0.1 * rng.normal(size=frames.shape)
+
+
+def test_directions_that_matter_are_found_and_counted():
+    rng = np.random.default_rng(0)
+    latents, trial = rng.normal(size=(900, 3)), np.repeat(np.arange(30), 30)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    found = shared_directions(latents @ turn, frames_of(latents, rng), trial, 0)
+    assert found.needed(0.005) == 1
+    # The direction is the planted one, up to its sign.
+    assert abs(found.rotation[0] @ turn[0]) > 0.99
+    np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(3), atol=1e-10)
+
+
+def test_frames_that_no_latent_explains_share_none():
+    rng = np.random.default_rng(1)
+    latents, trial = rng.normal(size=(900, 2)), np.repeat(np.arange(30), 30)
+    found = shared_directions(latents, frames_of(rng.normal(size=(900, 1)), rng), trial, 0)
+    assert found.needed(0.005) == 0
+
+
+def test_private_latent_that_the_decoder_ignores_explains_nothing(network, data):
+    with torch.no_grad():
+        network.decoder("video").layers[0].weight[:, 1] = 0  # its private latent
+    batch, zero = tensors(data), torch.zeros(6, 20, 1)
+    share = private_shares(network, "video", batch, Moment(zero, zero), ([0], [2]))
+    assert share.tolist() == [0.0]
+    with torch.no_grad():
+        network.decoder("video").layers[0].weight[:, 1] = 1.0
+    assert private_shares(network, "video", batch, Moment(zero, zero), ([0], [2]))[0] > 0.1
+
+
+def test_network_sees_what_pruning_left(circle):
+    """A latent of two among three linear modalities stays hidden from the third."""
+    rng = np.random.default_rng(0)
+    data, decoders = {}, {}
+    for name, seen in (("spikes", [1, 1]), ("ieeg", [1, 0]), ("eeg", [0, 1])):
+        values = rng.normal(size=(4, 20, 3))
+        data[name] = Modality(values, np.ones(values.shape, bool), TIMES, "gaussian")
+        mask = np.array(seen, bool)
+        decoders[name] = Decoder(
+            rng.normal(size=(3, 2)) * mask, np.zeros(3), mask, np.ones(3), np.zeros((3, 0))
+        )
+    model = LinearModel(circle, np.array([4.0, 3.0]), decoders)
+    network = network_of(model, data, {"shared": np.arange(2)}, [], model.lengths)
+    assert network.places["ieeg"].tolist() == [0]
+    assert network.places["eeg"].tolist() == [1]
+    assert network.decoder("ieeg").seen.tolist() == [1, 0]
+
+
+def test_only_shared_latents_turn_where_several_linear_modalities_fix_the_others(circle):
+    decoders = {
+        name: Decoder(np.zeros((3, 3)), np.zeros(3), np.array(seen, bool), np.ones(3),
+                      np.zeros((3, 0)))
+        for name, seen in (("spikes", [1, 1, 0]), ("ieeg", [1, 0, 1]))
+    }  # fmt: skip
+    groups = {"shared": np.array([0]), "private:spikes": np.array([1])}
+    both = LinearModel(circle, np.array([4.0, 3.0, 2.0]), decoders)
+    assert candidates_of(both, groups).tolist() == [0]
+    alone = replace(both, decoders={"spikes": decoders["spikes"]})
+    assert candidates_of(alone, groups).tolist() == [0, 1, 2]

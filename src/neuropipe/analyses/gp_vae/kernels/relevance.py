@@ -120,7 +120,7 @@ def shared_directions(
         outer = kernel.gradient_outer(latents, weights)
         values, vectors = np.linalg.eigh(outer)
         values = np.maximum(values[::-1], 0) / max(float(values[-1]), 1e-300)
-        rotation = np.ascontiguousarray(vectors[:, ::-1].T)
+        rotation = vectors[:, ::-1].T.copy()
         metric = (rotation.T * np.sqrt(values)) @ rotation
     explained = [0.0]
     for size in range(1, count + 1):
