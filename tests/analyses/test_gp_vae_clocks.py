@@ -148,6 +148,31 @@ def test_latents_of_overlapping_blocks_are_blended(overlapping):
     assert abs(inside[0] - first[0]) < abs(inside[0] - second[0]) + 1e-12
 
 
+def test_predictions_of_overlapping_blocks_are_blended(overlapping):
+    time = overlapping["recording_time_ieeg"].values
+    np.testing.assert_allclose(time, overlapping["recording_time"].values)
+    whole = overlapping["recording_prediction_ieeg"].values
+    assert whole.shape == (time.size, 6)
+    truth = signal(STEP * np.arange(2000), 6, 0, noise=0.0)[: time.size]
+    assert np.corrcoef(whole.ravel(), truth.ravel())[0, 1] > 0.99
+    blocks_of = overlapping["prediction_ieeg"].values
+    np.testing.assert_allclose(whole[:40], blocks_of[0, :40], rtol=1e-6)
+    # In the overlap each block counts by its distance from its own edge.
+    far, near = np.arange(20, 0, -1.0)[:, None], np.arange(1, 21.0)[:, None]
+    expected = (far * blocks_of[0, 40:] + near * blocks_of[1, :20]) / (far + near)
+    np.testing.assert_allclose(whole[40:60], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_runs_are_blended_apart():
+    data = blocks(20, count=8)
+    run = np.repeat(["a", "b"], 4)
+    onset = np.tile(data["trial_onset"].values[:4], 2)
+    data = data.assign_coords(run=("trial", run), trial_onset=("trial", onset))
+    found = gp_vae.fit(data, settings(max_epochs=5), 0)
+    assert found["recording_run_ieeg"].values.tolist() == ["a"] * 180 + ["b"] * 180
+    assert np.isfinite(found["recording_prediction_ieeg"].values).all()
+
+
 def test_too_short_an_overlap_is_told(overlapping):
     lengths = float(overlapping["length_scale_s"].max())
     assert ("SHORT_OVERLAP" in codes(overlapping)) == (4 * lengths > 20 * STEP)

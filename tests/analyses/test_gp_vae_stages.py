@@ -138,6 +138,53 @@ def test_relevance_prunes_latents_that_are_not_there():
     assert 2 <= found.sizes["latent"] <= 3
 
 
+@pytest.mark.parametrize(("shared", "found"), [(0.3, 1), (0.0, 0)], ids=["shared", "null"])
+def test_relevance_finds_what_frames_share(shared, found):
+    """Three latents could be shared: one is, or (independent modalities) none."""
+    data = spikes_and_frames(
+        n_trials=24, n_bins=30, n_units=40, **({} if shared else {"shared_variance": shared})
+    )[0]
+    result = gp_vae.fit(data, settings(latents="auto", max_epochs=4), 0)
+    groups = result["latent_group"].values.tolist()
+    assert groups.count("shared") == found
+    assert 1 <= groups.count("private:spikes") <= 2  # few trials; as of spikes alone
+    assert 1 <= groups.count("private:video") <= 2
+    assert "PRUNED_LATENTS" in codes(result)
+    seen = result["latent_mask"].sel(modality="video").values
+    assert seen.tolist() == [one != "private:spikes" for one in groups]
+    loaded, prepared = gp_vae.load(result), prepare(data, settings(latents="auto"), 0)
+    posterior = loaded.posterior(prepared.data)
+    again, _ = loaded.predict("video", prepared.data["video"], posterior.moments["video"])
+    np.testing.assert_allclose(again, result["prediction_video"].values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [{}, {"inference": "svi"}, {"inference": "amortized", "refine": False, "max_epochs": 40}],
+    ids=["exact", "svi", "encoders alone"],
+)
+def test_nuisance_regressors_leave_the_latents_alone(family):
+    """A nuisance of three times the signal, given or not, in every posterior family."""
+    rng = np.random.default_rng(0)
+    times = 0.02 * np.arange(30)
+    latent = np.sin(2 * np.pi * (times + rng.uniform(0, 1, (20, 1))) / 0.7)
+    known = 100 + 40 * rng.normal(size=(20, 30, 1))
+    values = latent[..., None] * rng.choice([-1.0, 1.0], 8) + 0.3 * rng.normal(size=(20, 30, 8))
+    values += 0.05 * known * rng.normal(size=8)
+    values[4] = np.nan  # a trial without the modality
+    dims = ("trial", "time_ieeg", "unit_ieeg")
+    data = xr.Dataset({"ieeg": (dims, values)}, {"time_ieeg": times})
+    given = data.assign(regressor_ieeg=(("trial", "time_ieeg", "feature"), known))
+    error = {}
+    for name, one in (("given", given), ("left", data)):
+        result = gp_vae.fit(one, settings(latents=1, **family), 0)
+        seen = np.setdiff1d(np.flatnonzero(result["trial_split"] == "test"), [4])
+        found = result["latent_mean"].values[seen][..., 0]
+        error[name] = 1 - abs(np.corrcoef(found.ravel(), latent[seen].ravel())[0, 1])
+    assert error["given"] < 0.02
+    assert error["given"] < 0.5 * error["left"]
+
+
 def test_number_of_latents_is_chosen_by_held_out_units():
     data = spikes_and_frames(n_trials=30, n_bins=30, n_units=40, video=False)[0]
     found = gp_vae.fit(data, settings(latents=[1, 2, 3], split=[0.6, 0.2, 0.2]), 0)

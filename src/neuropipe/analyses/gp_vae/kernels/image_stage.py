@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network, Potential
 from neuropipe.analyses.gp_vae.kernels.torch_likelihoods import TORCH_LIKELIHOODS
-from neuropipe.analyses.gp_vae.kernels.training import LENGTH_RATE, Batch, Schedule
+from neuropipe.analyses.gp_vae.kernels.training import (
+    LEAST_STEPS,
+    LENGTH_RATE,
+    Batch,
+    Schedule,
+)
 
 __all__ = ["Rotation", "first_rotation", "learn_rotation"]
 
@@ -227,8 +232,8 @@ def _ascend(
         [{"params": plain, "lr": schedule.rate}, {"params": slow, "lr": LENGTH_RATE}]
     )
     cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [schedule.rate, LENGTH_RATE], total_steps=schedule.epochs * per_epoch + 1,
-        pct_start=0.2,
+        optimiser, [schedule.rate, LENGTH_RATE],
+        total_steps=max(schedule.epochs * per_epoch + 1, LEAST_STEPS), pct_start=0.2,
     )  # fmt: skip
     history = []
     for _ in range(schedule.epochs):

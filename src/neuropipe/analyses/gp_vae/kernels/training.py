@@ -18,6 +18,7 @@ __all__ = ["Batch", "Schedule", "elbo_terms", "evaluate", "tensors", "train"]
 
 CLIP = 1e4
 LENGTH_RATE = 3e-2
+LEAST_STEPS = 6  # of a cycle, whose rise takes a fifth: with fewer it would have no step
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _optimiser(
     cycle = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         max_lr=[schedule.rate, LENGTH_RATE][: len(groups)],
-        total_steps=max(steps, 2),
+        total_steps=max(steps, LEAST_STEPS),
         pct_start=0.2,
     )
     return optimiser, cycle
