@@ -335,7 +335,7 @@ def result_dataset(data: xr.Dataset, chosen: Chosen) -> xr.Dataset:
         labels = data.coords.get(f"unit_{name}")
         coords[f"unit_{name}"] = np.arange(units) if labels is None else labels.values
     offsets = [f"sample_offset_{name}" for name in prepared.names]
-    for name in ("trial_label", "trial_onset", "trial_start", *offsets):
+    for name in ("trial_label", "trial_onset", "trial_start", "run", *offsets):
         if name in data.coords or name in data:
             coords[name] = ("trial", data[name].values)
     result = xr.Dataset(variables, coords=coords)
