@@ -268,6 +268,51 @@ def test_pyro_model_draws_data_like_those_it_was_fitted_to(data, result):
     assert 0.5 < drawn.mean() / float(data["spikes"].mean()) < 2
 
 
+def test_posterior_predictive_samples_lie_at_the_prediction(data, result):
+    import pyro
+    from pyro.infer import Predictive
+
+    loaded, prepared = gp_vae.load(result), prepare(data, settings(), 0)
+    pyro.set_rng_seed(0)
+    drawn = Predictive(
+        gp_vae.pyro_model(loaded, prepared.data, observed=False),
+        guide=gp_vae.pyro_posterior(loaded, prepared.data), num_samples=200,
+    )()["spikes"].numpy()  # fmt: skip
+    expected = result["prediction_spikes"].values * 0.02  # of 20 ms bins
+    # 200 draws of counts of about 1.5: a standard error of 0.1 each.
+    assert abs(drawn.mean(axis=0) - expected).mean() < 0.12
+    np.testing.assert_allclose(drawn.mean(), expected.mean(), rtol=0.02)
+
+
+def test_loadings_have_their_prior_where_they_are_free(data, result):
+    import pyro
+    from pyro.infer import Predictive
+
+    loaded, prepared = gp_vae.load(result), prepare(data, settings(), 0)
+    pyro.set_rng_seed(0)
+    model = gp_vae.pyro_model(loaded, prepared.data, observed=False, free_loadings=True)
+    drawn = Predictive(model, num_samples=60)()["loading_spikes"].numpy()
+    assert drawn.shape[-2:] == loaded.model.decoders["spikes"].loading.shape
+    # A standard normal prior: 60 x 20 x 2 draws give its spread to 1.5 %.
+    np.testing.assert_allclose(drawn.std(), 1.0, rtol=0.05)
+
+
+def test_network_decoders_are_pyro_modules():
+    import pyro
+    from pyro.poutine import trace
+
+    data = spikes_and_frames(n_trials=6, n_bins=12, n_units=8)[0]
+    given = settings(latents={"shared": 1, "private": 1}, max_epochs=1)
+    fitted, prepared = gp_vae.load(gp_vae.fit(data, given, 0)), prepare(data, given, 0)
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    found = trace(gp_vae.pyro_model(fitted, prepared.data)).get_trace()
+    names = [name for name, node in found.nodes.items() if node["type"] == "param"]
+    assert any(name.startswith("decoder_video$$$layers") for name in names)
+    assert np.isfinite(float(found.log_prob_sum().detach()))
+    pyro.clear_param_store()
+
+
 def test_part_of_a_fit_holds_what_the_summary_ranks(data):
     part = stages.fit(data, settings(), 0, {}, latents=2, restart=0)
     assert part.attrs["latents"] == 2

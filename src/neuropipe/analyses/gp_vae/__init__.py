@@ -14,13 +14,23 @@ import sys
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Settings", "figures", "fit", "load", "pyro_model", "score", "simulate"]
+__all__ = [
+    "Settings",
+    "figures",
+    "fit",
+    "load",
+    "pyro_model",
+    "pyro_posterior",
+    "score",
+    "simulate",
+]
 
 _WHERE = {
     "Settings": "neuropipe.analyses.gp_vae.spec:Settings",
     "fit": "neuropipe.analyses.gp_vae.model:fit",
     "load": "neuropipe.analyses.gp_vae.model:load",
     "pyro_model": "neuropipe.analyses.gp_vae.probabilistic:pyro_model",
+    "pyro_posterior": "neuropipe.analyses.gp_vae.probabilistic:pyro_posterior",
     "score": "neuropipe.analyses.gp_vae.scoring:score",
     "simulate": "neuropipe.simulate.spikes_and_frames:spikes_and_frames",
 }
