@@ -17,6 +17,7 @@ rule analysis_assemble:
         stores=flow.option("analysis_assemble", "inputs"),
         connectome=flow.flag("analysis_assemble", "connectome"),
         settings=flow.settings("analysis_assemble"),
+        files=flow.files("analysis_assemble"),
         code=flow.code("analysis_assemble"),
     shell:
         "python3 -m neuropipe step assemble {params.name} --inputs {params.stores:q}"
