@@ -25,7 +25,7 @@ from neuropipe.code_sets import (
 )
 from neuropipe.config.recordings import Recording
 from neuropipe.seeds import job_seed
-from neuropipe.sources import references, source_files
+from neuropipe.sources import atlas_files, references, source_files
 from neuropipe.store import layout
 from neuropipe.store.code import code_fingerprint, module_fingerprints
 from neuropipe.study import Collection, Run, Study
@@ -47,6 +47,8 @@ class Job:
         Values of its wildcards, in the order of the log file's name.
     inputs, outputs : tuple of str
         Paths in the study folder (sources may lie outside).
+    files : tuple of str
+        Those of the inputs that no job makes: the user's own.
     settings : mapping
         Everything configured that decides the output, JSON values.
     code : tuple of str
@@ -68,6 +70,7 @@ class Job:
     step: tuple[str, ...]
     record: str = ""
     resources: Resources = field(default_factory=Resources)
+    files: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -155,7 +158,7 @@ def _ingest(study: Study, recording: Recording) -> Job:
         "ingest": {**ingest, "readers": readers, "overrides": override},
     }
     store = layout.store_file(recording)
-    files = source_files(study, recording)
+    files = source_files(study.root, recording, study.config.ingest)
     others = references(study, recording)
     stores = tuple(layout.store_file(other) for other in others)
     needed = (*stores, *(layout.report_marker(other) for other in others))
@@ -170,6 +173,7 @@ def _ingest(study: Study, recording: Recording) -> Job:
         code=ingest_code(recording.modality),
         step=("ingest", "--source", recording.path, *options, "--output", store),
         record=layout.report_marker(recording),
+        files=files,
         resources=Resources(mem_mb=_BASE_MB + math.ceil(_megabytes(study.root, files[:50])) // 4),
     )
 
@@ -178,10 +182,12 @@ def _connectome(study: Study, name: str) -> Job:
     ingest = study.config.ingest
     config = ingest.connectomes[name]
     store = layout.connectome_store(name)
+    tables = tuple(path for path in config.tables if (study.root / path).exists())
     return Job(
         rule="ingest_connectome",
         wildcards={"connectome": name},
-        inputs=tuple(path for path in config.tables if (study.root / path).exists()),
+        inputs=tables,
+        files=tables,
         outputs=(store, layout.connectome_marker(name)),
         settings={
             "connectome": config.model_dump(mode="json"),
@@ -217,25 +223,19 @@ def _preprocess(study: Study, recording: Recording) -> Job:
     if (config.get(recording.modality) or {}).get("ica"):
         settings["seed"] = job_seed(study.config.seed, recording.name, "preprocess")
     store, out = layout.store_file(recording), layout.preprocessed_store(recording)
+    fmri = study.config.preprocess.fmri
+    atlas = atlas_files(study.root, fmri) if recording.modality == "fmri" else ()
     return Job(
         rule="preprocess_recording",
         wildcards={"recording": recording.name},
-        inputs=(store, layout.report_marker(recording), *_atlas_files(study, recording)),
+        inputs=(store, layout.report_marker(recording), *atlas),
+        files=atlas,
         outputs=(out, layout.preprocessed_marker(recording)),
         settings=settings,
         code=PREPROCESS_CODE,
         step=("preprocess", "--input", store, "--output", out),
         record=layout.preprocessed_marker(recording),
     )
-
-
-def _atlas_files(study: Study, recording: Recording) -> tuple[str, ...]:
-    """Return the files of the atlas of fMRI that are there; the step names one that is not."""
-    atlas = study.config.preprocess.fmri.parcellation
-    if recording.modality != "fmri" or atlas is None:
-        return ()
-    named = (atlas.atlas, atlas.names)
-    return tuple(path for path in named if path is not None and (study.root / path).exists())
 
 
 def _recording_figures(study: Study, recording: Recording) -> Job:
@@ -290,6 +290,7 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
         rule="analysis_assemble",
         wildcards={"collection": collection.name, "analysis": run.label},
         inputs=(*stores, *markers, *files),
+        files=files,
         outputs=(out,),
         settings=_assemble_settings(study, run, collection),
         code=assemble_code(run.analysis),
@@ -368,6 +369,7 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
                     **{k: str(v) for k, v in key.items()},
                 },
                 inputs=(source, *parts, *read),
+                files=read,
                 outputs=(out, *(_provenance_of(out) if last else ())),
                 settings={
                     "settings": run.settings.model_dump(mode="json")

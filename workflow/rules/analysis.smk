@@ -18,6 +18,7 @@ rule analysis_assemble:
         connectome=flow.flag("analysis_assemble", "connectome"),
         results=flow.flag("analysis_assemble", "results"),
         settings=flow.settings("analysis_assemble"),
+        files=flow.files("analysis_assemble"),
         code=flow.code("analysis_assemble"),
     shell:
         "python3 -m neuropipe step assemble {params.name} --inputs {params.stores:q}"

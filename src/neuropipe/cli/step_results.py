@@ -19,6 +19,7 @@ from neuropipe.code_sets import assemble_code, figure_code
 from neuropipe.errors import ConfigError, NeuropipeError
 from neuropipe.store.atomic import atomic_path, write_json, write_text
 from neuropipe.store.code import module_fingerprints
+from neuropipe.store.file_facts import file_facts
 from neuropipe.store.provenance import (
     Stopwatch,
     input_hashes,
@@ -65,6 +66,7 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
         further["results"] = results
         used += files
     further |= _further(arguments, settings, inputs)
+    facts = file_facts(Path(), inputs.files)
     dataset = load_object(analysis.assemble)(trees, inputs, **further)
     _log_issues(dataset)
     write_dataset(
@@ -76,6 +78,7 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
             "inputs": input_hashes(
                 [path if path.suffix == ".nc" else _marker(path) for path in used]
             ),
+            "files": facts,
             "wall_s": watch.wall_s,
             "cpu_s": watch.cpu_s,
         },
@@ -192,6 +195,7 @@ def _checkpoint(arguments: argparse.Namespace) -> Path:
 def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Run one stage of an analysis, or the whole chain on a dataset made elsewhere."""
     watch, analysis = Stopwatch(), get_analysis(arguments.step)
+    files = file_facts(Path(), getattr(_settings_of(analysis, settings), "files", ()))
     result, seed = _compute(analysis, arguments, settings)
     _log_issues(result)
     inputs = [arguments.input, *arguments.parts]
@@ -201,6 +205,7 @@ def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         "seed": seed,
         "code": module_fingerprints(analysis.code_modules),
         "inputs": input_hashes(inputs),
+        "files": files,
         "wall_s": watch.wall_s,
         "cpu_s": watch.cpu_s,
     }
