@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from neuropipe.code_sets import (
     ingest_code,
 )
 from neuropipe.config.recordings import Recording
+from neuropipe.io.companions import Folders
 from neuropipe.seeds import job_seed
 from neuropipe.sources import references, source_files
 from neuropipe.store import layout
-from neuropipe.store.code import code_fingerprint, module_fingerprints
+from neuropipe.store.code import CodeState
 from neuropipe.study import Collection, Run, Study
 
 __all__ = ["Job", "make_plan"]
@@ -57,6 +58,8 @@ class Job:
         File that holds the provenance of the output; ``""`` when the output needs none.
     resources : Resources
         What the job asks for.
+    state : CodeState
+        The code when the plan was made; one for all jobs of a plan.
     """
 
     rule: str
@@ -68,6 +71,7 @@ class Job:
     step: tuple[str, ...]
     record: str = ""
     resources: Resources = field(default_factory=Resources)
+    state: CodeState = field(default_factory=CodeState, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -93,12 +97,12 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Hash of the code that decides the output."""
-        return code_fingerprint(self.code)
+        return self.state.fingerprint(self.code)
 
     @property
     def modules(self) -> dict[str, str]:
         """Module -> fingerprint of the code that decides the output."""
-        return module_fingerprints(self.code)
+        return self.state.modules(self.code)
 
     @property
     def arguments(self) -> list[str]:
@@ -108,14 +112,16 @@ class Job:
 
 def make_plan(study: Study) -> dict[str, Job]:
     """Return every job of a study by name, producers before consumers."""
-    return {job.name: job for job in _jobs(study)}
+    state = CodeState()
+    return {job.name: replace(job, state=state) for job in _jobs(study)}
 
 
 def _jobs(study: Study) -> Iterator[Job]:
     used = [recording for recording in study.recordings if not recording.exclude]
+    folders = Folders(study.root)
     # A recording that gives others their clock comes before them.
     for recording in sorted(used, key=lambda recording: len(references(study, recording))):
-        yield _ingest(study, recording)
+        yield _ingest(study, recording, folders)
     for name in study.config.ingest.connectomes:
         yield _connectome(study, name)
     yield _index(study)
@@ -142,7 +148,7 @@ def _megabytes(root: Path, paths: Sequence[str]) -> float:
     return sum((root / p).stat().st_size for p in paths if (root / p).is_file()) / _MB
 
 
-def _ingest(study: Study, recording: Recording) -> Job:
+def _ingest(study: Study, recording: Recording, folders: Folders) -> Job:
     ingest = study.config.ingest.model_dump(mode="json", exclude={"connectomes"})
     readers, overrides = ingest.pop("readers"), ingest.pop("overrides")
     if recording.reader:
@@ -154,7 +160,7 @@ def _ingest(study: Study, recording: Recording) -> Job:
         "ingest": {**ingest, "readers": readers, "overrides": override},
     }
     store = layout.store_file(recording)
-    files = source_files(study, recording)
+    files = source_files(study, recording, folders)
     others = references(study, recording)
     stores = tuple(layout.store_file(other) for other in others)
     needed = (*stores, *(layout.report_marker(other) for other in others))

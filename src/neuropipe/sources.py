@@ -8,7 +8,7 @@ from typing import Any
 
 from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError
-from neuropipe.io.companions import companions
+from neuropipe.io.companions import Folders, companions
 from neuropipe.study import Study
 
 __all__ = ["references", "source_files"]
@@ -16,10 +16,12 @@ __all__ = ["references", "source_files"]
 _MAX_FOLDER_FILES = 2000
 
 
-def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
+def source_files(
+    study: Study, recording: Recording, folders: Folders | None = None
+) -> tuple[str, ...]:
     """Return the source files of a recording that exist, parts and sidecars among them.
 
-    A folder stands for its files.
+    A folder stands for its files; `folders` are listings that recordings share.
 
     A missing source is not an input: its own job then fails with a clear message, and the jobs of
     the other recordings run.
@@ -32,7 +34,7 @@ def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
         found = found[:_MAX_FOLDER_FILES]
     else:
         found = [recording.path] if source.exists() else []
-    beside = companions(study.root, recording.path) if source.exists() else []
+    beside = companions(study.root, recording.path, folders) if source.exists() else []
     found += [path for path in beside if not set(path) & set("<>{}")]
     for value in _texts(_reader_settings(study, recording)):
         if "." in value:

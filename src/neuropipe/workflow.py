@@ -137,6 +137,16 @@ class Workflow:
         rules = ("ingest_recording", "ingest_connectome", "ingest_index", "preprocess_recording")
         return [path for job in self.plan.values() if job.rule in rules for path in job.outputs]
 
+    def unreported(self) -> list[str]:
+        """Return the products that the report does not read, so that a deleted one is made again.
+
+        With those that it reads Snakemake would look up most files of a study twice.
+        """
+        (report,) = (job for job in self.plan.values() if job.rule == "report_page")
+        known = {*report.inputs, *report.outputs}
+        products = (path for job in self.plan.values() for path in job.outputs)
+        return [path for path in products if not path.startswith("work/") and path not in known]
+
     def results(self, name: str | None = None) -> list[str]:
         """Return all results, or those of one analysis, with figures and tables."""
         return [
