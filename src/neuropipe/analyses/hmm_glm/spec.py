@@ -227,6 +227,7 @@ ANALYSIS = Analysis(
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("fit", "summary"),
     scatter=_scatter,
+    checkpointed=("fit",),
     stage_settings={
         "fit": tuple(key for key in Settings.model_fields if key not in CHOICE_KEYS)
     },

@@ -165,6 +165,7 @@ ANALYSIS = Analysis(
     stages=("affinity", "rank", "fit", "communities"),
     scatter=_scatter,
     part_suffix={"affinity": ".zarr"},
+    checkpointed=("rank", "fit"),
     stage_settings={
         "affinity": ("affinity", "max_memory_gb"),
         "rank": ("cv_folds", "restarts", *FIT_KEYS),
