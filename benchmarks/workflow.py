@@ -88,7 +88,9 @@ def pattern(path: str, wildcards: dict[str, str]) -> str:
     """Return an output with wildcards for values; the analysis stays, so that rules differ."""
     for name, value in wildcards.items():
         if name != "analysis":
-            path = re.sub(rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])", f"{{{name}}}", path)
+            path = re.sub(
+                rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])", f"{{{name}}}", path
+            )
     return path
 
 

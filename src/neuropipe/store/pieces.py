@@ -83,7 +83,7 @@ class Pieces:
             return _settled(compute())
         found = self._load(self.folder / f"{name}.npz")
         if found is not None:
-            return found[0]  # type: ignore[no-any-return]
+            return found[0]
         began = time.monotonic()
         value = _settled(compute())
         if time.monotonic() - began >= LEAST_S:
@@ -101,7 +101,8 @@ class Pieces:
         form = {"signature": self.signature, "value": self._packed(value, arrays)}
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as partial, Path(partial).open("wb") as file:
-            np.savez(file, form=np.array(json.dumps(form)), **arrays)
+            arrays["form"] = np.array(json.dumps(form))
+            np.savez(file, **arrays)  # type: ignore[arg-type] # names of arrays, no options
 
     def _load(self, path: Path) -> tuple[Any] | None:
         """Return the piece in a file; None if it is absent, of another job or damaged."""
