@@ -100,6 +100,7 @@ class Workflow:
         return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "minutes")
 
     def _grown(self, rule: str, wildcards: Wildcards, attempt: int, what: str) -> int:
+        # Snakemake asks again when the inputs of a job are there: then their sizes are known.
         value = getattr(self.job(rule, wildcards).resources, what)
         return math.ceil(value * _GROWTH[min(attempt, len(_GROWTH)) - 1])
 
