@@ -35,7 +35,10 @@ ALLOWED = {
     "study": {"config", "store", "analyses.registry", "io", "assemble"},
     "code_sets": {"config", "analyses.registry", "io"},
     "sources": {"config", "study", "io"},
-    "plan": {"code_sets", "config", "store", "analyses.registry", "io", "sources", "study"},
+    "sizes": {"analyses.registry", "study"},
+    "plan": {
+        "code_sets", "config", "store", "analyses.registry", "io", "sizes", "sources", "study",
+    },
     "status": {"store", "plan", "study"},
     "workflow": {"store", "plan", "study"},
     "report": {"config", "store", "stats", "analyses.registry", "plotting", "study", "status"},

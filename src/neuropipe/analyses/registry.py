@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -13,9 +14,10 @@ from pydantic import BaseModel
 
 from neuropipe.errors import ConfigError
 
-__all__ = ["Analysis", "Resources", "analyses", "get_analysis", "load_object"]
+__all__ = ["Analysis", "Resources", "analyses", "at_most", "get_analysis", "load_object"]
 
 GROUP = "neuropipe.analyses"
+LONGEST_MIN = 2880
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Resources:
     mem_mb: int = 2000
     minutes: int = 30
     gpu: int = 0
+
+
+def at_most(minutes: float) -> int:
+    """Return whole minutes, two days at most: longer jobs resume from their checkpoints."""
+    return min(math.ceil(minutes), LONGEST_MIN)
 
 
 def _no_scatter(settings: Any) -> dict[str, list[dict[str, int]]]:
@@ -128,7 +135,8 @@ class Analysis:
     kernels : tuple of str
         Modules outside the analysis' package whose code also counts for its fingerprint.
     resources : callable
-        ``(settings, sizes) -> Resources``; ``sizes`` holds ``input_mb`` when it is known.
+        ``(settings, sizes) -> Resources``; ``sizes`` holds ``input_mb``, the size of the input
+        dataset, once that exists. Memory and time grow with it, and with the settings that cost.
     """
 
     name: str

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.registry import Analysis, Resources, at_most
 from neuropipe.config.models import Positive, StrictModel
 
 __all__ = ["ANALYSIS", "HeldoutSettings", "McmcSettings", "ModelSettings", "Settings"]
@@ -115,7 +115,7 @@ def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
     # working arrays per entry and sweep.
     entries = sizes.get("input_mb", 1.0) * 1e6 / 8
     sweeps = settings.mcmc.warmup + settings.mcmc.draws
-    minutes = 10 + int(sweeps * entries * 5e-6 / 60)
+    minutes = at_most(10 + sweeps * entries * 5e-6 / 60)
     return Resources(cpus=1, mem_mb=int(2000 + entries * 2e-4), minutes=minutes)
 
 
