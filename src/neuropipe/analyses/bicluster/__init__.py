@@ -21,9 +21,11 @@ __all__ = [
     "compare_models",
     "figures",
     "fit",
+    "posterior_predictive",
     "rebin_check",
     "score",
     "simulate",
+    "summarize",
 ]
 
 _PACKAGE = "neuropipe.analyses.bicluster"
@@ -34,7 +36,9 @@ _WHERE = {
     "compare_models": f"{_PACKAGE}.comparison:compare_models",
     "rebin_check": f"{_PACKAGE}.comparison:rebin_check",
     "fit": f"{_PACKAGE}.model:fit",
+    "posterior_predictive": f"{_PACKAGE}.predictive:posterior_predictive",
     "score": f"{_PACKAGE}.scoring:score",
+    "summarize": f"{_PACKAGE}.gather:summarize",
     "simulate": "neuropipe.simulate.planted_biclusters:planted_biclusters",
 }
 

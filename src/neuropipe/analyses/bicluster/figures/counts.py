@@ -65,7 +65,7 @@ def draw_counts(result: xr.DataTree) -> ReportFigure:
     )
     states = int(result["time_state"].values.max()) + 1
     counts = np.sqrt(np.maximum(result["observed_data/counts"].values[order], 0))
-    top = max(2.0, float(np.quantile(counts, 0.98)))
+    top = max(2.0, float(np.nanquantile(counts, 0.98)))
     named = f"{len(shown)}: {', '.join(shown[:6])}" if len(shown) else "not given"
     figure = ReportFigure(
         title="Spike counts by cluster and state",
