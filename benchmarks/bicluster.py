@@ -28,8 +28,8 @@ import xarray as xr
 from poisson_hmm import PoissonHmm, fit_poisson_hmm
 
 from neuropipe.analyses import bicluster
-from neuropipe.analyses.bicluster.calibration import QUANTITIES, geweke, simulation_ranks
 from neuropipe.analyses.bicluster.baseline_model import gain_per_spike, mean_rate_log_density
+from neuropipe.analyses.bicluster.calibration import QUANTITIES, geweke, simulation_ranks
 from neuropipe.analyses.bicluster.chain_state import Priors, Problem, Scheme
 from neuropipe.analyses.bicluster.prepare import prepare
 from neuropipe.analyses.bicluster.starts import initial_state
@@ -138,9 +138,7 @@ def sbc(arguments: argparse.Namespace) -> None:
     scheme = Scheme(p=1, n_states_max=3, n_inner=2, sm_every=5, family=arguments.family)
     began, ranks, lags = time.process_time(), [], []
     for _ in range(arguments.replicates):
-        rank, lag = simulation_ranks(
-            problem, CALM, scheme, rng, sweeps=arguments.sweeps, kept=19
-        )
+        rank, lag = simulation_ranks(problem, CALM, scheme, rng, sweeps=arguments.sweeps, kept=19)
         ranks.append(rank)
         lags.append(lag)
     names, lag = [*QUANTITIES, "log likelihood"], np.nanmean(lags, axis=0)
@@ -389,8 +387,8 @@ def real(arguments: argparse.Namespace) -> None:
     path = hmm.smooth(counts.astype(float))[0].argmax(axis=1)
     print(f"Poisson HMM, {number} states: against movie ARI {adjusted_rand_score(path, movie):.2f}")
     print(result["region_by_cluster"].to_pandas().to_string())
-    print(f"R-hat {dict(zip(result['quantity'].values, result['rhat'].values.round(2), strict=True))}"
-          f"; {result.attrs['issues']}")  # fmt: skip
+    rhat = dict(zip(result["quantity"].values, result["rhat"].values.round(2), strict=True))
+    print(f"R-hat {rhat}; {result.attrs['issues']}")
 
 
 def _chance(labels: np.ndarray, true: np.ndarray) -> float:

@@ -72,9 +72,7 @@ def summarize(
             "loss": loss,
         }
     )
-    numbered = [
-        one.assign_attrs(chain=one.attrs.get("chain", k)) for k, one in enumerate(chains)
-    ]
+    numbered = [one.assign_attrs(chain=one.attrs.get("chain", k)) for k, one in enumerate(chains)]
     ready = Prepared(problem, counts, held, named.assign(counts=first["counts"].variable), (), ())
     return summarise(ready, settings, numbered)
 

@@ -49,7 +49,7 @@ def _log_mniw(matrix: Floats, offset: Floats, noise: Floats, priors: Priors) -> 
 
 
 def _log_strength(alpha: float, gamma: float, kappa: float, priors: Priors) -> float:
-    """Return the log prior of alpha + kappa, kappa / (alpha + kappa) and gamma, if they have one."""
+    """Return the log prior of alpha + kappa, kappa's share of it, and gamma, if they have one."""
     if priors.hyper is None:
         return 0.0
     a, h, a_shared, h_shared, stays, leaves = priors.hyper

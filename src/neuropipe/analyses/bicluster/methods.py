@@ -49,9 +49,7 @@ LOSSES = {
 def _strengths(settings: Settings) -> str:
     model, hyper = settings.model, settings.model.hyperpriors
     if hyper is None:
-        return (
-            f"concentrations {model.alpha_h:g} and {model.gamma_h:g}, stickiness {model.kappa:g}"
-        )
+        return f"concentrations {model.alpha_h:g} and {model.gamma_h:g}, stickiness {model.kappa:g}"
     rows, shared, stay = (f"{a:g}, {b:g}" for a, b in (hyper.rows, hyper.shared, hyper.stay))
     return (
         f"concentration and stickiness of the rows sampled, their sum with a Gamma({rows}) prior "
@@ -70,8 +68,8 @@ def _model(settings: Settings) -> str:
         f"{FAMILIES[model.family].format(**values)}. Clusters of units follow "
         f"{PARTITIONS[model.partition].format(**values)}; states of time a sticky hierarchical "
         f"Dirichlet process hidden Markov model (at most {model.n_states_max} states; "
-        f"{_strengths(settings)}; Fox et al. 2011); within a state the trajectory of each cluster follows linear dynamics of "
-        f"its own (innovation variance about {model.q0:g} a priori)."
+        f"{_strengths(settings)}; Fox et al. 2011); within a state the trajectory of each cluster "
+        f"follows linear dynamics of its own (innovation variance about {model.q0:g} a priori)."
     )
 
 

@@ -103,9 +103,7 @@ def log_rates(result: xr.DataTree, chain: int, latent_draw: int) -> Floats:
     return np.asarray(eta, dtype=np.float64)
 
 
-def _replica(
-    result: xr.DataTree, chain: int, latent_draw: int, rng: np.random.Generator
-) -> Floats:
+def _replica(result: xr.DataTree, chain: int, latent_draw: int, rng: np.random.Generator) -> Floats:
     rate = np.exp(np.clip(log_rates(result, chain, latent_draw), -CLIP, CLIP))
     if result.attrs["family"] == "negbin":
         draw = latent_draw * int(result.attrs["latent_thin"])

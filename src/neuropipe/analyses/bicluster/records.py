@@ -221,4 +221,6 @@ class Records:
         found["first_of_trial"] = ("time", self.problem.start)
         if self.problem.offset.any():
             found["log_exposure"] = (pair, self.problem.offset)
-        return xr.Dataset(found, attrs={"family": self.scheme.family, "latent_thin": self.latent_thin})
+        return xr.Dataset(
+            found, attrs={"family": self.scheme.family, "latent_thin": self.latent_thin}
+        )

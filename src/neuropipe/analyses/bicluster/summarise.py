@@ -129,15 +129,15 @@ def _prediction(ready: Prepared, chains: Sequence[xr.Dataset], block: int) -> di
     """
     names = ("held_out_log_likelihood", "held_out_bits_per_spike", "held_out_bits_per_spike_se")
     if not ready.held.any():
-        return {name: ((), np.nan) for name in names}
-    density = np.logaddexp.reduce([one["log_density"].values for one in chains], axis=0)
+        return dict.fromkeys(names, ((), np.nan))
+    own = [np.nan_to_num(one["log_density"].values) for one in chains]  # NaN: never held out
+    density = np.logaddexp.reduce(own, axis=0)
     density = density - np.log(len(chains))
     baseline = mean_rate_log_density(ready.problem.counts, ready.counts)
     held, spikes = ready.held, max(float(ready.counts[ready.held].sum()), 1.0)
     gain, error = gain_per_spike(density - baseline, held, spikes, block)
-    return dict(
-        zip(names, (((), value) for value in (float(density[held].mean()), gain, error)), strict=True)
-    )
+    values = (float(density[held].mean()), gain, error)
+    return {name: ((), value) for name, value in zip(names, values, strict=True)}
 
 
 def _component_first(latent: xr.Dataset) -> xr.Dataset:

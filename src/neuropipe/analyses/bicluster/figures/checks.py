@@ -23,11 +23,11 @@ NAMES = {
 }
 CAPTION = (
     "Statistics of each unit's counts (horizontal) against counts drawn from the model (vertical: "
-    "median and 95 % interval over {draws} replicated data sets), n = {units} units; the lag is one "
-    "bin, correlations with other units are means over them; right: variance over mean of the "
-    "summed count (histogram: replicated data sets, line: data). Held-out entries: {bits}. Good: points "
-    "on the diagonal, the line inside the histogram, a gain above zero. Bad: intervals that miss "
-    "the diagonal on one side: the family or the number of factors does not fit."
+    "median and 95 % interval over {draws} replicated data sets), n = {units} units; the lag is "
+    "one bin, correlations with other units are means over them. Right: variance over mean of the "
+    "summed count (histogram: replicated data sets, line: data). Held-out entries: {bits}. Good: "
+    "points on the diagonal, the line inside the histogram, a gain above zero. Bad: intervals "
+    "that miss the diagonal on one side: the family or the number of factors does not fit."
 )
 
 

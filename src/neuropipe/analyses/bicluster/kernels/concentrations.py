@@ -1,8 +1,8 @@
 """Concentrations of the sticky HDP-HMM under hyper-priors, by slice sampling.
 
 Gamma priors of ``alpha + kappa`` and of ``gamma``, a Beta prior of ``kappa / (alpha + kappa)`` (Fox
-et al. 2011). The rows of the transition matrix are integrated out; they have to be drawn anew before
-anything else uses them.
+et al. 2011). The rows of the transition matrix are integrated out; they have to be drawn anew
+before anything else uses them.
 """
 
 from __future__ import annotations
