@@ -67,7 +67,10 @@ def draw_numbers(result: xr.DataTree) -> ReportFigure:
         for chain, line in enumerate(drawn):
             shift = 0.06 * (chain - (chains - 1) / 2)
             style = LINE_STYLES[chain // 8 % 4]
-            trace.plot(line + shift, color=colour(chain), ls=style, lw=0.7, label=f"chain {chain}")
+            trace.step(
+                np.arange(line.size), line + shift, color=colour(chain), ls=style, lw=0.7,
+                label=f"chain {chain}",
+            )  # fmt: skip
         low, high = int(drawn.min()), int(drawn.max())
         bins = np.arange(low, high + 2) - 0.5
         histogram.hist(
@@ -152,6 +155,14 @@ def _draw_rhat(axes: Axes, names: list[str], rhat: np.ndarray, bulk: np.ndarray)
         end = min(max(np.nan_to_num(value, nan=3.0), LIMIT), 3.0)
         axes.text(end, y, f" {value:.2f}, ESS {size:.0f}", va="center", fontsize=6)
     axes.axvline(LIMIT, color="k", lw=0.7, ls="--")
-    labels = [name.replace("_", " ") for name in names]
+    labels = [_short(name) for name in names]
     axes.set(yticks=place, yticklabels=labels, xlabel="R-hat (cut at 3)")
-    axes.set_xlim(1.0, 1.0 + 1.6 * max(0.1, shown.max() - 1.0))
+    axes.set_xlim(1.0, 1.0 + 2.2 * max(0.1, shown.max() - 1.0))
+
+
+def _short(name: str) -> str:
+    """Return the name of a quantity as a label: ``log_rate_norm_2`` is the norm of cluster 2."""
+    cluster = name.rpartition("_")[2]
+    if cluster.isdigit():
+        return f"norm, cluster {cluster}"
+    return name.replace("_", " ")

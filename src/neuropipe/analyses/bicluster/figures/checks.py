@@ -12,6 +12,7 @@ from neuropipe.plotting.figure import ReportFigure
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
 
 __all__ = ["draw_checks"]
 
@@ -63,10 +64,23 @@ def draw_checks(result: xr.DataTree) -> ReportFigure:
         ends = [np.nanmin([seen, low]), np.nanmax([seen, high])]
         panel.plot(ends, ends, color="k", lw=0.6, ls="--")
         panel.set(xlabel="Data", ylabel="Model")
-        panel.set_title(title)
+        if name == "fano":
+            _log_axes(panel)
+        panel.set_title(title, fontsize=7)
     total = result["posterior_predictive/pop_var"].values.ravel()
     panels[4].hist(total[np.isfinite(total)], bins=20, color=colour(0))
     panels[4].axvline(float(result["observed_data/pop_var"]), color=colour(3), lw=1.2)
     panels[4].set(xlabel="Variance / mean", ylabel="Replicated data sets")
-    panels[4].set_title("Summed count")
+    panels[4].set_title("Summed count", fontsize=7)
     return figure
+
+
+def _log_axes(axes: Axes) -> None:
+    """Set log axes with plain numbers: single units may be far more variable than the others."""
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())
