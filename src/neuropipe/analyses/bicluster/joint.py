@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, multigammaln
+from scipy.special import betaln, gammaln, multigammaln
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
 from neuropipe.analyses.bicluster.kernels.dynamics import draw_path, draw_prior_dynamics
@@ -48,12 +48,27 @@ def _log_mniw(matrix: Floats, offset: Floats, noise: Floats, priors: Priors) -> 
     return float(value - 0.5 * np.einsum("ic,ij,jc->", change, inverse, change))
 
 
+def _log_strength(alpha: float, gamma: float, kappa: float, priors: Priors) -> float:
+    """Return the log prior of alpha + kappa, kappa's share of it, and gamma, if they have one."""
+    if priors.hyper is None:
+        return 0.0
+    a, h, a_shared, h_shared, stays, leaves = priors.hyper
+    total = alpha + kappa
+    value = a * np.log(h) - gammaln(a) + (a - 1.0) * np.log(total) - h * total
+    value += a_shared * np.log(h_shared) - gammaln(a_shared)
+    value += (a_shared - 1.0) * np.log(gamma) - h_shared * gamma
+    value += (stays - 1.0) * np.log(kappa / total) + (leaves - 1.0) * np.log(alpha / total)
+    return float(value - betaln(stays, leaves))
+
+
 def _log_states(state: ChainState, start: NDArray[np.bool_], priors: Priors) -> float:
     n_states = state.beta.size
-    value = _log_dirichlet(state.beta, np.full(n_states, priors.gamma_h / n_states))
+    alpha, gamma, kappa = priors.strength(state)
+    value = _log_strength(alpha, gamma, kappa, priors)
+    value += _log_dirichlet(state.beta, np.full(n_states, gamma / n_states))
     for k in range(n_states):
-        concentration = priors.alpha_h * state.beta
-        concentration[k] += priors.kappa
+        concentration = alpha * state.beta
+        concentration[k] += kappa
         value += _log_dirichlet(state.transition[k], concentration)
     counts = count_transitions(state.states, start, n_states)
     value += float((counts * np.log(np.maximum(state.transition, TINY))).sum())
@@ -145,10 +160,12 @@ def sample_prior(
         priors.baseline_means(problem.counts), np.sqrt(priors.v_d), n_units
     )
     beta, transition = np.empty(n_states), np.empty((n_states, n_states))
-    draw_dirichlet(rng, np.full(n_states, priors.gamma_h / n_states), beta)
+    strength = _strength(priors, rng)
+    alpha, gamma, kappa = strength
+    draw_dirichlet(rng, np.full(n_states, gamma / n_states), beta)
     for k in range(n_states):
-        weight = priors.alpha_h * beta
-        weight[k] += priors.kappa
+        weight = alpha * beta
+        weight[k] += kappa
         draw_dirichlet(rng, weight, transition[k])
     states = np.zeros(n_bins, np.int64)
     for t in range(1, n_bins):
@@ -170,8 +187,17 @@ def sample_prior(
     dispersion = rng.gamma(priors.a_r, 1.0 / priors.h_r, n_units)
     return ChainState(
         labels.copy(), coefficients, dispersion, x, matrix, offset, noise, states, beta, transition,
-        concentration=concentration,
+        strength=strength, concentration=concentration,
     )  # fmt: skip
+
+
+def _strength(priors: Priors, rng: np.random.Generator) -> Floats:
+    """Return alpha, gamma and kappa, drawn if they have priors."""
+    if priors.hyper is None:
+        return np.array([priors.alpha_h, priors.gamma_h, priors.kappa])
+    a, h, a_shared, h_shared, stays, leaves = priors.hyper
+    total, stay = rng.gamma(a, 1.0 / h), rng.beta(stays, leaves)
+    return np.array([total * (1.0 - stay), rng.gamma(a_shared, 1.0 / h_shared), total * stay])
 
 
 def _partition(
