@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
 from neuropipe.analyses.bicluster.kernels.dispersion import sample_dispersion
 from neuropipe.analyses.bicluster.kernels.dynamics import sample_dynamics
+from neuropipe.analyses.bicluster.kernels.frames import move_frame
 from neuropipe.analyses.bicluster.kernels.labels import Readouts, Slots, scan_labels
 from neuropipe.analyses.bicluster.kernels.likelihood import linear_predictor, polya_gamma
 from neuropipe.analyses.bicluster.kernels.states import (
@@ -34,6 +35,7 @@ __all__ = ["Sweep", "Tally", "predictor"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
+FRAME_PROPOSALS = 30
 
 
 def predictor(problem: Problem, state: ChainState) -> Floats:
@@ -114,6 +116,8 @@ class Sweep:
                 self.priors.h_r, state.dispersion,
             )  # fmt: skip
         TRAJECTORIES[self.scheme.family](self, state, rng)
+        if not state.coupled:
+            self.frames(state, rng)
         for _ in range(self.scheme.n_inner):
             self.dynamics(state, rng)
         self.labels(state, rng)
@@ -188,6 +192,16 @@ class Sweep:
                 rng, counts, eta, readout, np.flatnonzero(group == slot), state.proposal_size,
                 state.A[slot], state.b[slot], state.Q[slot], state.states, self.problem.start,
                 information[a], shift[a], edges, state.x[slot], self.tally.trajectory,
+                self.tally.failures,
+            )  # fmt: skip
+
+    def frames(self, state: ChainState, rng: np.random.Generator) -> None:
+        """Change the frame of every cluster; `dynamics` must follow at once."""
+        for slot in state.active():
+            move_frame(
+                rng, FRAME_PROPOSALS, np.flatnonzero(state.label == slot), self.prior_mean,
+                self.prior_precision, state.states, self.problem.start, state.beta.size,
+                self.priors.nu_extra, self.priors.q0, state.coefficients, state.x[slot],
                 self.tally.failures,
             )  # fmt: skip
 
