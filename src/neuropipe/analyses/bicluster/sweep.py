@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
+from neuropipe.analyses.bicluster.kernels.collapsed_labels import Chain, Working, move_labels
 from neuropipe.analyses.bicluster.kernels.dispersion import sample_dispersion
 from neuropipe.analyses.bicluster.kernels.dynamics import sample_dynamics
 from neuropipe.analyses.bicluster.kernels.frames import move_frame
@@ -36,6 +37,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
 FRAME_PROPOSALS = 30
+MOVED = 3  # neurons per sweep whose label moves with trajectories integrated out
 
 
 def predictor(problem: Problem, state: ChainState) -> Floats:
@@ -51,13 +53,14 @@ class Tally:
 
     Attributes
     ----------
-    label, trajectory, split, merge : ndarray of int, shape (2,)
+    label, collapsed, trajectory, split, merge : ndarray of int, shape (2,)
         Accepted, proposed.
     failures : ndarray of int, shape (2,)
         Matrices that needed jitter; matrices that jitter did not save.
     """
 
     label: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
+    collapsed: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     trajectory: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     split: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     merge: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
@@ -66,7 +69,7 @@ class Tally:
     def read(self) -> dict[str, float]:
         """Return acceptance shares and failures since the last reading, and begin again."""
         shares = {}
-        for name in ("label", "trajectory", "split", "merge"):
+        for name in ("label", "collapsed", "trajectory", "split", "merge"):
             accepted, proposed = getattr(self, name)
             shares[f"accept_{name}"] = float(accepted / proposed) if proposed else np.nan
             getattr(self, name)[:] = 0
@@ -101,6 +104,8 @@ class Sweep:
             problem, priors, scheme, self.prior_mean, self.prior_precision, self.tally.failures
         )
         self.count = 0
+        self.holding = False
+        self.moved = MOVED
 
     def __call__(self, state: ChainState, rng: np.random.Generator) -> None:
         """Advance the state by one sweep, in place.
@@ -121,7 +126,7 @@ class Sweep:
         for _ in range(self.scheme.n_inner):
             self.dynamics(state, rng)
         self.labels(state, rng)
-        if not self.scheme.frozen:
+        if not (self.scheme.frozen or self.holding):
             if self.scheme.partition == "dp":
                 self.concentration(state, rng)
             self._split_or_merge(state, rng)
@@ -140,8 +145,8 @@ class Sweep:
 
     def _information(
         self, state: ChainState, rng: np.random.Generator, eta: Floats, sizes: Floats
-    ) -> tuple[Floats, Floats]:
-        """Return what fresh Polya-Gamma variables say of each active trajectory, per bin."""
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return fresh Polya-Gamma variables and what they say of each active trajectory."""
         counts = self.problem.counts
         omega = polya_gamma(rng, counts, eta, sizes)
         own = self.problem.offset + state.coefficients[:, :1] - np.log(sizes)[:, None]
@@ -153,12 +158,14 @@ class Sweep:
         for a, slot in enumerate(active):
             members = np.flatnonzero(group == slot)
             accumulate_information(omega, weighted, readout, members, information[a], shift[a])
-        return information, shift
+        return omega, information, shift
 
     def negbin_trajectories(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw states with the trajectories integrated out, then the trajectories."""
         eta = predictor(self.problem, state)
-        information, shift = self._information(state, rng, eta, state.dispersion)
+        omega, information, shift = self._information(state, rng, eta, state.dispersion)
+        if self.moved and not (self.scheme.frozen or self.holding):
+            self.collapsed_labels(state, rng, omega, information, shift)
         active, start, failures = state.active(), self.problem.start, self.tally.failures
         if not self.scheme.collapsed:
             for a, slot in enumerate(active):
@@ -178,11 +185,35 @@ class Sweep:
                 precision[a], linear[a], state.x[slot], 0, start.size, DRAW, failures,
             )  # fmt: skip
 
+    def collapsed_labels(
+        self, state: ChainState, rng: np.random.Generator, omega: Floats, information: Floats,
+        shift: Floats,
+    ) -> None:  # fmt: skip
+        """Move labels of some neurons with trajectories integrated out; those must be redrawn."""
+        active, counts = state.active(), self.problem.counts
+        if active.size == 1:
+            return
+        sizes = state.dispersion[:, None]
+        data = Working(
+            omega, np.where(counts >= 0.0, 0.5 * (counts - sizes), 0.0),
+            self.problem.offset - np.log(sizes), self.prior_mean, self.prior_precision,
+        )  # fmt: skip
+        chain = Chain(
+            state.A[active], state.b[active], state.Q[active], state.states, self.problem.start
+        )
+        order = rng.permutation(counts.shape[0])[: self.moved]
+        cluster = np.searchsorted(active, state.label)
+        move_labels(
+            rng, order, data, chain, self.scheme.size_weight(self.priors), cluster,
+            state.coefficients, information, shift, self.tally.collapsed, self.tally.failures,
+        )  # fmt: skip
+        state.label[:] = active[cluster]
+
     def poisson_trajectories(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw trajectories in windows by the negative binomial of size ``proposal_size``."""
         eta, counts = predictor(self.problem, state), self.problem.counts
         sizes = np.full(counts.shape[0], state.proposal_size)
-        information, shift = self._information(state, rng, eta, sizes)
+        _, information, shift = self._information(state, rng, eta, sizes)
         n_bins, window = counts.shape[1], min(state.window, counts.shape[1])
         edges = np.arange(int(rng.integers(1, window + 1)), n_bins, window)
         edges = np.concatenate([[0], edges, [n_bins]])
@@ -224,14 +255,14 @@ class Sweep:
 
     def labels(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw label, baseline and loadings of every neuron, in random order."""
-        n_units = state.label.size
+        n_units, frozen = state.label.size, self.scheme.frozen or self.holding
         if self.scheme.partition == "dp":
             self._log_v = self.scheme.log_v(n_units, self.priors, state.concentration)
         gamma = self.scheme.size_weight(self.priors)
         log_birth = np.diff(self._log_v) + (np.log(gamma) if gamma > 0.0 else 0.0)
         order, done = rng.permutation(n_units), 0
         while done < n_units:
-            if not self.scheme.frozen:
+            if not frozen:
                 state.grow(self.scheme.n_aux + 1)
             paths = state.cluster_paths()
             slots = Slots(
@@ -244,7 +275,7 @@ class Sweep:
             done = scan_labels(
                 rng, order, done, slots, units, state.states, self.problem.start,
                 self.scheme.poisson, log_birth, gamma, self.scheme.n_aux, self.priors.nu_extra,
-                self.priors.q0, self.scheme.frozen, self.tally.label, self.tally.failures,
+                self.priors.q0, frozen, self.tally.label, self.tally.failures,
             )  # fmt: skip
 
     def concentration(self, state: ChainState, rng: np.random.Generator) -> None:

@@ -37,6 +37,8 @@ def _log_dynamics(
     upper = np.ascontiguousarray(move[:size])
     whole = np.empty((size + 1, size + 1))
     last = np.empty((size, size + 1))
+    turned, tall = np.ascontiguousarray(move.T), np.ascontiguousarray(upper.T)
+    square = np.ascontiguousarray(upper[:, :size])
     total = 0.0
     for k in range(steps.shape[0]):
         if steps[k] == 0:
@@ -45,12 +47,12 @@ def _log_dynamics(
         whole[:size, size] = cross[k, :, size]
         whole[size, :size] = cross[k, :, size]
         whole[size, size] = steps[k]
-        last[:] = upper[:, :size] @ cross[k]
+        last[:] = square @ cross[k]
         for i in range(size):
             for c in range(size + 1):
                 last[i, c] += upper[i, size] * inputs[k, size, c]
         total += log_steps_evidence(
-            float(steps[k]), move @ inputs[k] @ move.T, last @ move.T, upper @ whole @ upper.T,
+            float(steps[k]), move @ inputs[k] @ turned, last @ turned, upper @ whole @ tall,
             nu_extra, q0, failures,
         )  # fmt: skip
     return total
@@ -63,7 +65,7 @@ def _log_prior(
 ) -> float:  # fmt: skip
     """Return the log prior of first bins (sum of ``u u'`` in `firsts`) and of coefficients."""
     size = prior_precision.shape[0]
-    moved = move @ firsts @ move.T
+    moved = move @ firsts @ np.ascontiguousarray(move.T)
     total = 0.0
     for i in range(size):
         total -= 0.5 * moved[i, i]
