@@ -71,6 +71,14 @@ def _states(
     return states
 
 
+def _dynamics(rng: np.random.Generator, n_states: int, size: int) -> tuple[Floats, Floats]:
+    """Return dynamics from white noise to random walks, one per state, in random order."""
+    memory = (rng.permutation(n_states) + rng.random(n_states)) / n_states
+    variance = 0.01 * np.exp(0.7 * rng.standard_normal(n_states))
+    identity = np.eye(size)
+    return memory[:, None, None] * identity, variance[:, None, None] * identity
+
+
 def initial_state(
     problem: Problem,
     priors: Priors,
@@ -111,15 +119,16 @@ def initial_state(
     coefficients = np.zeros((n_units, size))
     coefficients[:, 0] = np.log(np.where(counts >= 0, counts, 0.0).sum(axis=1) / seen + 0.1)
     coefficients[:, 1:] = 0.1 * rng.standard_normal((n_units, scheme.p))
+    matrix, noise = _dynamics(rng, n_states, n)
     stay = priors.alpha_h / n_states + priors.kappa * np.eye(n_states)
     return ChainState(
         label=labels,
         coefficients=coefficients,
         dispersion=np.full(n_units, 10.0),
         x=smooth_paths(rng, groups, n_bins, n),
-        A=np.tile(np.eye(n), (groups, n_states, 1, 1)),
+        A=np.tile(matrix, (groups, 1, 1, 1)),
         b=np.zeros((groups, n_states, n)),
-        Q=np.tile(0.01 * np.eye(n), (groups, n_states, 1, 1)),
+        Q=np.tile(noise, (groups, 1, 1, 1)),
         states=_states(rng, problem.start, n_states, chain),
         beta=np.full(n_states, 1.0 / n_states),
         transition=stay / stay.sum(axis=1, keepdims=True),

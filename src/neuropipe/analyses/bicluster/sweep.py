@@ -31,13 +31,13 @@ from neuropipe.analyses.bicluster.kernels.windows import update_windows
 from neuropipe.analyses.bicluster.split_merge import SplitMerge
 from neuropipe.errors import ComputationError
 
-__all__ = ["Sweep", "Tally", "predictor"]
+__all__ = ["MOVED", "TRAJECTORIES", "Sweep", "Tally", "predictor"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
 FRAME_PROPOSALS = 30
-MOVED = 3  # neurons per sweep whose label moves with trajectories integrated out
+MOVED = 3
 
 
 def predictor(problem: Problem, state: ChainState) -> Floats:
@@ -89,6 +89,13 @@ class Sweep:
         Hyper-parameters.
     scheme : Scheme
         Model and moves.
+
+    Attributes
+    ----------
+    pilot, holding : bool
+        Dynamics, labels stay as they are (in the warm-up).
+    moved : int
+        Neurons per sweep whose label moves with trajectories integrated out.
     """
 
     def __init__(self, problem: Problem, priors: Priors, scheme: Scheme) -> None:
@@ -104,8 +111,7 @@ class Sweep:
             problem, priors, scheme, self.prior_mean, self.prior_precision, self.tally.failures
         )
         self.count = 0
-        self.holding = False
-        self.moved = MOVED
+        self.pilot, self.holding, self.moved = False, False, MOVED
 
     def __call__(self, state: ChainState, rng: np.random.Generator) -> None:
         """Advance the state by one sweep, in place.
@@ -121,7 +127,7 @@ class Sweep:
                 self.priors.h_r, state.dispersion,
             )  # fmt: skip
         TRAJECTORIES[self.scheme.family](self, state, rng)
-        if not state.coupled:
+        if not (state.coupled or self.pilot):
             self.frames(state, rng)
         for _ in range(self.scheme.n_inner):
             self.dynamics(state, rng)
@@ -239,7 +245,7 @@ class Sweep:
     def dynamics(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw dynamics given trajectories and states, states given those, transitions."""
         active, start = state.active(), self.problem.start
-        for slot in active:
+        for slot in () if self.pilot else active:
             sample_dynamics(
                 rng, state.x[slot], state.states, start, self.priors.nu_extra, self.priors.q0,
                 state.A[slot], state.b[slot], state.Q[slot], self.tally.failures,
