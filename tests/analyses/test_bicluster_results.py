@@ -92,7 +92,9 @@ def masked() -> xr.Dataset:
     valid = data["valid"].copy()
     valid[1, 4:9] = False
     trial = ("time", np.repeat([0, 1], 20))
-    return data.assign(valid=valid, counts=data["counts"].where(valid, 0)).assign_coords(trial=trial)
+    return data.assign(valid=valid, counts=data["counts"].where(valid, 0)).assign_coords(
+        trial=trial
+    )
 
 
 @pytest.fixture(scope="module")

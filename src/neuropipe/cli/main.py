@@ -15,6 +15,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "init": "write a new study",
+    "fetch": "download a public study and write the folder that analyses it",
     "scan": "find recordings and write rows of the recordings table",
     "validate": "check a study, a store or an NWB file",
     "run": "run the workflow",

@@ -181,9 +181,9 @@ class _Writer:
     def behavior(self) -> None:
         """Write each clock of the behaviour as a time series of its own."""
         ds = self.groups.get("/behavior")
-        for dim in (
-            () if ds is None else sorted(str(d) for d in ds.dims if f"{d}".startswith("time_"))
-        ):
+        if ds is None:
+            return
+        for dim in sorted(str(d) for d in ds.dims if f"{d}".startswith("time_")):
             stream = dim.removeprefix("time_")
             taken = stream in self.file or stream in RESERVED
             self._series("/behavior", ds, dim, f"behavior_{stream}" if taken else stream)

@@ -125,7 +125,7 @@ def pseudo_observations(
                 potential = network.encode_one(
                     name, batch.values[name], batch.masks[name], batch.view(name)
                 )
-            parts.append(potential)
+            parts.append((potential.centre, potential.precision))
         centre, precision = (
             np.concatenate([part[i].numpy().astype(float) for part in parts]) for i in range(2)
         )

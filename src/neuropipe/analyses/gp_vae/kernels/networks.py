@@ -332,8 +332,11 @@ class Network(nn.Module):
             return found._replace(shift=view.shift)
         shape = (*found.centre.shape[:2], self.latents)
         places = torch.as_tensor(self.places[name], device=found.centre.device)
-        wide = [part.new_zeros(shape).index_copy(2, places, part) for part in found[:2]]
-        return Potential(*wide, view.shift)
+        centre, precision = (
+            part.new_zeros(shape).index_copy(2, places, part)
+            for part in (found.centre, found.precision)
+        )
+        return Potential(centre, precision, view.shift)
 
     def posterior(self, potentials: Mapping[str, Potential]) -> Sites:
         """Combine potentials with the prior, one Gaussian per latent."""
