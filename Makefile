@@ -52,7 +52,6 @@ docs: $(STAMP)
 	@echo build/site/index.html
 
 notebooks: $(STAMP)
-	$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
 	cd notebooks && for script in *.py; do echo $$script; \
 	  MPLBACKEND=Agg $(abspath $(BIN))/python $$script > /dev/null || exit 1; done
 

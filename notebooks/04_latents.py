@@ -11,8 +11,8 @@ result = view.results["sub-d01_ses-a/gp_vae"]
 neuropipe.plot(result, "latents")
 
 # %% [markdown]
-# How much of each modality each latent explains, and how well units are predicted that the model did
-# not see.
+# How much of each modality each latent explains, and how well units are predicted that the model
+# did not see.
 
 # %%
 result["variance_explained"].to_pandas()

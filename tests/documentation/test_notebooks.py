@@ -1,4 +1,4 @@
-"""Notebooks are short, hold no outputs, and their two forms are the same; `make notebooks` runs them."""
+"""Notebooks are short, without outputs, the same in both forms; `make notebooks` runs them."""
 
 from __future__ import annotations
 
