@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -13,9 +14,10 @@ from pydantic import BaseModel
 
 from neuropipe.errors import ConfigError
 
-__all__ = ["Analysis", "Resources", "analyses", "get_analysis", "load_object"]
+__all__ = ["Analysis", "Resources", "analyses", "at_most", "get_analysis", "load_object"]
 
 GROUP = "neuropipe.analyses"
+LONGEST_MIN = 2880
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Resources:
     mem_mb: int = 2000
     minutes: int = 30
     gpu: int = 0
+
+
+def at_most(minutes: float) -> int:
+    """Return whole minutes, two days at most: longer jobs resume from their checkpoints."""
+    return min(math.ceil(minutes), LONGEST_MIN)
 
 
 def _no_scatter(settings: Any) -> dict[str, list[dict[str, int]]]:
@@ -96,6 +103,13 @@ class Analysis:
         ``headline(result) -> str``, one claim-free sentence with numbers.
     metrics : str
         ``metrics(result) -> list of dict`` with ``metric value unit low high n``.
+    truth : str
+        ``compare(result, truth) -> plotting.truth.Comparison``; called where the study holds what a
+        simulator planted (``truth/<collection>/<label>.nc``, as the ``simulate`` of the analysis
+        returns it). "" if the analysis knows no truth.
+    courses : str
+        ``courses(result, subject) -> list of plotting.courses.Course``: states or trajectories on
+        the clock of the session, which the report draws with those of other analyses; "" if none.
     check : callable
         ``(settings, inputs, modalities) -> messages``: what the stages would refuse whatever the
         recordings hold; each message begins with a key of the label's block.
@@ -121,7 +135,8 @@ class Analysis:
     kernels : tuple of str
         Modules outside the analysis' package whose code also counts for its fingerprint.
     resources : callable
-        ``(settings, sizes) -> Resources``; ``sizes`` holds ``input_mb`` when it is known.
+        ``(settings, sizes) -> Resources``; ``sizes`` holds ``input_mb``, the size of the input
+        dataset, once that exists. Memory and time grow with it, and with the settings that cost.
     """
 
     name: str
@@ -140,6 +155,8 @@ class Analysis:
     optional_slugs: tuple[str, ...] = ()
     tables: str = ""
     table_files: tuple[str, ...] = ()
+    truth: str = ""
+    courses: str = ""
     maps: str = ""
     map_pattern: str = ""
     series: str = ""

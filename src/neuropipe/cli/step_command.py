@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processed", help="preprocessed store, if the modality has steps (quality)"
     )
+    parser.add_argument("--truth", help="what a simulator planted (figures)")
     parser.add_argument("--output", required=True, help="file, store or folder to write")
     parser.add_argument("--settings", default="{}", help="JSON text, or a YAML or JSON file")
     parser.add_argument("--seed", type=int, help="seed, unless the settings hold one")

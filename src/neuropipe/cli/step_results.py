@@ -19,6 +19,7 @@ from neuropipe.code_sets import assemble_code, figure_code
 from neuropipe.errors import ConfigError, NeuropipeError
 from neuropipe.store.atomic import atomic_path, write_json, write_text
 from neuropipe.store.code import module_fingerprints
+from neuropipe.store.file_facts import file_facts
 from neuropipe.store.provenance import (
     Stopwatch,
     input_hashes,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from neuropipe.config.models import InputConfig
+    from neuropipe.plotting.figure import ReportFigure
 
 __all__ = ["assemble", "figures", "report", "stage", "table"]
 
@@ -64,6 +66,7 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
         further["results"] = results
         used += files
     further |= _further(arguments, settings, inputs)
+    facts = file_facts(Path(), inputs.files)
     dataset = load_object(analysis.assemble)(trees, inputs, **further)
     _log_issues(dataset)
     write_dataset(
@@ -75,6 +78,7 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
             "inputs": input_hashes(
                 [path if path.suffix == ".nc" else _marker(path) for path in used]
             ),
+            "files": facts,
             "wall_s": watch.wall_s,
             "cpu_s": watch.cpu_s,
         },
@@ -191,6 +195,7 @@ def _checkpoint(arguments: argparse.Namespace) -> Path:
 def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Run one stage of an analysis, or the whole chain on a dataset made elsewhere."""
     watch, analysis = Stopwatch(), get_analysis(arguments.step)
+    files = file_facts(Path(), getattr(_settings_of(analysis, settings), "files", ()))
     result, seed = _compute(analysis, arguments, settings)
     _log_issues(result)
     inputs = [arguments.input, *arguments.parts]
@@ -200,6 +205,7 @@ def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         "seed": seed,
         "code": module_fingerprints(analysis.code_modules),
         "inputs": input_hashes(inputs),
+        "files": files,
         "wall_s": watch.wall_s,
         "cpu_s": watch.cpu_s,
     }
@@ -243,6 +249,7 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         # Snakemake does not know these files: those of an earlier configuration would stay.
         for old in folder.glob(f"fig-{slug}.*"):
             old.unlink()
+    drawn = _with_truth(analysis, result, arguments.truth, folder) | drawn
     cards = []
     for slug, figure in drawn.items():
         save_figure(figure, folder, slug)
@@ -269,9 +276,26 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
             "maps": maps,
             "settings": dict(settings),
             "code": module_fingerprints(figure_code(analysis)),
-            "inputs": {arguments.input: read_provenance(arguments.input).get("content_sha256")},
+            "inputs": {
+                path: read_provenance(path).get("content_sha256")
+                for path in (arguments.input, arguments.truth)
+                if path
+            },
         },
     )
+
+
+def _with_truth(
+    analysis: Analysis, result: xr.Dataset, truth: str | None, folder: Path
+) -> dict[str, ReportFigure]:
+    """Write how the result compares with what was planted; return the figure of it, if known."""
+    if truth is None:
+        for old in (folder / "truth.tsv", *folder.glob("fig-truth.*")):
+            old.unlink(missing_ok=True)
+        return {}
+    found = load_object(analysis.truth)(result, read_dataset(truth))
+    write_text(folder / "truth.tsv", found.table.to_csv(sep="\t", index=False))
+    return {"truth": found.figure}
 
 
 def _write_maps(analysis: Analysis, result: xr.Dataset, folder: Path) -> list[str]:

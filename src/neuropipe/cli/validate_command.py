@@ -86,11 +86,13 @@ def _source_issues(
     source, where = recording.source(study.root), f"{recording.name}: {recording.path}"
     if not source.exists():
         hint = "correct the column path of the recordings table"
+        if (study.root / "config" / "recipe.yaml").is_file():
+            hint = f"`neuropipe fetch {study.root}/config --directory {study.root}` downloads it"
         return [Issue("MISSING_FILE", where, "the file does not exist", hint, "error")]
     try:
         reader, _ = match(source, modality=recording.modality, name=recording.reader or None)
         settings, override = reader_settings(reader, study.config.ingest, recording.name)
-        handle = reader.open_recording(source, settings, override)
+        handle = reader.open_recording(source, settings, override, recording.modality)
         try:
             found = contents_of(handle)
         finally:

@@ -48,6 +48,9 @@ __all__ = [
 ]
 
 
+TRUTH = "truth"
+
+
 @dataclass(frozen=True)
 class RecordingView:
     """Data quality of one recording."""
@@ -89,8 +92,19 @@ class CollectionView:
     facts: tuple[tuple[str, str], ...]
     figures: tuple[Figure, ...]
     table: Table | None
+    truth: Table | None
     methods: str
     links: tuple[Link, ...]
+
+    @property
+    def truth_figures(self) -> tuple[Figure, ...]:
+        """What was planted beside what was found, where recordings are simulated."""
+        return tuple(figure for figure in self.figures if figure.slug == TRUTH)
+
+    @property
+    def own_figures(self) -> tuple[Figure, ...]:
+        """All other figures."""
+        return tuple(figure for figure in self.figures if figure.slug != TRUTH)
 
 
 @dataclass(frozen=True)
@@ -260,6 +274,7 @@ def _collection_view(
         facts=_facts(facts),
         figures=figures,
         table=read_table(root, f"{folder}/summary.tsv", names),
+        truth=read_table(root, f"{folder}/truth.tsv", names),
         methods=read_text(root / folder / "methods.md").strip(),
         links=tuple(links),
     )

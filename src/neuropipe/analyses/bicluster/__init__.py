@@ -20,8 +20,10 @@ __all__ = make_lazy(
         "compare_models": "neuropipe.analyses.bicluster.comparison:compare_models",
         "figures": "neuropipe.analyses.bicluster.figures:figures",
         "fit": "neuropipe.analyses.bicluster.model:fit",
+        "posterior_predictive": "neuropipe.analyses.bicluster.predictive:posterior_predictive",
         "rebin_check": "neuropipe.analyses.bicluster.comparison:rebin_check",
         "score": "neuropipe.analyses.bicluster.scoring:score",
         "simulate": "neuropipe.simulate.planted_biclusters:planted_biclusters",
+        "summarize": "neuropipe.analyses.bicluster.gather:summarize",
     },
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.registry import Analysis, Resources, at_most
 from neuropipe.analyses.trsa.settings_check import settings_problems
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.config.strict import Fraction
@@ -335,10 +335,14 @@ def file_word(name: str) -> str:
 
 
 def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
-    wanted = 2000 + 6 * sizes.get("input_mb", 50.0)
+    size = sizes.get("input_mb", 1.0)
+    wanted = 2000 + 6 * size
+    draws = settings.rdm.permutations + settings.inference.bootstrap
+    minutes = 30 + 0.05 * size + (draws + settings.inference.permutations) / 100
     if settings.searchlight is not None:
         wanted += 4 * settings.searchlight.chunk_mb
-    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=60)
+        minutes += 60 + 0.5 * size * (1 + settings.searchlight.permutations / 1000)
+    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=at_most(minutes))
 
 
 PACKAGE = "neuropipe.analyses.trsa"
@@ -361,6 +365,7 @@ ANALYSIS = Analysis(
     map_pattern="searchlight_*.*",
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("rdm", "summary"),
