@@ -295,10 +295,11 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
         weights = layout.connectome_store(run.connectome)
         markers = (*markers, weights, layout.connectome_marker(run.connectome))
         options = ("--connectome", weights)
-    results = _results_of(study, run, collection)
-    if results:
-        markers = (*markers, *(path for pair in results for path in pair))
-        options = (*options, "--results", *(result for result, _ in results))
+    entering = study.results_for(run, collection)
+    if entering:
+        results = tuple(layout.result_file(*names) for names in entering)
+        markers = (*markers, *results, *(layout.input_file(*names) for names in entering))
+        options = (*options, "--results", *results)
     return Job(
         rule="analysis_assemble",
         wildcards={"collection": collection.name, "analysis": run.label},
@@ -316,17 +317,6 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
             minutes=1 / 50,
         ),
     )
-
-
-def _results_of(study: Study, run: Run, collection: Collection) -> list[tuple[str, str]]:
-    """Return result and input dataset of the analyses whose results enter a collection."""
-    members = {recording.name for recording in collection.recordings}
-    return [
-        (layout.result_file(other.name, label), layout.input_file(other.name, label))
-        for label in run.input.results
-        for other in study.run(label).collections
-        if members & {recording.name for recording in other.recordings}
-    ]
 
 
 def _assemble_settings(study: Study, run: Run, collection: Collection) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from neuropipe.analyses.registry import Analysis, Resources, at_most
-from neuropipe.analyses.trsa.settings_check import settings_problems
+from neuropipe.analyses.trsa.settings_check import file_problems, settings_problems
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.config.strict import Fraction
 
@@ -355,6 +355,7 @@ ANALYSIS = Analysis(
     accepts=dict.fromkeys(("fmri", "eeg", "meg", "ieeg", "spikes", "calcium"), "patterns"),
     settings=Settings,
     check=settings_problems,
+    check_files=file_problems,
     fit=f"{PACKAGE}.model:fit",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=("rdms", "models", "identification", "arrangement"),
