@@ -121,6 +121,9 @@ def fly(folder: Path, figure: str | None) -> None:
         for fold in range(FOLDS):
             test = np.flatnonzero(np.arange(len(source)) % FOLDS == fold)
             drawn.append(fly_fold(label, data, heading, source, test, own))
+        every_heading = np.concatenate([one[2].ravel() for one in drawn])
+        share = np.histogram(np.mod(every_heading, 2 * np.pi), 8, (0, 2 * np.pi))[0]
+        print(f"share of volumes by eighth of the circle {np.round(share / share.sum(), 2)}")
     if figure:
         draw_ring(drawn, figure)
 
