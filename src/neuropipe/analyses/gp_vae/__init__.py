@@ -36,9 +36,9 @@ _WHERE = {
 }
 
 
-def figures(result: Any) -> Any:
-    """Return the report figures of a result, by slug."""
-    return importlib.import_module("neuropipe.analyses.gp_vae.figures").figures(result)
+def figures(result: Any, truth: Any = None) -> Any:
+    """Return the report figures of a result, by slug; with the truth of a simulation one more."""
+    return importlib.import_module("neuropipe.analyses.gp_vae.figures").figures(result, truth)
 
 
 def __getattr__(name: str) -> Any:
