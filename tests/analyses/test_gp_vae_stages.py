@@ -8,6 +8,7 @@ import xarray as xr
 
 from neuropipe.analyses import gp_vae
 from neuropipe.analyses.gp_vae import stages
+from neuropipe.analyses.gp_vae.methods import text
 from neuropipe.analyses.gp_vae.prepare import prepare
 from neuropipe.analyses.gp_vae.spec import ANALYSIS
 from neuropipe.errors import ConfigError, DataError, issues_from_json
@@ -152,6 +153,7 @@ def test_relevance_finds_what_frames_share(shared, found):
     assert "PRUNED_LATENTS" in codes(result)
     seen = result["latent_mask"].sel(modality="video").values
     assert seen.tolist() == [one != "private:spikes" for one in groups]
+    assert "Radhakrishnan" in text(settings(latents="auto"), result)
     loaded, prepared = gp_vae.load(result), prepare(data, settings(latents="auto"), 0)
     posterior = loaded.posterior(prepared.data)
     again, _ = loaded.predict("video", prepared.data["video"], posterior.moments["video"])
@@ -189,6 +191,7 @@ def test_number_of_latents_is_chosen_by_held_out_units():
     data = spikes_and_frames(n_trials=30, n_bins=30, n_units=40, video=False)[0]
     found = gp_vae.fit(data, settings(latents=[1, 2, 3], split=[0.6, 0.2, 0.2]), 0)
     assert found.attrs["latents_selected"] == 2
+    assert "Radhakrishnan" not in text(settings(latents=[1, 2, 3]), found)
     assert found["selection_score"].shape == (3, 1)
 
 
