@@ -8,7 +8,6 @@ from neuropipe.analyses.gp_vae.figures.decoders import draw_loadings, draw_varia
 from neuropipe.analyses.gp_vae.figures.latents import draw_latents
 from neuropipe.analyses.gp_vae.figures.predictions import draw_prediction
 from neuropipe.analyses.gp_vae.figures.recording import draw_recording
-from neuropipe.analyses.gp_vae.figures.recovery import draw_recovery
 from neuropipe.analyses.gp_vae.figures.scores import draw_scores
 from neuropipe.analyses.gp_vae.figures.training import draw_training
 from neuropipe.plotting.style import apply_style
@@ -30,15 +29,13 @@ DRAW = {
 }
 
 
-def figures(result: xr.Dataset, truth: xr.Dataset | None = None) -> dict[str, ReportFigure]:
+def figures(result: xr.Dataset) -> dict[str, ReportFigure]:
     """Draw every figure of a result, in report order.
 
     Parameters
     ----------
     result : xarray.Dataset
         Result of the analysis.
-    truth : xarray.Dataset, optional
-        Of a simulation: adds a figure of true and recovered latents.
 
     Returns
     -------
@@ -49,6 +46,4 @@ def figures(result: xr.Dataset, truth: xr.Dataset | None = None) -> dict[str, Re
         found = {slug: draw(result) for slug, draw in DRAW.items()}
         if "recording_latent_mean" in result:
             found["recording"] = draw_recording(result)
-        if truth is not None:
-            found["recovery"] = draw_recovery(result, truth)
         return found
