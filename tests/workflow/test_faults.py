@@ -295,7 +295,7 @@ def test_a_source_replaced_by_an_older_one_of_the_same_size_is_ingested_again(fi
 
 
 def test_products_from_the_future_run_nothing_again(finished_study):
-    made = [path for name in ("stores", "preprocessed", "inputs", "results", "report")
+    made = [path for name in ("stores", "preprocessed", "inputs", "results", "report", "benchmarks")
             for path in (finished_study.path / name).rglob("*")]  # fmt: skip
     shift(made, 3 * DAY)
     answer = finished_study.neuropipe("run")
