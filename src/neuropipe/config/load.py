@@ -27,6 +27,7 @@ __all__ = [
     "with_preset",
 ]
 
+_TEMPLATE_KEY = "__use_yte__"
 _EMPTY_WORDS = {"", "none", "nan", "null", "~"}
 
 
@@ -59,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     MissingInput
         If the file does not exist.
     ConfigError
-        If it is not YAML, not a mapping, or holds a key twice.
+        If it is not YAML, not a mapping, holds a key twice, or is a template that runs code.
     """
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder, expected a YAML file")
@@ -75,6 +76,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: holds {type(value).__name__}, expected `key: value` lines")
+    if _TEMPLATE_KEY in value:
+        raise ConfigError(
+            f"{path}: {_TEMPLATE_KEY}: lets Snakemake run the Python code in the file, which "
+            "may be a stranger's; leave the key out and write the values themselves"
+        )
     return value
 
 
