@@ -9,7 +9,7 @@ from typing import Any
 from neuropipe.config.models import FmriPreprocess, IngestConfig
 from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError
-from neuropipe.io.companions import companions
+from neuropipe.io.companions import Folders, companions
 from neuropipe.study import Study
 
 __all__ = ["atlas_files", "references", "source_files"]
@@ -17,10 +17,13 @@ __all__ = ["atlas_files", "references", "source_files"]
 _MAX_FOLDER_FILES = 2000
 
 
-def source_files(root: Path, recording: Recording, ingest: IngestConfig) -> tuple[str, ...]:
+def source_files(
+    root: Path, recording: Recording, ingest: IngestConfig, folders: Folders | None = None
+) -> tuple[str, ...]:
     """Return the source files of a recording that exist, parts and sidecars among them.
 
-    A folder stands for its files; paths are relative to `root`, the study folder.
+    A folder stands for its files; paths are relative to `root`, the study folder; `folders` are
+    listings that recordings share.
 
     A missing source is not an input: its own job then fails with a clear message, and the jobs of
     the other recordings run.
@@ -33,7 +36,7 @@ def source_files(root: Path, recording: Recording, ingest: IngestConfig) -> tupl
         found = found[:_MAX_FOLDER_FILES]
     else:
         found = [recording.path] if source.exists() else []
-    beside = companions(root, recording.path) if source.exists() else []
+    beside = companions(root, recording.path, folders) if source.exists() else []
     found += [path for path in beside if not set(path) & set("<>{}")]
     for value in _texts(_reader_settings(ingest, recording)):
         if "." in value:

@@ -122,6 +122,7 @@ class Workflow:
         return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "minutes")
 
     def _grown(self, rule: str, wildcards: Wildcards, attempt: int, what: str) -> int:
+        # Snakemake asks again when the inputs of a job are there: then their sizes are known.
         value = getattr(self.job(rule, wildcards).resources, what)
         return math.ceil(value * _GROWTH[min(attempt, len(_GROWTH)) - 1])
 
@@ -158,6 +159,16 @@ class Workflow:
         """Return every file of all stores, so that a deleted one is made again."""
         rules = ("ingest_recording", "ingest_connectome", "ingest_index", "preprocess_recording")
         return [path for job in self.plan.values() if job.rule in rules for path in job.outputs]
+
+    def unreported(self) -> list[str]:
+        """Return the products that the report does not read, so that a deleted one is made again.
+
+        With those that it reads Snakemake would look up most files of a study twice.
+        """
+        (report,) = (job for job in self.plan.values() if job.rule == "report_page")
+        known = {*report.inputs, *report.outputs}
+        products = (path for job in self.plan.values() for path in job.outputs)
+        return [path for path in products if not path.startswith("work/") and path not in known]
 
     def results(self, name: str | None = None) -> list[str]:
         """Return all results, or those of one analysis, with figures and tables."""

@@ -15,11 +15,13 @@ __all__ = ["main"]
 
 COMMANDS = {
     "init": "write a new study",
+    "fetch": "download a public study and write the folder that analyses it",
     "scan": "find recordings and write rows of the recordings table",
     "validate": "check a study, a store or an NWB file",
     "run": "run the workflow",
     "status": "show what is done, stale, failed or missing, and why",
     "report": "rebuild the HTML page from what exists",
+    "export": "hand recordings to other tools: temporaldata, NeuralSet, BIDS, CSV",
     "unlock": "remove a stale lock after a kill or power loss",
     "list": "list analyses, readers and presets",
     "step": "run one step by hand, as the rules do",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from neuropipe.cli.run_pace import Pace
 from neuropipe.errors import ConfigError
 from neuropipe.plan import Job
 from neuropipe.status import RUN_NOTE, active_run, is_locked, job_cells, log_state
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["claimed", "run_live", "settle_times"]
 
-_POLL_S = 0.5
+_POLL_S, _SILENCE_S = 0.5, 30.0
 # How far clocks may disagree unseen; the distance of times that only tell an order.
 _TOLERATED_S, _STEP_S = 2.0, 1e-4
 _INTERRUPTED = 130
@@ -50,6 +51,15 @@ class _Watch:
     waiting: set[str] = field(default_factory=set)
     states: dict[str, str] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
+    told: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.pace = Pace({name: self.plan[name].rule for name in self.waiting})
+
+    def line(self) -> str:
+        """Return how far the run is, what runs, and how long it will take."""
+        running = [name for name, state in self.states.items() if state == "running"]
+        return self.pace.text(running, time.time() - self.started)
 
     def poll(self) -> list[str]:
         """Read the logs written since the start; return the jobs that ended since the last look."""
@@ -65,6 +75,7 @@ class _Watch:
             self.states[name], self.messages[name] = now, message
             if now in ("done", "failed"):
                 ended.append(name)
+        self.pace.note(self.states, time.time() - self.started)
         return ended
 
     def counts(self) -> dict[str, Counter[str]]:
@@ -98,7 +109,7 @@ def _table(watch: _Watch) -> Table:
     for rule, counts in watch.counts().items():
         table.add_row(rule, *[str(counts[state] or "") for state in STATES])
     failures = watch.failures()
-    table.caption = failures[-1] if failures else f"{time.time() - watch.started:.0f} s"
+    table.caption = "\n".join([watch.line(), *failures[-1:]])
     return table
 
 
@@ -241,13 +252,16 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
 
 
 def _show(watch: _Watch, live: object) -> None:
-    for name in watch.poll():
-        if live is None:
-            ended = sum(state in ("done", "failed") for state in watch.states.values())
-            total = len(watch.waiting | watch.states.keys())
-            print(f"{watch.states[name]}: {name} ({ended} of {total})", flush=True)
+    ended = watch.poll()
     if live is not None:
         live.update(_table(watch))  # type: ignore[attr-defined]
+        return
+    for name in ended:
+        print(f"{watch.states[name]}: {name}", flush=True)
+    now = time.time()
+    if ended or (watch.states and now - watch.told > _SILENCE_S):
+        print(f"  {watch.line()}", flush=True)
+        watch.told = now
 
 
 def _conclude(watch: _Watch, code: int, log: Path) -> int:

@@ -70,8 +70,9 @@ def open_store(path: Path | str, chunks: Mapping[str, int] | str | None = None) 
     path = Path(path)
     consolidated = _is_consolidated(path)
     try:
+        store: Any = CheckedStore(path, read_only=True)  # xarray passes stores of zarr on
         tree = xr.open_datatree(
-            CheckedStore(path, read_only=True),
+            store,
             engine="zarr",
             consolidated=consolidated,
             mask_and_scale=False,
