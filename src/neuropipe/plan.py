@@ -30,7 +30,7 @@ from neuropipe.sizes import by_size, stage_request
 from neuropipe.sources import atlas_files, references, source_files
 from neuropipe.store import layout
 from neuropipe.store.code import CodeState
-from neuropipe.study import Collection, Run, Study
+from neuropipe.study import Collection, Run, Study, table_rows
 
 __all__ = ["Job", "make_plan"]
 
@@ -433,26 +433,6 @@ def _figures(study: Study, run: Run, collection: Collection) -> Job:
         record=outputs[0],
         request=by_size(study.root, [result], memory=10, minutes=1 / 5),
     )
-
-
-def table_rows(run: Run) -> list[dict[str, str]]:
-    """Return one row of identifiers per collection, for ``table.tsv``."""
-    rows = []
-    for collection in run.collections:
-        first = collection.recordings[0]
-        modalities = sorted({recording.modality for recording in collection.recordings})
-        alone = collection.scope != "cohort"
-        rows.append(
-            {
-                "collection": collection.name,
-                "subject": first.subject if alone else "",
-                "session": first.session if collection.scope in ("recording", "session") else "",
-                "cohort": first.cohort or "all",
-                "modality": "+".join(modalities),
-                "result": layout.result_file(collection.name, run.label),
-            }
-        )
-    return rows
 
 
 def _table(study: Study, run: Run) -> Job:
