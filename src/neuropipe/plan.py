@@ -72,12 +72,12 @@ class Job:
     request: Callable[[], Resources] = field(default=Resources, compare=False, repr=False)
     state: CodeState = field(default_factory=CodeState, compare=False, repr=False)
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """``<rule>/<wildcards>``: the log without its suffix."""
         return self.log.removeprefix("logs/").removesuffix(".log")
 
-    @property
+    @functools.cached_property
     def log(self) -> str:
         """Log file of the job."""
         named = dict(self.wildcards)
@@ -93,7 +93,7 @@ class Job:
         """What the job asks for at its first attempt."""
         return self.request()
 
-    @property
+    @functools.cached_property
     def settings_json(self) -> str:
         """The settings as one line of JSON, keys sorted."""
         return json.dumps(self.settings, sort_keys=True, ensure_ascii=False)

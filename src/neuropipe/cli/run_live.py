@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["note_run", "refuse_second_run", "run_live"]
 
-_POLL_S = 0.5
+# Between two looks at the logs; with very many, so long that looking takes a twentieth of the time.
+_POLL_S, _REST = 0.5, 20
 _INTERRUPTED = 130
 _TAIL = 30
 _PER_RECORDING = ("ingest_recording", "preprocess_recording", "recording_figures")
@@ -170,7 +171,7 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    console, interrupted = Console(highlight=False), False
+    console, interrupted, spent = Console(highlight=False), False, 0.0
     # A scheduler ends us with SIGTERM, a closed terminal with SIGHUP: stop as on Ctrl-C, so that
     # no job lives on.
     stops = (signal.SIGTERM, signal.SIGHUP)
@@ -181,8 +182,10 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
     try:
         while process.poll() is None:
             try:
-                time.sleep(_POLL_S)
+                time.sleep(max(_POLL_S, _REST * spent))
+                begin = time.process_time()
                 _show(watch, live)
+                spent = time.process_time() - begin
             except KeyboardInterrupt:
                 interrupted = True
                 os.killpg(process.pid, signal.SIGINT)
