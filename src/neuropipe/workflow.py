@@ -13,6 +13,7 @@ from typing import Any
 from neuropipe.errors import NeuropipeError
 from neuropipe.plan import Job, figure_files, make_plan, stage_list
 from neuropipe.store import layout
+from neuropipe.store.file_facts import facts_digest, file_facts
 from neuropipe.study import Run, load_study
 
 __all__ = ["Workflow", "put_interpreter_first"]
@@ -65,8 +66,29 @@ class Workflow:
         return self.jobs[key]
 
     def inputs(self, rule: str) -> Callable[[Wildcards], list[str]]:
-        """Return an input function: the files that a job reads."""
-        return _signed(lambda wildcards: list(self.job(rule, wildcards).inputs))
+        """Return an input function: the files of other jobs that a job reads.
+
+        The user's own are params, see `files`: Snakemake fails a job that reads one from the
+        future, and does not see one that is replaced by an older one.
+        """
+
+        def values(wildcards: Wildcards) -> list[str]:
+            job = self.job(rule, wildcards)
+            own = set(job.files)
+            return [path for path in job.inputs if path not in own]
+
+        return _signed(values)
+
+    def files(self, rule: str) -> Callable[[Wildcards], str]:
+        """Return a params function: what tells a change of the user's own files that a job reads.
+
+        Also of one that is replaced by an older one, of one that is new and of one that is gone.
+        """
+
+        def value(wildcards: Wildcards) -> str:
+            return facts_digest(file_facts(self.study.root, self.job(rule, wildcards).files))
+
+        return _signed(value)
 
     def option(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
         """Return a params function: the values after one option of the step (``--parts``)."""

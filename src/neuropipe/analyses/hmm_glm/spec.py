@@ -223,6 +223,7 @@ ANALYSIS = Analysis(
     },
     settings=Settings,
     fit=f"{PACKAGE}.model:fit",
+    series="state_probability",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=(
         "states", "weights", "transitions", "dwell", "selection", "restarts", "rates", "goodness",
@@ -230,6 +231,8 @@ ANALYSIS = Analysis(
     ),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
+    courses=f"{PACKAGE}.courses:courses",
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("fit", "summary"),
