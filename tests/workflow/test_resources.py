@@ -24,7 +24,7 @@ ALL = {
     "hmm_glm": {"states": 2},
     "gp_vae": {"input": {"scope": "recording", "modalities": ["spikes"]}},
     "bicluster": {"mcmc": {"chains": 1}},
-    "trsa": {"input": {"scope": "subject"}},
+    "trsa": {"input": {"scope": "subject", "labels": list("abcd")}},
 }
 # Peaks of jobs on recordings of real animals and people: rule -> MB of the input, MB of the peak.
 # Worms: four and two animals of whole-brain calcium imaging; `benchmarks/<rule>/*.tsv` of a run.
