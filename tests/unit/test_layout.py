@@ -37,7 +37,7 @@ ALLOWED = {
     "study": {"config", "store", "analyses.registry", "io", "assemble"},
     "code_sets": {"config", "analyses.registry", "io"},
     "sources": {"config", "study", "io"},
-    "sizes": {"analyses.registry", "study"},
+    "sizes": {"analyses.registry", "config", "store", "study"},
     "plan": {
         "code_sets",
         "config",
