@@ -91,8 +91,9 @@ def masked() -> xr.Dataset:
     data = small_data(offset=(("unit", "time"), np.tile(np.linspace(-0.3, 0.3, 40), (6, 1))))
     valid = data["valid"].copy()
     valid[1, 4:9] = False
+    counts = data["counts"].where(valid, 0).astype(int)
     trial = ("time", np.repeat([0, 1], 20))
-    return data.assign(valid=valid, counts=data["counts"].where(valid, 0)).assign_coords(trial=trial)
+    return data.assign(valid=valid, counts=counts).assign_coords(trial=trial)
 
 
 @pytest.fixture(scope="module")
