@@ -17,7 +17,8 @@ __all__ = ["CHECKS", "LATENTS", "SHARES", "STRENGTHS", "Records", "count_statist
 
 Floats = NDArray[np.float64]
 SHARES = (
-    "accept_label", "accept_loading", "accept_trajectory", "accept_split", "accept_merge", "jitter",
+    "accept_label", "accept_loading", "accept_collapsed", "accept_trajectory", "accept_split",
+    "accept_merge", "jitter",
 )  # fmt: skip
 CHECKS = ("fano", "isi0_fraction", "lag1_corr", "pairwise_corr", "pop_var")
 STRENGTHS = ("row_concentration", "shared_concentration", "stickiness")
