@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
+from neuropipe.analyses.bicluster.kernels.collapsed_dynamics import scale_noise
 from neuropipe.analyses.bicluster.kernels.collapsed_labels import Chain, Working, move_labels
 from neuropipe.analyses.bicluster.kernels.dispersion import sample_dispersion
 from neuropipe.analyses.bicluster.kernels.dynamics import sample_dynamics
@@ -37,7 +38,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
 FRAME_PROPOSALS = 30
-MOVED = 3
+MOVED, SCALES = 3, 2
 
 
 def predictor(problem: Problem, state: ChainState) -> Floats:
@@ -173,6 +174,11 @@ class Sweep:
         if self.moved and not (self.scheme.frozen or self.holding):
             self.collapsed_labels(state, rng, omega, information, shift)
         active, start, failures = state.active(), self.problem.start, self.tally.failures
+        for a, slot in enumerate(() if self.pilot else active):
+            scale_noise(
+                rng, SCALES, state.A[slot], state.b[slot], state.Q[slot], state.states, start,
+                information[a], shift[a], self.priors.nu_extra, self.priors.q0, failures,
+            )  # fmt: skip
         if not self.scheme.collapsed:
             for a, slot in enumerate(active):
                 sample_trajectory(
