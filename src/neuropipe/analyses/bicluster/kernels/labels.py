@@ -75,11 +75,11 @@ class Readouts(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _fill_auxiliary(
-    rng: Generator, slots: Slots, own: int, n_aux: int, states: Ints, start: Bools,
-    nu_extra: float, q0: float, chosen: Ints, failures: Ints,
-) -> int:  # fmt: skip
-    """List the auxiliary slots: `own` if not -1, then free ones drawn from the prior."""
-    found = 0
+    rng: Generator, slots: Slots, own: int, states: Ints, start: Bools, nu_extra: float, q0: float,
+    chosen: Ints, failures: Ints,
+) -> None:  # fmt: skip
+    """Fill `chosen` with auxiliary slots: `own` if not -1, then free ones drawn from the prior."""
+    found, n_aux = 0, chosen.shape[0]
     if own >= 0 and n_aux > 0:
         chosen[0] = own
         found = 1
@@ -93,7 +93,22 @@ def _fill_auxiliary(
                       slots.x[slot], failures)  # fmt: skip
             chosen[found] = slot
             found += 1
-    return found
+
+
+@njit(cache=True, nogil=True)
+def _prior_weights(
+    slots: Slots, own: int, auxiliary: Ints, log_birth: Floats, gamma: float, weights: Floats
+) -> None:
+    """Write the log prior weight of each slot for a neuron of slot `own`, -inf where none."""
+    occupied = 0
+    weights[:] = -np.inf
+    for slot in range(weights.shape[0]):
+        others = slots.members[slot] - (1 if slot == own else 0)
+        if others > 0:
+            occupied += 1
+            weights[slot] = np.log(others + gamma)
+    for slot in auxiliary:
+        weights[slot] = log_birth[occupied] - np.log(auxiliary.shape[0])
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +134,7 @@ def _accept(
 
 
 @njit(cache=True, nogil=True)
-def scan_labels(  # noqa: C901 - plain loops of one recursion
+def scan_labels(
     rng: Generator, order: Ints, first: int, slots: Slots, units: Readouts, states: Ints,
     start: Bools, poisson: bool, log_birth: Floats, gamma: float, n_aux: int, nu_extra: float,
     q0: float, frozen: bool, tally: Ints, failures: Ints,
@@ -174,28 +189,17 @@ def scan_labels(  # noqa: C901 - plain loops of one recursion
     for position in range(first, order.shape[0]):
         i = order[position]
         own = units.label[i]
-        weights[:] = -np.inf
         if frozen:
+            weights[:] = -np.inf
             weights[own] = 0.0
         else:
-            single = slots.members[own] == 1
-            free = 0
-            for slot in range(n_slots):
-                free += slots.members[slot] == 0
-            if free < n_aux:
+            if (slots.members == 0).sum() < n_aux:
                 return position
-            n_found = _fill_auxiliary(
-                rng, slots, own if single else -1, n_aux, states, start, nu_extra, q0, auxiliary,
-                failures,
-            )  # fmt: skip
-            occupied = 0
-            for slot in range(n_slots):
-                others = slots.members[slot] - (1 if slot == own else 0)
-                if others > 0:
-                    occupied += 1
-                    weights[slot] = np.log(others + gamma)
-            for slot in auxiliary[:n_found]:
-                weights[slot] = log_birth[occupied] - np.log(n_aux)
+            single = slots.members[own] == 1
+            _fill_auxiliary(
+                rng, slots, own if single else -1, states, start, nu_extra, q0, auxiliary, failures
+            )
+            _prior_weights(slots, own, auxiliary, log_birth, gamma, weights)
         for slot in range(n_slots):
             if weights[slot] > -np.inf:
                 marginal[slot] = laplace(
