@@ -307,8 +307,7 @@ def growth(arguments: argparse.Namespace) -> None:
             problem, rng = Problem.of(data["counts"].values), np.random.default_rng(0)
             labels = truth["unit_cluster"].values
             state = initial_state(problem, Priors(), Scheme(), rng, 0, labels)
-            # Labels stay: the number of clusters, and with it the work, is the same throughout.
-            sweep = Sweep(problem, Priors(), Scheme(sm_every=0, fix_labels=True))
+            sweep = Sweep(problem, Priors(), Scheme(sm_every=0))
             sweep(state, rng)
             began = time.process_time()
             for _ in range(3):
