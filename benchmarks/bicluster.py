@@ -1,6 +1,6 @@
 """Bi-clustering: acceptance on the simulator, Geweke and calibration tests, speed, peers.
 
-    python benchmarks/bicluster.py acceptance --seeds 0 1 2 3 4 [--warmup 2500 --draws 7500]
+    python benchmarks/bicluster.py acceptance --seeds 0 1 2 3 4 [--warmup 400 --draws 1200]
     python benchmarks/bicluster.py geweke --draws 20000 [--length 10]
     python benchmarks/bicluster.py sbc --replicates 200
     python benchmarks/bicluster.py speed [--large]
@@ -61,7 +61,8 @@ CALM = replace(TAME, m_d=0.5, q0=0.03)
 
 
 def settings(arguments: argparse.Namespace, **model: Any) -> bicluster.Settings:
-    mcmc = {"warmup": arguments.warmup, "draws": arguments.draws, "chains": arguments.chains}
+    names = ("warmup", "draws", "chains", "thin")
+    mcmc = {name: getattr(arguments, name) for name in names}
     return bicluster.Settings(model=model, mcmc=mcmc)
 
 
@@ -429,8 +430,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--chains", type=int, default=4)
-    parser.add_argument("--warmup", type=int, default=2500)
-    parser.add_argument("--draws", type=int, default=7500)
+    parser.add_argument("--warmup", type=int, default=400)
+    parser.add_argument("--draws", type=int, default=1200)
+    parser.add_argument("--thin", type=int, default=2)
     parser.add_argument("--family", default="negbin")
     parser.add_argument("--case", default="", help="part of the name of a Geweke case")
     parser.add_argument("--length", type=int, default=10, help="sweeps of a Geweke chain")
