@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from neuropipe.analyses.bicluster.figures.order import boundaries, colour, unit_order
+from neuropipe.analyses.bicluster.figures.order import boundaries, unit_order
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.panels import note
 
@@ -113,8 +113,5 @@ def draw_regions(result: xr.DataTree) -> ReportFigure:
         yticks=range(len(names)), yticklabels=names, xticks=range(table.shape[1]),
         xlabel="Cluster (largest first)",
     )  # fmt: skip
-    for k, tick in enumerate(axes.get_xticklabels()):
-        tick.set_color(colour(k))
-        tick.set_fontweight("bold")
     figure.colorbar(image, ax=axes, label="Share of the region")
     return figure
