@@ -27,6 +27,7 @@ _WITHOUT_EFFECT = {
         "code",
         "connectome",
         "layout",
+        "pieces",
         "provenance",
         "validate",
     ),

@@ -129,6 +129,7 @@ class FakeStudy:
             title="Non-negative tensor factorisation",
             scopes=("cohort", "recording"),
             table_files=("motifs.csv",),
+            courses="",
         )
         members = {recording.name: recording for recording in self.recordings}
         groups = tuple(

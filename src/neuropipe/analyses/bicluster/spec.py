@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.registry import Analysis, Resources, at_most
 from neuropipe.config.models import Positive, StrictModel
 
 __all__ = [
@@ -152,7 +152,7 @@ def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
     # working arrays per entry and sweep.
     entries = sizes.get("input_mb", 1.0) * 1e6 / 8
     sweeps = settings.mcmc.warmup + settings.mcmc.draws
-    minutes = 10 + int(sweeps * entries * 5e-6 / 60)
+    minutes = at_most(10 + sweeps * entries * 5e-6 / 60)
     return Resources(cpus=1, mem_mb=int(2000 + entries * 2e-4), minutes=minutes)
 
 
@@ -166,6 +166,7 @@ ANALYSIS = Analysis(
     accepts={"spikes": "counts"},
     settings=Settings,
     fit=f"{PACKAGE}.model:fit",
+    series="time_state",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=(
         "counts",
@@ -179,6 +180,8 @@ ANALYSIS = Analysis(
     ),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.report_numbers:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
+    courses=f"{PACKAGE}.courses:courses",
     headline=f"{PACKAGE}.report_numbers:headline",
     metrics=f"{PACKAGE}.report_numbers:metrics",
     stages=("chain", "summary"),

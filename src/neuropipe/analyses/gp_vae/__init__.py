@@ -19,6 +19,7 @@ __all__ = make_lazy(
         "fit": "neuropipe.analyses.gp_vae.model:fit",
         "load": "neuropipe.analyses.gp_vae.model:load",
         "pyro_model": "neuropipe.analyses.gp_vae.probabilistic:pyro_model",
+        "pyro_posterior": "neuropipe.analyses.gp_vae.probabilistic:pyro_posterior",
         "score": "neuropipe.analyses.gp_vae.scoring:score",
         "simulate": "neuropipe.simulate.spikes_and_frames:spikes_and_frames",
     },

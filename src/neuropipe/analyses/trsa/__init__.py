@@ -21,7 +21,8 @@ __all__ = make_lazy(
         "figures": "neuropipe.analyses.trsa.figures:figures",
         "fit": "neuropipe.analyses.trsa.model:fit",
         "score": "neuropipe.analyses.trsa.scoring:score",
-        "searchlight_image": "neuropipe.analyses.trsa.maps:searchlight_image",
+        "searchlight_image": "neuropipe.analyses.trsa.map_files:searchlight_image",
+        "searchlight_surface": "neuropipe.analyses.trsa.map_files:searchlight_surface",
         "simulate": "neuropipe.simulate.planted_layers:planted_layers",
     },
 )
