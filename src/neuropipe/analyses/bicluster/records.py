@@ -16,7 +16,14 @@ from neuropipe.analyses.bicluster.sweep import predictor
 __all__ = ["CHECKS", "LATENTS", "SHARES", "Records", "count_statistics"]
 
 Floats = NDArray[np.float64]
-SHARES = ("accept_label", "accept_collapsed", "accept_trajectory", "accept_split", "accept_merge", "jitter")
+SHARES = (
+    "accept_label",
+    "accept_collapsed",
+    "accept_trajectory",
+    "accept_split",
+    "accept_merge",
+    "jitter",
+)
 CHECKS = ("fano", "isi0_fraction", "lag1_corr", "pop_var")
 LATENTS = ("trajectory", "dynamics_matrix", "dynamics_offset", "noise_covariance")
 

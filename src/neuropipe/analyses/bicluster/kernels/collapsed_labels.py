@@ -206,8 +206,8 @@ def _log_ratio(
 
 @njit(cache=True, nogil=True)
 def _weigh(
-    data: Working, i: int, own: int, members: Ints, gamma: float, prior: Candidates,
-    mean: Floats, second: Floats, found: Candidates, failures: Ints,
+    data: Working, i: int, own: int, members: Ints, gamma: float, mean: Floats, second: Floats,
+    found: Candidates, failures: Ints,
 ) -> None:  # fmt: skip
     """Write the proposal of neuron i: occupied clusters by regression, the empty one by its prior.
 
@@ -228,8 +228,8 @@ def _weigh(
         total += np.exp(found.weight[j] - top)
     empty = _empty(own, members)
     found.weight[empty] = top + np.log(total / 3.0)
-    found.lower[empty] = prior.lower[0]
-    found.mode[empty] = prior.mode[i]
+    found.lower[empty] = np.diag(np.sqrt(data.prior_precision))
+    found.mode[empty] = data.prior_mean[i]
 
 
 @njit(cache=True, nogil=True)
@@ -260,9 +260,7 @@ def _prepare(
     information[empty], shift[empty], without[empty] = 0.0, 0.0, 0.0
     for j in range(members.shape[0]):
         if not known[j] and j != empty and members[j] > 0:
-            without[j] = _smooth(
-                chain, j, information[j], shift[j], mean[j], second[j], failures
-            )
+            without[j] = _smooth(chain, j, information[j], shift[j], mean[j], second[j], failures)
             known[j] = True
 
 
@@ -272,27 +270,21 @@ def move_labels(
     nu_extra: float, q0: float, cluster: Ints, coefficients: Floats, information: Floats,
     shift: Floats, tally: Ints, failures: Ints,
 ) -> None:  # fmt: skip
-    """Propose cluster and coefficients of the neurons in `order`.
+    """Propose cluster and coefficients of the neurons in `order`, one after the other.
+
+    A proposal whose dynamics explode beyond what covariances can hold is rejected.
 
     Parameters
     ----------
-    rng : Generator
-        Random numbers.
-    order : ndarray of int
-        Neurons to move.
+    rng, order
+        Random numbers; neurons to move.
     data, chain
         Working data; dynamics and states, with empty clusters at the end, one per neuron to move,
         whose dynamics are overwritten.
-    gamma : float
-        Added to the size of a cluster in its weight.
-    log_birth : ndarray, shape (n_units + 1,)
-        ``log [gamma V_N(t + 1) / V_N(t)]``.
-    nu_extra, q0 : float
-        Prior of the dynamics.
-    cluster : ndarray of int, shape (n_units,)
-        Number of each neuron's cluster, changed in place.
-    coefficients : ndarray, shape (n_units, n)
-        Baseline and loadings, changed in place.
+    gamma, log_birth, nu_extra, q0
+        As in `labels.scan_labels`.
+    cluster, coefficients : ndarray, shapes (n_units,) and (n_units, n)
+        Number of each neuron's cluster, baseline and loadings, changed in place.
     information, shift : ndarray, shapes (n_clusters, n_bins, n[, n])
         Likelihood of each cluster's trajectory, changed in place.
     tally : ndarray, shape (2,)
@@ -304,36 +296,33 @@ def move_labels(
     mean, second = np.empty((count, n_bins, size)), np.empty((count, n_bins, size, size))
     without, known, proposal = np.empty(count), np.zeros(count, np.bool_), np.empty(size)
     found = Candidates(np.empty(count), np.empty((count, size)), np.empty((count, size, size)))
-    prior = Candidates(without, data.prior_mean, np.diag(np.sqrt(data.prior_precision)).reshape(
-        (1, size, size)))  # fmt: skip
     members = np.zeros(count, np.int64)
-    for i in range(cluster.shape[0]):
-        members[cluster[i]] += 1
+    for j in cluster:
+        members[j] += 1
+    broken = np.zeros(2, np.int64)
     for i in order:
         own = cluster[i]
+        broken[1] = 0
         _prepare(
             rng, data, chain, i, own, members, nu_extra, q0, known, information, shift,
-            coefficients, mean, second, without, failures,
+            coefficients, mean, second, without, broken,
         )  # fmt: skip
-        _weigh(data, i, own, members, gamma, prior, mean, second, found, failures)
+        _weigh(data, i, own, members, gamma, mean, second, found, broken)
         there = draw_index(rng, found.weight)
         draw_gaussian(rng, found.mode[there], found.lower[there], proposal)
-        old = _log_ratio(
-            data, chain, i, coefficients[i], own, own, members, gamma, log_birth, found,
-            information, shift, without, failures,
-        )  # fmt: skip
-        new = _log_ratio(
-            data, chain, i, proposal, there, own, members, gamma, log_birth, found, information,
-            shift, without, failures,
-        )  # fmt: skip
+        ratio = 0.0
+        for sign, b, j in ((-1.0, coefficients[i], own), (1.0, proposal, there)):
+            ratio += sign * _log_ratio(
+                data, chain, i, b, j, own, members, gamma, log_birth, found, information, shift,
+                without, broken,
+            )  # fmt: skip
         tally[1] += 1
         members[own] -= 1
-        if np.log(1.0 - rng.random()) < new - old:
+        if np.log(1.0 - rng.random()) < ratio and broken[1] == 0:
             tally[0] += 1
             coefficients[i] = proposal
             cluster[i] = there
         members[cluster[i]] += 1
         known[cluster[i]] = False
-        _add_unit(
-            data, i, coefficients[i], 1.0, information[cluster[i]], shift[cluster[i]]
-        )
+        _add_unit(data, i, coefficients[i], 1.0, information[cluster[i]], shift[cluster[i]])
+    failures[0] += broken[0]
