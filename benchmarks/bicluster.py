@@ -1,6 +1,6 @@
 """Bi-clustering: acceptance on the simulator, Geweke and calibration tests, speed, peers.
 
-    python benchmarks/bicluster.py acceptance --seeds 0 1 2 3 4 [--warmup 400 --draws 1200]
+    python benchmarks/bicluster.py acceptance --seeds 0 1 2 3 4 [--warmup 500 --draws 1500]
     python benchmarks/bicluster.py geweke --draws 20000 [--length 10]
     python benchmarks/bicluster.py sbc --replicates 200
     python benchmarks/bicluster.py speed [--large]
@@ -433,9 +433,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--chains", type=int, default=4)
-    parser.add_argument("--warmup", type=int, default=400)
-    parser.add_argument("--draws", type=int, default=1200)
-    parser.add_argument("--thin", type=int, default=2)
+    parser.add_argument("--warmup", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=1500)
+    parser.add_argument("--thin", type=int, default=3)
     parser.add_argument("--family", default="negbin")
     parser.add_argument("--case", default="", help="part of the name of a Geweke case")
     parser.add_argument("--length", type=int, default=10, help="sweeps of a Geweke chain")

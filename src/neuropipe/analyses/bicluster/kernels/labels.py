@@ -134,6 +134,37 @@ def _accept(
 
 
 @njit(cache=True, nogil=True)
+def _redraw(
+    rng: Generator, slots: Slots, units: Readouts, i: int, poisson: bool, weights: Floats,
+    tally: Ints, failures: Ints,
+) -> None:  # fmt: skip
+    """Propose slot and coefficients of neuron i from prior `weights` times Laplace marginals."""
+    n_slots, size = weights.shape[0], units.coefficients.shape[1]
+    modes, lowers = np.empty((n_slots, size)), np.empty((n_slots, size, size))
+    marginal, proposal = np.empty(n_slots), np.empty(size)
+    for slot in range(n_slots):
+        if weights[slot] > -np.inf:
+            marginal[slot] = laplace(
+                units.counts[i], units.offset[i], slots.x[slot], units.dispersion[i], poisson,
+                units.prior_mean[i], units.prior_precision, modes[slot], lowers[slot], failures,
+            )  # fmt: skip
+            weights[slot] += marginal[slot]
+    own, there = units.label[i], draw_index(rng, weights)
+    draw_gaussian(rng, modes[there], lowers[there], proposal)
+    tally[1] += 1
+    if _accept(
+        rng, units, i, slots.x[own], slots.x[there], poisson,
+        (modes[own], lowers[own], marginal[own]), (modes[there], lowers[there], marginal[there]),
+        proposal,
+    ):  # fmt: skip
+        tally[0] += 1
+        units.coefficients[i] = proposal
+        slots.members[own] -= 1
+        slots.members[there] += 1
+        units.label[i] = there
+
+
+@njit(cache=True, nogil=True)
 def scan_labels(
     rng: Generator, order: Ints, first: int, slots: Slots, units: Readouts, states: Ints,
     start: Bools, poisson: bool, log_birth: Floats, gamma: float, n_aux: int, nu_extra: float,
@@ -148,12 +179,8 @@ def scan_labels(
 
     Parameters
     ----------
-    rng : Generator
-        Random numbers.
-    order : ndarray of int
-        Neurons in the order of the scan.
-    first : int
-        Position in `order` to begin at.
+    rng, order, first
+        Random numbers; neurons in the order of the scan; position in it to begin at.
     slots : Slots
         Clusters; changed in place.
     units : Readouts
@@ -168,10 +195,8 @@ def scan_labels(
         Added to the size of an occupied cluster.
     n_aux : int
         Empty candidates; 0 keeps the clusters to those there are.
-    nu_extra, q0 : float
-        Prior of the dynamics.
-    frozen : bool
-        Keep the labels and redraw the coefficients only.
+    nu_extra, q0, frozen
+        Prior of the dynamics; whether labels stay and coefficients only are redrawn.
     tally : ndarray, shape (2,)
         Counts of accepted proposals and of all.
     failures : ndarray, shape (2,)
@@ -182,10 +207,7 @@ def scan_labels(
     int
         Position at which too few slots were free; ``len(order)`` when all are done.
     """
-    n_slots, size = slots.members.shape[0], units.coefficients.shape[1]
-    modes, lowers = np.empty((n_slots, size)), np.empty((n_slots, size, size))
-    marginal, weights = np.empty(n_slots), np.empty(n_slots)
-    auxiliary, proposal = np.empty(n_aux, np.int64), np.empty(size)
+    weights, auxiliary = np.empty(slots.members.shape[0]), np.empty(n_aux, np.int64)
     for position in range(first, order.shape[0]):
         i = order[position]
         own = units.label[i]
@@ -200,24 +222,5 @@ def scan_labels(
                 rng, slots, own if single else -1, states, start, nu_extra, q0, auxiliary, failures
             )
             _prior_weights(slots, own, auxiliary, log_birth, gamma, weights)
-        for slot in range(n_slots):
-            if weights[slot] > -np.inf:
-                marginal[slot] = laplace(
-                    units.counts[i], units.offset[i], slots.x[slot], units.dispersion[i], poisson,
-                    units.prior_mean[i], units.prior_precision, modes[slot], lowers[slot], failures,
-                )  # fmt: skip
-                weights[slot] += marginal[slot]
-        there = draw_index(rng, weights)
-        draw_gaussian(rng, modes[there], lowers[there], proposal)
-        tally[1] += 1
-        if _accept(
-            rng, units, i, slots.x[own], slots.x[there], poisson,
-            (modes[own], lowers[own], marginal[own]),
-            (modes[there], lowers[there], marginal[there]), proposal,
-        ):  # fmt: skip
-            tally[0] += 1
-            units.coefficients[i] = proposal
-            slots.members[own] -= 1
-            slots.members[there] += 1
-            units.label[i] = there
+        _redraw(rng, slots, units, i, poisson, weights, tally, failures)
     return order.shape[0]

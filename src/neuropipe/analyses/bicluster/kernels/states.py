@@ -321,6 +321,29 @@ def _add_evidence(
 
 
 @njit(cache=True, nogil=True)
+def _advance(
+    t: int, active: Ints, A: Floats, b: Floats, Q: Floats, states: Ints, start: Bools,
+    mean: Floats, cov: Floats, ahead: Floats, ahead_cov: Floats, lower: Floats, inner: Floats,
+    factor: Floats, information: Floats, shift: Floats, precision: Floats, linear: Floats,
+    failures: Ints,
+) -> None:  # fmt: skip
+    """Filter bin t of every group under its state."""
+    k = states[t]
+    for a in range(active.shape[0]):
+        if start[t]:
+            first_bin(mean[a], cov[a])
+        else:
+            j = active[a]
+            predict_bin(A[j, k], b[j, k], Q[j, k], mean[a], cov[a], ahead, ahead_cov, factor)
+            mean[a] = ahead
+            cov[a] = ahead_cov
+        filter_bin(
+            mean[a], cov[a], information[a, t], shift[a, t], precision[a, t], linear[a, t], lower,
+            inner, failures,
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
 def scan_states(
     rng: Generator, active: Ints, A: Floats, b: Floats, Q: Floats, transition: Floats,
     start: Bools, information: Floats, shift: Floats, states: Ints, precision: Floats,
@@ -334,10 +357,8 @@ def scan_states(
 
     Parameters
     ----------
-    rng : Generator
-        Random numbers.
-    active : ndarray of int, shape (n_active,)
-        Groups that count.
+    rng, active
+        Random numbers; groups that count, (n_active,).
     A, b, Q : ndarray, shapes (n_groups, n_states, n[, n])
         Dynamics.
     transition : ndarray, shape (n_states, n_states)
@@ -378,16 +399,8 @@ def scan_states(
                 factor, vector, weights, failures,
             )  # fmt: skip
             states[t] = draw_index(rng, weights)
-        for a in range(groups):
-            if start[t]:
-                first_bin(mean[a], cov[a])
-            else:
-                j, k = active[a], states[t]
-                predict_bin(A[j, k], b[j, k], Q[j, k], mean[a], cov[a], ahead, ahead_cov, factor)
-                mean[a] = ahead
-                cov[a] = ahead_cov
-            filter_bin(
-                mean[a], cov[a], information[a, t], shift[a, t], precision[a, t], linear[a, t],
-                lower, inner, failures,
-            )  # fmt: skip
+        _advance(
+            t, active, A, b, Q, states, start, mean, cov, ahead, ahead_cov, lower, inner, factor,
+            information, shift, precision, linear, failures,
+        )  # fmt: skip
     report_first_bins(states, start)
