@@ -230,6 +230,13 @@ def replaced(values):
     return change
 
 
+def added(values):
+    def change(file, place):
+        file[place] = values
+
+    return change
+
+
 def without(file, place):
     del file[place]
 
@@ -258,7 +265,7 @@ FAULTS = {
                     "LENGTH_MISMATCH", "50 samples"),
     "another class": ("spikes", "/", lambda f, p: f.attrs.modify("object", "Interval"),
                       "NOT_THIS_FORMAT", "temporaldata"),
-    "arrays of two lengths": ("spikes", "cursor/vel", lambda f, p: f.create_dataset(p, data=np.zeros(7)),
+    "arrays of two lengths": ("spikes", "cursor/vel", added(np.zeros(7)),
                               "LENGTH_MISMATCH", "pos 400, vel 7"),
     "trial backwards": ("spikes", "trials/end", replaced(np.array([0.5, 9.0])),
                         "BAD_TIME", "back to 0.5"),
