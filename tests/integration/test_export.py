@@ -13,37 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from ingests import START, ingest_source
+from sources import source_of
 
 from neuropipe.cli.main import main
 from neuropipe.errors import ConfigError, DataError, MissingInput
 from neuropipe.export.targets import TARGETS, export_store
 from neuropipe.export.timeseries import to_pynapple
-from neuropipe.simulate.bids_files import write_seeg_dataset
-from neuropipe.simulate.channel_files import simulate_channels, write_brainvision, write_fif
-from neuropipe.simulate.fmri_files import simulate_fmri, write_bids_fmri
-from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
 from neuropipe.store.scaling import physical
 
 ROW = {"task": "rest", "session_start": START}
-
-
-def source_of(modality, folder):
-    """Write a recording in a real format of its modality; return its path."""
-    folder.mkdir(parents=True)
-    if modality == "spikes":
-        write_spike_nwb(simulate_spikes((2.0, 8.0, 0.0), 20.0, trials=3, seed=3), folder / "a.nwb")
-        return folder / "a.nwb"
-    if modality == "eeg":
-        write_brainvision(simulate_channels(), folder / "a.vhdr")
-        return folder / "a.vhdr"
-    if modality == "meg":
-        write_fif(simulate_channels(kind="meg", n_channels=9), folder / "a_raw.fif")
-        return folder / "a_raw.fif"
-    if modality == "ieeg":
-        write_seeg_dataset(folder)
-        return next(folder.rglob("*_ieeg.vhdr"))
-    write_bids_fmri(simulate_fmri(parcels=4, n_times=30, shape=(8, 9, 5)), folder)
-    return next(folder.rglob("*_bold.nii.gz"))
 
 
 @pytest.fixture(scope="module")
