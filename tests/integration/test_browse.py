@@ -12,7 +12,7 @@ import neuropipe
 from neuropipe.analyses import ntf
 from neuropipe.errors import ConfigError, DataError, MissingInput
 from neuropipe.simulate.calcium_files import write_calcium_nwb
-from neuropipe.simulate.demo import simulate_worms
+from neuropipe.simulate.demo.worms import simulate_worms
 from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
 from neuropipe.store.provenance import write_dataset
 from neuropipe.store.zarr import open_store
