@@ -22,9 +22,8 @@ for name in flow.staged_names():
 rule all:
     default_target: True
     input:
-        flow.stores(),
-        flow.results(),
         "report/index.html",
+        flow.unreported(),
     localrule: True
 
 

@@ -255,6 +255,10 @@ def _with_collections(
             )
         elif scope == "cohort" and run.input.shared_names:
             problems += _check_names(modalities[0], f"{where}: analyses.{run.label}")
+    if members:
+        entering = sorted({r.modality for group in members.values() for r in group})
+        own = run.analysis.check(run.settings, run.input, entering)
+        problems += [f"{where}: analyses.{run.label}.{text}" for text in own]
     collections = tuple(Collection(name, scope, tuple(group)) for name, group in members.items())
     values = {key: getattr(run, key) for key in ("label", "analysis", "settings", "input", "given")}
     return Run(**values, collections=collections), problems
@@ -313,9 +317,29 @@ def load_study(
     if config is not None:
         problems += _check_readers(config, recordings, where)
         problems += _check_connectomes(config, runs, where)
+        problems += _check_results(runs, where)
     if problems or config is None:
         raise ConfigError("\n".join(problems))
     return Study(root, config, recordings, tuple(resolved), raw)
+
+
+def _check_results(runs: Sequence[Run], where: str) -> list[str]:
+    """Check that results that enter an analysis are those of others with courses over time."""
+    problems, known = [], {run.label: run for run in runs}
+    for run in runs:
+        prefix = f"{where}: analyses.{run.label}.input.result"
+        for label in run.input.results:
+            if label not in known:
+                problems.append(f"{prefix}: {_unknown('analysis', label, list(known))}")
+            elif not known[label].analysis.series:
+                able = ", ".join(name for name, one in analyses().items() if one.series)
+                problems.append(
+                    f"{prefix}: results of {known[label].analysis.name} hold no latents or states "
+                    f"over time; name a label of {able}"
+                )
+            elif known[label].input.results:
+                problems.append(f"{prefix}: {label} takes results itself; name its source")
+    return problems
 
 
 def _check_connectomes(config: StudyConfig, runs: Sequence[Run], where: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from neuropipe.errors import NeuropipeError
 from neuropipe.plan import Job, figure_files, make_plan, stage_list
 from neuropipe.store import layout
+from neuropipe.store.file_facts import facts_digest, file_facts
 from neuropipe.study import Run, load_study
 
 __all__ = ["Workflow", "put_interpreter_first"]
@@ -58,8 +59,29 @@ class Workflow:
         return self.jobs[key]
 
     def inputs(self, rule: str) -> Callable[[Wildcards], list[str]]:
-        """Return an input function: the files that a job reads."""
-        return lambda wildcards: list(self.job(rule, wildcards).inputs)
+        """Return an input function: the files of other jobs that a job reads.
+
+        The user's own are params, see `files`: Snakemake fails a job that reads one from the
+        future, and does not see one that is replaced by an older one.
+        """
+
+        def values(wildcards: Wildcards) -> list[str]:
+            job = self.job(rule, wildcards)
+            own = set(job.files)
+            return [path for path in job.inputs if path not in own]
+
+        return values
+
+    def files(self, rule: str) -> Callable[[Wildcards], str]:
+        """Return a params function: what tells a change of the user's own files that a job reads.
+
+        Also of one that is replaced by an older one, of one that is new and of one that is gone.
+        """
+
+        def value(wildcards: Wildcards) -> str:
+            return facts_digest(file_facts(self.study.root, self.job(rule, wildcards).files))
+
+        return value
 
     def option(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
         """Return a params function: the values after one option of the step (``--parts``)."""
@@ -100,6 +122,7 @@ class Workflow:
         return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "minutes")
 
     def _grown(self, rule: str, wildcards: Wildcards, attempt: int, what: str) -> int:
+        # Snakemake asks again when the inputs of a job are there: then their sizes are known.
         value = getattr(self.job(rule, wildcards).resources, what)
         return math.ceil(value * _GROWTH[min(attempt, len(_GROWTH)) - 1])
 
@@ -136,6 +159,16 @@ class Workflow:
         """Return every file of all stores, so that a deleted one is made again."""
         rules = ("ingest_recording", "ingest_connectome", "ingest_index", "preprocess_recording")
         return [path for job in self.plan.values() if job.rule in rules for path in job.outputs]
+
+    def unreported(self) -> list[str]:
+        """Return the products that the report does not read, so that a deleted one is made again.
+
+        With those that it reads Snakemake would look up most files of a study twice.
+        """
+        (report,) = (job for job in self.plan.values() if job.rule == "report_page")
+        known = {*report.inputs, *report.outputs}
+        products = (path for job in self.plan.values() for path in job.outputs)
+        return [path for path in products if not path.startswith("work/") and path not in known]
 
     def results(self, name: str | None = None) -> list[str]:
         """Return all results, or those of one analysis, with figures and tables."""

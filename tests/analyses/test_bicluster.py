@@ -41,10 +41,11 @@ SMALL = Scheme(p=1, n_states_max=3, n_inner=1, sm_every=1)
     ids=["negbin", "dirichlet-process", "poisson", "full-coupling"],
 )
 def test_getting_it_right(scheme, labels):
-    """Geweke's joint test, short; the benchmark runs it with 20,000 draws."""
-    # Few bins and low rates: labels move often, so that short chains have honest errors.
+    """Geweke's joint test, short; the benchmark runs it with 20,000 draws and wider priors."""
     problem = Problem.of(np.zeros((4, 8)))
-    scores = geweke(problem, TAME, scheme, np.random.default_rng(3), 1500, labels)
+    scores = geweke(
+        problem, TAME, scheme, np.random.default_rng(3), chains=300, sweeps=4, labels=labels
+    )
     known = scores[np.isfinite(scores)]
     assert np.abs(known).max() < 4
     # Pairs of moments are nearly the same number twice: three of twelve quantities at most.
@@ -220,7 +221,6 @@ def test_models_and_bin_widths_are_compared():
     table = bicluster.compare_models(small_data(), settings, p=(1, 2))
     assert sorted(table["p"]) == [1, 2]
     assert table["bits_per_spike"].is_monotonic_decreasing
-    assert -1.0 <= bicluster.rebin_check(small_data(), settings) <= 1.0
     none = settings.model_copy(
         update={"heldout": bicluster.Settings(heldout={"fraction": 0}).heldout}
     )

@@ -16,11 +16,13 @@ rule analysis_assemble:
         name=lambda wildcards: flow.study.run(wildcards.analysis).analysis.name,
         stores=flow.option("analysis_assemble", "inputs"),
         connectome=flow.flag("analysis_assemble", "connectome"),
+        results=flow.flag("analysis_assemble", "results"),
         settings=flow.settings("analysis_assemble"),
+        files=flow.files("analysis_assemble"),
         code=flow.code("analysis_assemble"),
     shell:
         "python3 -m neuropipe step assemble {params.name} --inputs {params.stores:q}"
-        " {params.connectome:q} --output {output:q}"
+        " {params.connectome:q} {params.results:q} --output {output:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 

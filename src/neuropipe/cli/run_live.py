@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import signal
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +28,15 @@ from neuropipe.study import Study
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["note_run", "refuse_second_run", "run_live"]
+__all__ = ["claimed", "run_live", "settle_times"]
 
 _POLL_S, _SILENCE_S = 0.5, 30.0
+# How far clocks may disagree unseen; the distance of times that only tell an order.
+_TOLERATED_S, _STEP_S = 2.0, 1e-4
 _INTERRUPTED = 130
 _TAIL = 30
 _PER_RECORDING = ("ingest_recording", "preprocess_recording", "recording_figures")
+RUN_LOCK = ".snakemake/neuropipe-run.lock"
 SNAKEMAKE_LOG = "logs/snakemake.log"
 STATES = ("pending", "running", "done", "failed")
 
@@ -139,12 +144,30 @@ def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> i
             stderr=subprocess.STDOUT,
             process_group=0,
         )
-        note = note_run(study.root, process.pid)
-        try:
-            code = _follow(process, watch)
-        finally:
-            note.unlink(missing_ok=True)
+        note_run(study.root, process.pid)
+        code = _follow(process, watch)
     return _conclude(watch, code, log)
+
+
+@contextmanager
+def claimed(root: Path) -> Iterator[None]:
+    """Hold a study for one run: looking for another run and noting this one are one step.
+
+    Raises
+    ------
+    ConfigError
+        As `refuse_second_run`.
+    """
+    lock = root / RUN_LOCK
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        refuse_second_run(root)
+        note = note_run(root, os.getpid())
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def refuse_second_run(root: Path) -> None:
@@ -166,6 +189,28 @@ def refuse_second_run(root: Path) -> None:
             "the last run was killed and left a lock; no process of it is alive. "
             "Remove the lock with `neuropipe unlock`, then run again"
         )
+
+
+def settle_times(root: Path, plan: Mapping[str, Job]) -> int:
+    """Give products that are dated in the future the present time, in their order.
+
+    They were made while a clock was wrong. Snakemake fails jobs that read them, and would run
+    such jobs again and again until that time has come.
+
+    Returns
+    -------
+    int
+        Number of files.
+    """
+    now = time.time()
+    paths = [root / path for job in plan.values() for path in job.outputs]
+    paths += [path / ".snakemake_timestamp" for path in paths if path.is_dir()]
+    dates = {path: path.stat().st_mtime for path in paths if path.exists()}
+    future = {path: date for path, date in dates.items() if date > now + _TOLERATED_S}
+    order = {date: k for k, date in enumerate(sorted(set(future.values()), reverse=True))}
+    for path, date in future.items():
+        os.utime(path, (now - order[date] * _STEP_S,) * 2)
+    return len(future)
 
 
 def note_run(root: Path, pid: int) -> Path:

@@ -7,6 +7,13 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuropipe.cli.validate_contents import (
+    Contents,
+    confound_issues,
+    contents_of,
+    file_issues,
+    label_issues,
+)
 from neuropipe.errors import DataError, IngestError, Issue, MissingInput, NeuropipeError
 
 if TYPE_CHECKING:
@@ -67,19 +74,29 @@ def _store_issues(path: Path) -> list[Issue]:
     return validate_store(path)
 
 
-def _source_issues(study: Study, recording: Recording) -> list[Issue]:
-    """Look at the header of one source, and at the settings that will read it."""
+def _source_issues(
+    study: Study, recording: Recording, contents: dict[str, Contents]
+) -> list[Issue]:
+    """Look at the header of one source, and at the settings that will read it.
+
+    What it holds beside signals is put into ``contents``, unless tables elsewhere add events.
+    """
     from neuropipe.io.registry import match, reader_settings
 
     source, where = recording.source(study.root), f"{recording.name}: {recording.path}"
     if not source.exists():
         hint = "correct the column path of the recordings table"
+        if (study.root / "config" / "recipe.yaml").is_file():
+            hint = f"`neuropipe fetch {study.root}/config --directory {study.root}` downloads it"
         return [Issue("MISSING_FILE", where, "the file does not exist", hint, "error")]
     try:
         reader, _ = match(source, modality=recording.modality, name=recording.reader or None)
         settings, override = reader_settings(reader, study.config.ingest, recording.name)
-        handle = reader.open_recording(source, settings, override)
-        getattr(handle, "close", lambda: None)()
+        handle = reader.open_recording(source, settings, override, recording.modality)
+        try:
+            found = contents_of(handle)
+        finally:
+            getattr(handle, "close", lambda: None)()
     except IngestError as error:
         return [Issue(error.code, error.path, error.message, error.hint, "error")]
     except NeuropipeError as error:
@@ -90,8 +107,10 @@ def _source_issues(study: Study, recording: Recording) -> list[Issue]:
         text = f"names_table: {table} does not exist in {source.parent}"
         hint = "correct names_table under ingest"
         return [Issue("MISSING_FILE", where, text, hint, "error")]
+    if override.events is None and not recording.exclude:
+        contents[recording.name] = found
     # What the reader missed before it knew the settings is settled: it opens.
-    return []
+    return confound_issues(study, recording, found) if not recording.exclude else []
 
 
 def _column_issues(study: Study) -> list[Issue]:
@@ -118,7 +137,9 @@ def study_issues(study: Study) -> list[Issue]:
     These concern single recordings or analyses; the others still run.
     """
     issues = _column_issues(study)
-    issues += [i for recording in study.recordings for i in _source_issues(study, recording)]
+    contents: dict[str, Contents] = {}
+    for recording in study.recordings:
+        issues += _source_issues(study, recording, contents)
     for name, connectome in study.config.ingest.connectomes.items():
         for path in connectome.tables:
             if not (study.root / path).is_file():
@@ -131,4 +152,5 @@ def study_issues(study: Study) -> list[Issue]:
             text = f"analyses.{run.label}: no recording matches its input"
             hint = "check input.recordings and the column exclude"
             issues.append(Issue("NO_RECORDINGS", study.config.recordings, text, hint, "warning"))
+        issues += file_issues(study, run) + label_issues(study, run, contents)
     return issues

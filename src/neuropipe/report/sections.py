@@ -18,6 +18,7 @@ from neuropipe.report.sources import (
     read_issues,
     read_json,
     read_links,
+    read_maps,
     read_table,
     read_text,
 )
@@ -260,7 +261,7 @@ def _collection_view(
         ("result sha256", str(provenance.get("content_sha256") or "")[:12]),
     ]
     tables = ("summary.tsv", *run.analysis.table_files)
-    files = ("result.nc", *tables, "provenance.json", "methods.md")
+    files = ("result.nc", *tables, *read_maps(root, folder), "provenance.json", "methods.md")
     links = [Link(name, link.href) for name in files for link in read_links(root, folder, (name,))]
     return CollectionView(
         name=collection.name,

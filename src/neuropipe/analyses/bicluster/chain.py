@@ -15,17 +15,15 @@ from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
 from neuropipe.analyses.bicluster.checkpoint import Checkpoint
-from neuropipe.analyses.bicluster.rearrange import rearrange
 from neuropipe.analyses.bicluster.records import Records
 from neuropipe.analyses.bicluster.starts import initial_state
 from neuropipe.analyses.bicluster.sweep import Sweep
+from neuropipe.analyses.bicluster.warmup import after_sweep, before_sweep
 from neuropipe.seeds import stage_generator
 
 __all__ = ["ChainPlan", "run_chain"]
 
 Ints = NDArray[np.int64]
-REARRANGE_EVERY, REARRANGE_FROM, REARRANGE_TO = 10, 0.2, 0.8
-ADAPT_EVERY, LOW, HIGH, LARGEST_SIZE = 25, 0.3, 0.8, 2000.0
 
 
 @dataclass(frozen=True)
@@ -71,35 +69,6 @@ def _restore(
     for rng, text in zip(generators, numbers["generators"], strict=True):
         rng.bit_generator.state = json.loads(text)
     return state, numbers["next"]
-
-
-def _adapt(state: ChainState, sweep: Sweep, n_bins: int) -> None:
-    """Move window and proposal size of the Poisson update towards the wanted acceptance."""
-    accepted, proposed = sweep.tally.trajectory
-    sweep.tally.trajectory[:] = 0
-    share = accepted / max(proposed, 1)
-    if share > HIGH:
-        state.window = min(2 * state.window, n_bins)
-    elif share < LOW and state.window > 10:
-        state.window = max(state.window // 2, 10)
-    elif share < LOW:
-        state.proposal_size = min(1.5 * state.proposal_size, LARGEST_SIZE)
-
-
-def _warm_up(
-    sweep: Sweep, state: ChainState, rng: np.random.Generator, index: int, plan: ChainPlan
-) -> None:
-    """Do what a sweep of the warm-up adds to a sweep."""
-    if index >= plan.warmup:
-        return
-    share = index / plan.warmup
-    moving = REARRANGE_FROM <= share < REARRANGE_TO and not sweep.scheme.frozen
-    if moving and sweep.scheme.sm_every and index % REARRANGE_EVERY == 0:
-        rearrange(sweep, state, rng)
-    if sweep.scheme.poisson and index % ADAPT_EVERY == ADAPT_EVERY - 1:
-        _adapt(state, sweep, sweep.problem.counts.shape[1])
-    if index == plan.warmup - 1:
-        sweep.tally.read()
 
 
 def run_chain(
@@ -176,8 +145,9 @@ def run_chain(
             store.save({**arrays, **tally, **records.arrays()}, numbers)
         if on_sweep is not None:
             on_sweep(index)
+        before_sweep(sweep, index, plan.warmup)
         sweep(state, rng)
-        _warm_up(sweep, state, rng, index, plan)
+        after_sweep(sweep, state, rng, index, plan.warmup)
         kept = index - plan.warmup + 1
         if kept > 0 and kept % plan.thin == 0:
             records.add(state, sweep.tally.read(), replicas)

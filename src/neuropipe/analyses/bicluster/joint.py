@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, multigammaln
+from scipy.special import betaln, gammaln
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
 from neuropipe.analyses.bicluster.kernels.dynamics import draw_path, draw_prior_dynamics
+from neuropipe.analyses.bicluster.kernels.evidence import (
+    log_sequence_evidence,
+    log_trajectory_evidence,
+)
 from neuropipe.analyses.bicluster.kernels.likelihood import CLIP, log_likelihood_bins
 from neuropipe.analyses.bicluster.kernels.partition import log_partition_prior, sample_partition
-from neuropipe.analyses.bicluster.kernels.states import (
-    log_transition_densities,
-    report_first_bins,
-)
-from neuropipe.analyses.bicluster.kernels.transitions import count_transitions, draw_dirichlet
+from neuropipe.analyses.bicluster.kernels.states import report_first_bins
+from neuropipe.analyses.bicluster.kernels.transitions import draw_dirichlet
 from neuropipe.analyses.bicluster.sweep import predictor
 
 __all__ = ["log_joint", "log_likelihood", "sample_counts", "sample_prior"]
@@ -35,37 +36,24 @@ def _log_dirichlet(weights: Floats, concentration: Floats) -> float:
     return float(gammaln(a.sum()) - gammaln(a).sum() + ((a - 1.0) * np.log(w)).sum())
 
 
-def _log_mniw(matrix: Floats, offset: Floats, noise: Floats, priors: Priors) -> float:
-    """Return the log prior of one state's dynamics."""
-    size = len(offset)
-    dof = size + priors.nu_extra
-    log_det, inverse = np.linalg.slogdet(noise)[1], np.linalg.inv(noise)
-    value = 0.5 * dof * size * np.log(priors.q0) - 0.5 * dof * size * np.log(2.0)
-    value -= multigammaln(0.5 * dof, size)
-    value -= 0.5 * (dof + size + 1.0) * log_det + 0.5 * priors.q0 * np.trace(inverse)
-    change = np.column_stack([matrix - np.eye(size), offset])
-    value -= 0.5 * (size + 1) * (size * np.log(2.0 * np.pi) + log_det)
-    return float(value - 0.5 * np.einsum("ic,ij,jc->", change, inverse, change))
-
-
-def _log_states(state: ChainState, start: NDArray[np.bool_], priors: Priors) -> float:
-    n_states = state.beta.size
-    value = _log_dirichlet(state.beta, np.full(n_states, priors.gamma_h / n_states))
-    for k in range(n_states):
-        concentration = priors.alpha_h * state.beta
-        concentration[k] += priors.kappa
-        value += _log_dirichlet(state.transition[k], concentration)
-    counts = count_transitions(state.states, start, n_states)
-    value += float((counts * np.log(np.maximum(state.transition, TINY))).sum())
-    firsts = np.flatnonzero(start[:-1] & ~start[1:])
-    return value - firsts.size * float(np.log(n_states))
+def _log_strength(alpha: float, gamma: float, kappa: float, priors: Priors) -> float:
+    """Return the log prior of alpha + kappa, kappa's share of it, and gamma, if they have one."""
+    if priors.hyper is None:
+        return 0.0
+    a, h, a_shared, h_shared, stays, leaves = priors.hyper
+    total = alpha + kappa
+    value = a * np.log(h) - gammaln(a) + (a - 1.0) * np.log(total) - h * total
+    value += a_shared * np.log(h_shared) - gammaln(a_shared)
+    value += (a_shared - 1.0) * np.log(gamma) - h_shared * gamma
+    value += (stays - 1.0) * np.log(kappa / total) + (leaves - 1.0) * np.log(alpha / total)
+    return float(value - betaln(stays, leaves))
 
 
 def log_joint(problem: Problem, state: ChainState, priors: Priors, scheme: Scheme) -> float:
     """Return the log density of parameters and counts.
 
-    Dynamics of states without bins are integrated out: they add noise of the prior and nothing
-    else.
+    Dynamics and transition probabilities are integrated out: those of states with few bins or
+    none add the noise of their prior, orders of magnitude larger than what is to be watched.
 
     Parameters
     ----------
@@ -97,19 +85,18 @@ def log_joint(problem: Problem, state: ChainState, priors: Priors, scheme: Schem
         r = state.dispersion
         value += float(((priors.a_r - 1.0) * np.log(r) - priors.h_r * r).sum())
         value += r.size * float(priors.a_r * np.log(priors.h_r) - gammaln(priors.a_r))
-    value += _log_states(state, problem.start, priors)
-    active = state.active()
-    used = np.unique(state.states[~problem.start])
-    for slot in active:
-        for k in used:
-            value += _log_mniw(state.A[slot, k], state.b[slot, k], state.Q[slot, k], priors)
+    alpha, gamma, kappa = priors.strength(state)
+    value += _log_strength(alpha, gamma, kappa, priors)
+    value += _log_dirichlet(state.beta, np.full(state.beta.size, gamma / state.beta.size))
+    value += log_sequence_evidence(state.states, problem.start, state.beta, alpha, kappa)
+    failures = np.zeros(2, np.int64)
+    for slot in state.active():
+        value += log_trajectory_evidence(
+            state.x[slot], state.states, problem.start, state.beta.size, priors.nu_extra, priors.q0,
+            failures,
+        ).sum()  # fmt: skip
         first = state.x[slot, problem.start]
         value -= 0.5 * float((first**2 + np.log(2.0 * np.pi)).sum())
-    density = log_transition_densities(
-        state.x, active, state.A, state.b, state.Q, problem.start, np.zeros(2, np.int64)
-    )
-    steps = np.flatnonzero(~problem.start)
-    value += float(density[steps, state.states[steps]].sum())
     return value + log_likelihood(problem, state, scheme)
 
 
@@ -145,10 +132,12 @@ def sample_prior(
         priors.baseline_means(problem.counts), np.sqrt(priors.v_d), n_units
     )
     beta, transition = np.empty(n_states), np.empty((n_states, n_states))
-    draw_dirichlet(rng, np.full(n_states, priors.gamma_h / n_states), beta)
+    strength = _strength(priors, rng)
+    alpha, gamma, kappa = strength
+    draw_dirichlet(rng, np.full(n_states, gamma / n_states), beta)
     for k in range(n_states):
-        weight = priors.alpha_h * beta
-        weight[k] += priors.kappa
+        weight = alpha * beta
+        weight[k] += kappa
         draw_dirichlet(rng, weight, transition[k])
     states = np.zeros(n_bins, np.int64)
     for t in range(1, n_bins):
@@ -170,8 +159,17 @@ def sample_prior(
     dispersion = rng.gamma(priors.a_r, 1.0 / priors.h_r, n_units)
     return ChainState(
         labels.copy(), coefficients, dispersion, x, matrix, offset, noise, states, beta, transition,
-        concentration=concentration,
+        strength=strength, concentration=concentration,
     )  # fmt: skip
+
+
+def _strength(priors: Priors, rng: np.random.Generator) -> Floats:
+    """Return alpha, gamma and kappa, drawn if they have priors."""
+    if priors.hyper is None:
+        return np.array([priors.alpha_h, priors.gamma_h, priors.kappa])
+    a, h, a_shared, h_shared, stays, leaves = priors.hyper
+    total, stay = rng.gamma(a, 1.0 / h), rng.beta(stays, leaves)
+    return np.array([total * (1.0 - stay), rng.gamma(a_shared, 1.0 / h_shared), total * stay])
 
 
 def _partition(

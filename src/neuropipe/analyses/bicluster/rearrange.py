@@ -1,39 +1,37 @@
-"""Splits and merges of the warm-up: proposals fitted to the data, judged by estimated evidence.
+"""Splits and merges of the warm-up, judged by how well they predict.
 
 These moves are no part of the Markov chain whose draws are kept: they end before the warm-up does,
-and serve to bring chains from any start near the posterior. A cluster is split in two by k-means
-of its members' smoothed counts, or two are merged; the outcome is refined by some rounds of
-trajectories, dynamics, coefficients and (of a split) labels. It is then accepted by the ratio of
-the partitions' prior times the evidence of each cluster involved, estimated from one state as
-likelihood times prior over conditional density (Chib 1995). Conditional densities given the path
-are higher than marginal ones, which alone would favour few clusters; an allowance per cluster for
-its ``(p + 1)^2`` directions along which path and coefficients trade off, and per state for its
-dynamics, makes up for it. It was set on simulated data and decides only where chains begin.
+and serve to bring chains from any start near the posterior. Two clusters are merged, preferably
+two of which one's trajectory suits the members of the other, or one is split by k-means of its
+members' smoothed counts. The neurons concerned are sampled for some rounds under the old and under
+the new partition, states fixed, and the widely applicable information criterion of the two
+(Watanabe 2010; expected log predictive density on the scale of the log likelihood) decides, with
+the prior of the partition.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Problem
-from neuropipe.analyses.bicluster.kernels.dynamics import (
-    log_dynamics_conditional,
-    sample_dynamics,
-)
+from neuropipe.analyses.bicluster.kernels.dynamics import sample_dynamics
+from neuropipe.analyses.bicluster.kernels.likelihood import log_likelihood_bins
 from neuropipe.analyses.bicluster.kernels.partition import log_partition_prior
-from neuropipe.analyses.bicluster.kernels.trajectory import DRAW, EVALUATE
-from neuropipe.analyses.bicluster.starts import kmeans_labels, smooth_paths
-from neuropipe.analyses.bicluster.sweep import Sweep
+from neuropipe.analyses.bicluster.kernels.readout import laplace
+from neuropipe.analyses.bicluster.starts import kmeans_labels
+from neuropipe.analyses.bicluster.sweep import TRAJECTORIES, Sweep, predictor
 
 __all__ = ["rearrange"]
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-ROUNDS, LEAST_SPLIT = 12, 4
-TRADE_OFF, PER_STATE, LEAST_SHARE = 5.0, 18.0, 0.05
+SETTLE, KEEP = 12, 15  # rounds
+LEAST_SPLIT, SPLIT_SHARE = 4, 0.3
 
 
 def _local(
@@ -42,7 +40,7 @@ def _local(
     """Return sampler and state of some neurons alone, in the clusters given, not yet fitted."""
     whole = sweep.problem
     problem = Problem(whole.counts[members], whole.offset[members], whole.start)
-    scheme = replace(sweep.scheme, n_aux=0, sm_every=0, partition="mfm")
+    scheme = replace(sweep.scheme, fix_labels=True, collapsed=False, sm_every=0)
     part = Sweep(problem, sweep.priors, scheme)
     part.prior_mean[:] = sweep.prior_mean[members]
     clusters = int(labels.max()) + 1
@@ -60,38 +58,62 @@ def _local(
     return part, local
 
 
-def _refine(part: Sweep, local: ChainState, rng: np.random.Generator) -> None:
-    priors, failures = part.priors, part.tally.failures
-    for _ in range(ROUNDS):
-        for slot in np.unique(local.label):
-            members = np.flatnonzero(local.label == slot)
-            part.split_merge.path(
-                local, rng, members, local.coefficients, slot, local.x[slot], DRAW
-            )
-            sample_dynamics(
-                rng, local.x[slot], local.states, part.problem.start, priors.nu_extra, priors.q0,
-                local.A[slot], local.b[slot], local.Q[slot], failures,
-            )  # fmt: skip
-        part.labels(local, rng)
-
-
-def _log_evidence(part: Sweep, local: ChainState, rng: np.random.Generator) -> float:
-    """Return the estimated log evidence of all clusters of a local state."""
-    total, priors = 0.0, part.priors
-    shares = np.bincount(local.states) / local.states.size
-    allowance = TRADE_OFF * (part.scheme.p + 1) ** 2 + PER_STATE * (shares > LEAST_SHARE).sum()
-    for slot in np.unique(local.label):
-        members, x = np.flatnonzero(local.label == slot), local.x[slot]
-        total += allowance
-        total += part.split_merge.path(local, rng, members, local.coefficients, slot, x, EVALUATE)
-        total += part.split_merge.coefficients(
-            local, rng, members, x, local.coefficients.copy(), False
-        )
-        total -= log_dynamics_conditional(
-            x, local.states, part.problem.start, priors.nu_extra, priors.q0,
-            local.A[slot], local.b[slot], local.Q[slot],
+def _round(part: Sweep, local: ChainState, rng: np.random.Generator) -> None:
+    """Sample trajectories, dynamics and coefficients; labels and states stay."""
+    TRAJECTORIES[part.scheme.family](part, local, rng)
+    part.frames(local, rng)
+    for slot in local.active():
+        sample_dynamics(
+            rng, local.x[slot], local.states, part.problem.start, part.priors.nu_extra,
+            part.priors.q0, local.A[slot], local.b[slot], local.Q[slot], part.tally.failures,
         )  # fmt: skip
-    return total
+    part.labels(local, rng)
+
+
+def _information_criterion(
+    part: Sweep, local: ChainState, rng: np.random.Generator, settle: int
+) -> float:
+    """Return the expected log predictive density of the neurons' counts after `settle` rounds."""
+    for _ in range(settle):
+        _round(part, local, rng)
+    draws = []
+    for _ in range(KEEP):
+        _round(part, local, rng)
+        eta = predictor(part.problem, local)
+        draws.append(
+            log_likelihood_bins(part.problem.counts, eta, local.dispersion, part.scheme.poisson)
+        )
+    density = np.array(draws)
+    top = density.max(axis=0)
+    mean = top + np.log(np.exp(density - top).mean(axis=0))
+    return float((mean - density.var(axis=0, ddof=1)).sum())
+
+
+def _fit(sweep: Sweep, state: ChainState) -> Floats:
+    """Return the log marginal likelihood of each neuron under each cluster's trajectory."""
+    active, size = state.active(), state.coefficients.shape[1]
+    mode, lower = np.empty(size), np.empty((size, size))
+    found = np.empty((state.label.size, active.size))
+    for i in range(state.label.size):
+        for a, slot in enumerate(active):
+            found[i, a] = laplace(
+                sweep.problem.counts[i], sweep.problem.offset[i], state.x[slot],
+                state.dispersion[i], sweep.scheme.poisson, sweep.prior_mean[i],
+                sweep.prior_precision, mode, lower, sweep.tally.failures,
+            )  # fmt: skip
+    return found
+
+
+def _closest(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> tuple[int, int]:
+    """Return two clusters: the closest pair with probability 1/2, the next with 1/4, ..."""
+    active = state.active()
+    fit, own = _fit(sweep, state), np.searchsorted(active, state.label)
+    loss = fit - fit[np.arange(own.size), own][:, None]
+    pairs = list(combinations(range(active.size), 2))
+    scores = [max(loss[own == b, a].sum(), loss[own == a, b].sum()) for a, b in pairs]
+    rank = min(int(rng.geometric(0.5)) - 1, len(pairs) - 1)
+    first, second = pairs[int(np.argsort(scores)[::-1][rank])]
+    return int(active[first]), int(active[second])
 
 
 def _proposal(
@@ -99,15 +121,15 @@ def _proposal(
 ) -> tuple[Ints, Ints] | None:
     """Return the neurons concerned and their new labels 0, 1; None if nothing can be done."""
     slots, sizes = np.unique(state.label, return_counts=True)
-    if rng.random() < 0.5:
-        if slots.size < 2:
-            return None
-        members = np.flatnonzero(np.isin(state.label, rng.choice(slots, 2, replace=False)))
+    if slots.size > 1 and rng.random() >= SPLIT_SHARE:
+        members = np.flatnonzero(np.isin(state.label, _closest(sweep, state, rng)))
         return members, np.zeros(members.size, np.int64)
     if sizes.max() < LEAST_SPLIT:
         return None
-    slot = int(rng.choice(slots[sizes >= LEAST_SPLIT]))
+    slot = int(rng.choice(slots, p=sizes / sizes.sum()))
     members = np.flatnonzero(state.label == slot)
+    if members.size < LEAST_SPLIT:
+        return None
     labels = kmeans_labels(rng, sweep.problem.counts[members], 2)
     return (members, labels) if labels.max() == 1 else None
 
@@ -128,28 +150,24 @@ def rearrange(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> bool
     if proposed is None:
         return False
     members, labels = proposed
-    old_labels = np.unique(state.label[members], return_inverse=True)[1].astype(np.int64)
-    before, old = _local(sweep, state, members, old_labels)
+    slots, old_labels = np.unique(state.label[members], return_inverse=True)
+    before, old = _local(sweep, state, members, old_labels.astype(np.int64))
     after, new = _local(sweep, state, members, labels)
-    if labels.max() > 0:
-        new.x[:] = smooth_paths(rng, 2, new.x.shape[1], new.x.shape[2])
-    _refine(after, new, rng)
-    used = np.unique(new.label)
-    slots = np.unique(state.label[members])
     state.grow(1)
     free = np.flatnonzero(np.bincount(state.label, minlength=len(state.x)) == 0)
-    targets = np.concatenate([slots, free])[: used.size]
+    targets = np.concatenate([slots, free])[: int(labels.max()) + 1]
     merged = state.label.copy()
-    merged[members] = targets[np.searchsorted(used, new.label)]
+    merged[members] = targets[labels]
     log_v = sweep.scheme.log_v(merged.size, sweep.priors, state.concentration)
     gamma = sweep.scheme.size_weight(sweep.priors)
-    ratio = log_partition_prior(merged, log_v, gamma)
-    ratio -= log_partition_prior(state.label, log_v, gamma)
-    ratio += _log_evidence(after, new, rng) - _log_evidence(before, old, rng)
-    if not np.log(1.0 - rng.random()) < ratio:
+    gain = log_partition_prior(merged, log_v, gamma)
+    gain -= log_partition_prior(state.label, log_v, gamma)
+    gain += _information_criterion(after, new, rng, SETTLE)
+    gain -= _information_criterion(before, old, rng, 0)
+    if gain <= 0:
         return False
     state.label[:] = merged
     state.coefficients[members] = new.coefficients
     for name in ("x", "A", "b", "Q"):
-        getattr(state, name)[targets] = getattr(new, name)[used]
+        getattr(state, name)[targets] = getattr(new, name)
     return True

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
+from neuropipe.analyses.bicluster.kernels.collapsed_labels import Chain, Working, move_labels
+from neuropipe.analyses.bicluster.kernels.concentrations import sample_concentrations
 from neuropipe.analyses.bicluster.kernels.dispersion import sample_dispersion
 from neuropipe.analyses.bicluster.kernels.dynamics import sample_dynamics
+from neuropipe.analyses.bicluster.kernels.frames import move_frame
 from neuropipe.analyses.bicluster.kernels.labels import Readouts, Slots, scan_labels
 from neuropipe.analyses.bicluster.kernels.likelihood import linear_predictor, polya_gamma
 from neuropipe.analyses.bicluster.kernels.states import (
@@ -24,16 +27,18 @@ from neuropipe.analyses.bicluster.kernels.trajectory import (
     sample_backward,
     sample_trajectory,
 )
-from neuropipe.analyses.bicluster.kernels.transitions import sample_transitions
+from neuropipe.analyses.bicluster.kernels.transitions import count_transitions, sample_transitions
 from neuropipe.analyses.bicluster.kernels.windows import update_windows
 from neuropipe.analyses.bicluster.split_merge import SplitMerge
 from neuropipe.errors import ComputationError
 
-__all__ = ["Sweep", "Tally", "predictor"]
+__all__ = ["MOVED", "TRAJECTORIES", "Sweep", "Tally", "predictor"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
+FRAME_PROPOSALS = 30
+MOVED = 3
 
 
 def predictor(problem: Problem, state: ChainState) -> Floats:
@@ -49,13 +54,14 @@ class Tally:
 
     Attributes
     ----------
-    label, trajectory, split, merge : ndarray of int, shape (2,)
+    label, collapsed, trajectory, split, merge : ndarray of int, shape (2,)
         Accepted, proposed.
     failures : ndarray of int, shape (2,)
         Matrices that needed jitter; matrices that jitter did not save.
     """
 
     label: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
+    collapsed: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     trajectory: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     split: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     merge: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
@@ -64,7 +70,7 @@ class Tally:
     def read(self) -> dict[str, float]:
         """Return acceptance shares and failures since the last reading, and begin again."""
         shares = {}
-        for name in ("label", "trajectory", "split", "merge"):
+        for name in ("label", "collapsed", "trajectory", "split", "merge"):
             accepted, proposed = getattr(self, name)
             shares[f"accept_{name}"] = float(accepted / proposed) if proposed else np.nan
             getattr(self, name)[:] = 0
@@ -84,6 +90,13 @@ class Sweep:
         Hyper-parameters.
     scheme : Scheme
         Model and moves.
+
+    Attributes
+    ----------
+    pilot, holding : bool
+        Dynamics, labels stay as they are (in the warm-up).
+    moved : int
+        Neurons per sweep whose label moves with trajectories integrated out.
     """
 
     def __init__(self, problem: Problem, priors: Priors, scheme: Scheme) -> None:
@@ -99,6 +112,7 @@ class Sweep:
             problem, priors, scheme, self.prior_mean, self.prior_precision, self.tally.failures
         )
         self.count = 0
+        self.pilot, self.holding, self.moved = False, False, MOVED
 
     def __call__(self, state: ChainState, rng: np.random.Generator) -> None:
         """Advance the state by one sweep, in place.
@@ -114,10 +128,12 @@ class Sweep:
                 self.priors.h_r, state.dispersion,
             )  # fmt: skip
         TRAJECTORIES[self.scheme.family](self, state, rng)
+        if not (state.coupled or self.pilot):
+            self.frames(state, rng)
         for _ in range(self.scheme.n_inner):
             self.dynamics(state, rng)
         self.labels(state, rng)
-        if not self.scheme.frozen:
+        if not (self.scheme.frozen or self.holding):
             if self.scheme.partition == "dp":
                 self.concentration(state, rng)
             self._split_or_merge(state, rng)
@@ -136,8 +152,8 @@ class Sweep:
 
     def _information(
         self, state: ChainState, rng: np.random.Generator, eta: Floats, sizes: Floats
-    ) -> tuple[Floats, Floats]:
-        """Return what fresh Polya-Gamma variables say of each active trajectory, per bin."""
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return fresh Polya-Gamma variables and what they say of each active trajectory."""
         counts = self.problem.counts
         omega = polya_gamma(rng, counts, eta, sizes)
         own = self.problem.offset + state.coefficients[:, :1] - np.log(sizes)[:, None]
@@ -149,12 +165,14 @@ class Sweep:
         for a, slot in enumerate(active):
             members = np.flatnonzero(group == slot)
             accumulate_information(omega, weighted, readout, members, information[a], shift[a])
-        return information, shift
+        return omega, information, shift
 
     def negbin_trajectories(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw states with the trajectories integrated out, then the trajectories."""
         eta = predictor(self.problem, state)
-        information, shift = self._information(state, rng, eta, state.dispersion)
+        omega, information, shift = self._information(state, rng, eta, state.dispersion)
+        if self.moved and not (self.scheme.frozen or self.holding):
+            self.collapsed_labels(state, rng, omega, information, shift)
         active, start, failures = state.active(), self.problem.start, self.tally.failures
         if not self.scheme.collapsed:
             for a, slot in enumerate(active):
@@ -174,11 +192,35 @@ class Sweep:
                 precision[a], linear[a], state.x[slot], 0, start.size, DRAW, failures,
             )  # fmt: skip
 
+    def collapsed_labels(
+        self, state: ChainState, rng: np.random.Generator, omega: Floats, information: Floats,
+        shift: Floats,
+    ) -> None:  # fmt: skip
+        """Move labels of some neurons with trajectories integrated out; those must be redrawn."""
+        active, counts = state.active(), self.problem.counts
+        if active.size == 1:
+            return
+        sizes = state.dispersion[:, None]
+        data = Working(
+            omega, np.where(counts >= 0.0, 0.5 * (counts - sizes), 0.0),
+            self.problem.offset - np.log(sizes), self.prior_mean, self.prior_precision,
+        )  # fmt: skip
+        chain = Chain(
+            state.A[active], state.b[active], state.Q[active], state.states, self.problem.start
+        )
+        order = rng.permutation(counts.shape[0])[: self.moved]
+        cluster = np.searchsorted(active, state.label)
+        move_labels(
+            rng, order, data, chain, self.scheme.size_weight(self.priors), cluster,
+            state.coefficients, information, shift, self.tally.collapsed, self.tally.failures,
+        )  # fmt: skip
+        state.label[:] = active[cluster]
+
     def poisson_trajectories(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw trajectories in windows by the negative binomial of size ``proposal_size``."""
         eta, counts = predictor(self.problem, state), self.problem.counts
         sizes = np.full(counts.shape[0], state.proposal_size)
-        information, shift = self._information(state, rng, eta, sizes)
+        _, information, shift = self._information(state, rng, eta, sizes)
         n_bins, window = counts.shape[1], min(state.window, counts.shape[1])
         edges = np.arange(int(rng.integers(1, window + 1)), n_bins, window)
         edges = np.concatenate([[0], edges, [n_bins]])
@@ -191,10 +233,20 @@ class Sweep:
                 self.tally.failures,
             )  # fmt: skip
 
+    def frames(self, state: ChainState, rng: np.random.Generator) -> None:
+        """Change the frame of every cluster; `dynamics` must follow at once."""
+        for slot in state.active():
+            move_frame(
+                rng, FRAME_PROPOSALS, np.flatnonzero(state.label == slot), self.prior_mean,
+                self.prior_precision, state.states, self.problem.start, state.beta.size,
+                self.priors.nu_extra, self.priors.q0, state.coefficients, state.x[slot],
+                self.tally.failures,
+            )  # fmt: skip
+
     def dynamics(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw dynamics given trajectories and states, states given those, transitions."""
         active, start = state.active(), self.problem.start
-        for slot in active:
+        for slot in () if self.pilot else active:
             sample_dynamics(
                 rng, state.x[slot], state.states, start, self.priors.nu_extra, self.priors.q0,
                 state.A[slot], state.b[slot], state.Q[slot], self.tally.failures,
@@ -203,21 +255,26 @@ class Sweep:
             state.x, active, state.A, state.b, state.Q, start, self.tally.failures
         )
         sample_states_blocked(rng, density, state.transition, start, state.states)
+        strength = self.priors.strength(state)
+        if self.priors.hyper is not None:
+            counts = count_transitions(state.states, start, state.beta.size)
+            sample_concentrations(rng, counts, state.beta, np.array(self.priors.hyper), strength)
+            state.strength = strength
+        alpha, gamma, kappa = strength
         sample_transitions(
-            rng, state.states, start, self.priors.alpha_h, self.priors.gamma_h, self.priors.kappa,
-            state.beta, state.transition,
-        )  # fmt: skip
+            rng, state.states, start, alpha, gamma, kappa, state.beta, state.transition
+        )
 
     def labels(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw label, baseline and loadings of every neuron, in random order."""
-        n_units = state.label.size
+        n_units, frozen = state.label.size, self.scheme.frozen or self.holding
         if self.scheme.partition == "dp":
             self._log_v = self.scheme.log_v(n_units, self.priors, state.concentration)
         gamma = self.scheme.size_weight(self.priors)
         log_birth = np.diff(self._log_v) + (np.log(gamma) if gamma > 0.0 else 0.0)
         order, done = rng.permutation(n_units), 0
         while done < n_units:
-            if not self.scheme.frozen:
+            if not frozen:
                 state.grow(self.scheme.n_aux + 1)
             paths = state.cluster_paths()
             slots = Slots(
@@ -230,7 +287,7 @@ class Sweep:
             done = scan_labels(
                 rng, order, done, slots, units, state.states, self.problem.start,
                 self.scheme.poisson, log_birth, gamma, self.scheme.n_aux, self.priors.nu_extra,
-                self.priors.q0, self.scheme.frozen, self.tally.label, self.tally.failures,
+                self.priors.q0, frozen, self.tally.label, self.tally.failures,
             )  # fmt: skip
 
     def concentration(self, state: ChainState, rng: np.random.Generator) -> None:
