@@ -27,7 +27,7 @@ ALL = {
     "trsa": {"input": {"scope": "subject", "labels": list("abcd")}},
 }
 # Peaks of jobs on recordings of real animals and people: rule -> MB of the input, MB of the peak.
-# Whole-brain calcium imaging of four worms, EEG, spikes of 63 units, fMRI; `benchmarks/<rule>/*.tsv`.
+# Calcium imaging of four worms, EEG, spikes of 63 units, fMRI; `benchmarks/<rule>/*.tsv`.
 MEASURED = {
     "ingest_recording": (6.8, 365), "preprocess_recording": (6.8, 290),
     "ntf_affinity": (2.48, 463), "ntf_rank": (2.48, 367), "ntf_fit": (2.47, 362),
