@@ -88,6 +88,23 @@ def _pieces(
     return Pieces(folder, signature, KEPT_KINDS)
 
 
+def _scores(prepared: Prepared, fitted: Fitted, settings: Settings, states: int) -> dict[str, Any]:
+    """Return the scores of one number of states on the data that it was fitted to."""
+    likelihood = np.full(settings.restarts, np.nan)
+    likelihood[: len(fitted.restarts)] = [one.log_likelihood for one in fitted.restarts]
+    mass = fitted.fit.posterior.probability[prepared.observations.valid].sum(axis=0)
+    rare = int((mass < RARE * mass.sum()).sum())
+    return {
+        "log_likelihood_train": (("n_states", "restart"), likelihood[None]),
+        "restart_agreement": (
+            ("n_states", "restart", "restart_2"),
+            restart_agreement(prepared, fitted, settings.restarts)[None],
+        ),
+        "bic": ("n_states", [information_criterion(prepared, fitted)]),
+        "rare_states": ("n_states", [rare]),
+    }
+
+
 @one_blas_thread
 def fit(
     data: xr.Dataset,
@@ -126,19 +143,7 @@ def fit(
     pieces = _pieces(checkpoint, data, settings, seed, states)
     fitted = fit_states(prepared, settings, states, seed, pieces)
     nats, bits, issues = held_out_scores(data, settings, states, seed, pieces)
-    likelihood = np.full(settings.restarts, np.nan)
-    likelihood[: len(fitted.restarts)] = [one.log_likelihood for one in fitted.restarts]
-    mass = fitted.fit.posterior.probability[prepared.observations.valid].sum(axis=0)
-    rare = int((mass < RARE * mass.sum()).sum())
-    scores: dict[str, Any] = {
-        "log_likelihood_train": (("n_states", "restart"), likelihood[None]),
-        "restart_agreement": (
-            ("n_states", "restart", "restart_2"),
-            restart_agreement(prepared, fitted, settings.restarts)[None],
-        ),
-        "bic": ("n_states", [information_criterion(prepared, fitted)]),
-        "rare_states": ("n_states", [rare]),
-    }
+    scores = _scores(prepared, fitted, settings, states)
     if settings.cv_folds:
         scores["held_out_log_likelihood"] = (("n_states", "fold"), nats[None])
         if not np.isnan(bits).all():  # of activity there are no spikes
