@@ -161,6 +161,12 @@ PACKAGE = "neuropipe.analyses.bicluster"
 ANALYSIS = Analysis(
     name="bicluster",
     title="Clusters of neurons and states of time (Bayesian bi-clustering)",
+    about=(
+        "Which units belong together, and which stretches of time are alike? Units of a cluster "
+        "share a trajectory of few dimensions, whose dynamics switch between states; how many "
+        "clusters and states there are is estimated too. Several chains of draws show how sure "
+        "this is: build on no result whose chains did not converge."
+    ),
     scopes=("recording", "session"),
     assemble="neuropipe.assemble.binned:binned",
     accepts={"spikes": "counts"},
