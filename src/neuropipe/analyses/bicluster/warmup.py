@@ -11,8 +11,8 @@ from neuropipe.analyses.bicluster.sweep import MOVED, Sweep
 __all__ = ["after_sweep", "before_sweep"]
 
 # Shares of the warm-up: dynamics stay as they began; labels stay; splits and merges are tried.
-PILOT, HELD, REARRANGED = 0.1, 0.15, 0.7
-REARRANGE_EVERY, MOVED_EARLY = 6, 10
+PILOT, HELD, REARRANGED = 0.1, 0.15, 0.8
+REARRANGE_EVERY, MOVED_EARLY = 4, 10
 ADAPT_EVERY, LOW, HIGH, LARGEST_SIZE = 25, 0.3, 0.8, 2000.0
 
 
