@@ -26,11 +26,11 @@ from neuropipe.code_sets import (
 from neuropipe.config.recordings import Recording
 from neuropipe.io.companions import Folders
 from neuropipe.seeds import job_seed
-from neuropipe.sizes import by_size, stage_request
+from neuropipe.sizes import by_size, by_stores, stage_request
 from neuropipe.sources import atlas_files, references, source_files
 from neuropipe.store import layout
 from neuropipe.store.code import CodeState
-from neuropipe.study import Collection, Run, Study
+from neuropipe.study import Collection, Run, Study, table_rows
 
 __all__ = ["Job", "make_plan"]
 
@@ -75,12 +75,12 @@ class Job:
     request: Callable[[], Resources] = field(default=Resources, compare=False, repr=False)
     state: CodeState = field(default_factory=CodeState, compare=False, repr=False)
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """``<rule>/<wildcards>``: the log without its suffix."""
         return self.log.removeprefix("logs/").removesuffix(".log")
 
-    @property
+    @functools.cached_property
     def log(self) -> str:
         """Log file of the job."""
         named = dict(self.wildcards)
@@ -96,7 +96,7 @@ class Job:
         """What the job asks for at its first attempt."""
         return self.request()
 
-    @property
+    @functools.cached_property
     def settings_json(self) -> str:
         """The settings as one line of JSON, keys sorted."""
         return json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
@@ -242,9 +242,7 @@ def _preprocess(study: Study, recording: Recording) -> Job:
         code=PREPROCESS_CODE,
         step=("preprocess", "--input", store, "--output", out),
         record=layout.preprocessed_marker(recording),
-        request=by_size(
-            study.root, [layout.store_file(recording, ".nwb")], memory=6, minutes=1 / 50
-        ),
+        request=by_stores(study.root, [recording], memory=6, minutes=1 / 50),
     )
 
 
@@ -264,9 +262,7 @@ def _recording_figures(study: Study, recording: Recording) -> Job:
         code=QUALITY_CODE,
         step=("quality", *options, "--output", out),
         record=f"{out}/figures.json",
-        request=by_size(
-            study.root, [layout.store_file(recording, ".nwb")], memory=4, minutes=1 / 100
-        ),
+        request=by_stores(study.root, [recording], memory=4, minutes=1 / 100),
     )
 
 
@@ -310,12 +306,7 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
         code=assemble_code(run.analysis),
         step=("assemble", run.analysis.name, "--inputs", *stores, *options, "--output", out),
         record=out,
-        request=by_size(
-            study.root,
-            [layout.store_file(recording, ".nwb") for recording in collection.recordings],
-            memory=4,
-            minutes=1 / 50,
-        ),
+        request=by_stores(study.root, collection.recordings, memory=4, minutes=1 / 50),
     )
 
 
@@ -433,26 +424,6 @@ def _figures(study: Study, run: Run, collection: Collection) -> Job:
         record=outputs[0],
         request=by_size(study.root, [result], memory=10, minutes=1 / 5),
     )
-
-
-def table_rows(run: Run) -> list[dict[str, str]]:
-    """Return one row of identifiers per collection, for ``table.tsv``."""
-    rows = []
-    for collection in run.collections:
-        first = collection.recordings[0]
-        modalities = sorted({recording.modality for recording in collection.recordings})
-        alone = collection.scope != "cohort"
-        rows.append(
-            {
-                "collection": collection.name,
-                "subject": first.subject if alone else "",
-                "session": first.session if collection.scope in ("recording", "session") else "",
-                "cohort": first.cohort or "all",
-                "modality": "+".join(modalities),
-                "result": layout.result_file(collection.name, run.label),
-            }
-        )
-    return rows
 
 
 def _table(study: Study, run: Run) -> Job:

@@ -16,8 +16,9 @@ from neuropipe.config.models import InputConfig, StudyConfig
 from neuropipe.config.recordings import Recording, read_recordings
 from neuropipe.errors import ConfigError, NeuropipeError
 from neuropipe.seeds import job_seed
+from neuropipe.store import layout
 
-__all__ = ["CONFIG_FILE", "Collection", "Run", "Study", "load_study", "section_model"]
+__all__ = ["CONFIG_FILE", "Collection", "Run", "Study", "load_study", "section_model", "table_rows"]
 
 CONFIG_FILE = "config/config.yaml"
 _LABEL = r"[a-z][a-z0-9_]*"
@@ -272,6 +273,26 @@ def _with_collections(
     collections = tuple(Collection(name, scope, tuple(group)) for name, group in members.items())
     values = {key: getattr(run, key) for key in ("label", "analysis", "settings", "input", "given")}
     return Run(**values, collections=collections), problems
+
+
+def table_rows(run: Run) -> list[dict[str, str]]:
+    """Return one row of identifiers per collection, for ``table.tsv``."""
+    rows = []
+    for collection in run.collections:
+        first = collection.recordings[0]
+        modalities = sorted({recording.modality for recording in collection.recordings})
+        alone = collection.scope != "cohort"
+        rows.append(
+            {
+                "collection": collection.name,
+                "subject": first.subject if alone else "",
+                "session": first.session if collection.scope in ("recording", "session") else "",
+                "cohort": first.cohort or "all",
+                "modality": "+".join(modalities),
+                "result": layout.result_file(collection.name, run.label),
+            }
+        )
+    return rows
 
 
 def load_study(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from tests.workflow.faults import (
@@ -244,3 +250,153 @@ def test_a_result_with_a_changed_bit_is_refused_or_holds_what_was_written(at, ma
         assert str(path) in str(error)
     else:  # a bit of what the file does not need, or of an attribute
         assert found.drop_attrs().identical(read_dataset(whole).drop_attrs())
+
+
+DAY = 86_400
+
+
+def shift(paths, seconds):
+    """Move the dates of files by so much, their order kept."""
+    for path in paths:
+        facts = path.stat()
+        os.utime(path, (facts.st_atime, facts.st_mtime + seconds))
+
+
+def nothing_to_do(study, *words):
+    answer = study.snakemake("--dry-run", *words)
+    return answer.code == 0 and "Nothing to be done" in answer.out
+
+
+@pytest.fixture
+def finished_study(finished, tmp_path, study_at):
+    """Return a copy of a study that Snakemake finished, file times kept."""
+    return study_at(Path(shutil.copytree(finished, tmp_path / "study", symlinks=True)))
+
+
+def test_a_source_from_the_future_is_ingested_once(finished_study):
+    source = finished_study.path / "raw" / "w02.h5"
+    content = bytearray(source.read_bytes())
+    source.write_bytes(bytes(content) + b"\0" * 8)
+    shift([source], 2 * DAY)
+    assert "source raw/w02.h5 changed" in finished_study.neuropipe("status").out
+    answer = finished_study.neuropipe("run", "stores")
+    assert answer.code == 0, answer.out
+    assert "done: ingest_recording/sub-w02/calcium/sub-w02_calcium" in answer.out
+    assert nothing_to_do(finished_study, "stores")
+
+
+def test_a_source_replaced_by_an_older_one_of_the_same_size_is_ingested_again(finished_study):
+    source = finished_study.path / "raw" / "w02-names.csv"
+    date = source.stat().st_mtime
+    source.write_text(source.read_text().replace("AVAL", "AVAR"))
+    os.utime(source, (date - 400 * DAY,) * 2)
+    assert "ingest_recording" in finished_study.would_run()
+    assert "source raw/w02-names.csv changed" in finished_study.neuropipe("status").out
+
+
+def test_products_from_the_future_run_nothing_again(finished_study):
+    made = [path for name in ("stores", "preprocessed", "inputs", "results", "report", "benchmarks")
+            for path in (finished_study.path / name).rglob("*")]  # fmt: skip
+    shift(made, 3 * DAY)
+    answer = finished_study.neuropipe("run")
+    assert answer.code == 0, answer.out
+    assert "were dated in the future" in answer.out
+    assert "Nothing to be done" in answer.out
+    now = time.time()
+    assert all(path.stat().st_mtime < now for path in made if path.is_file())
+    finished_study.edit(preprocess={"calcium": {"normalise": "robust"}})
+    assert "preprocess_recording" in finished_study.would_run()
+
+
+def test_a_sidecar_that_is_added_or_taken_away_is_told(finished_study):
+    beside = finished_study.path / "raw" / "w02.json"
+    beside.write_text("{}")
+    assert "ingest_recording" in finished_study.would_run()
+    assert "source raw/w02.json is new" in finished_study.neuropipe("status").out
+    beside.unlink()
+    assert finished_study.would_run() == set()
+    (finished_study.path / "raw" / "w02-names.csv").unlink()
+    assert "source raw/w02-names.csv is gone" in finished_study.neuropipe("status").out
+
+
+def test_of_two_runs_that_start_at_once_one_is_refused_and_names_the_other(fresh):
+    command = [sys.executable, "-m", "neuropipe", "run", "validate"]
+    runs = [
+        subprocess.Popen(
+            command, cwd=fresh.path, env=fresh.environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    texts = [run.communicate(timeout=300)[0] for run in runs]
+    codes = [run.returncode for run in runs]
+    assert sorted(codes) == [0, 2], texts
+    refused = texts[codes.index(2)]
+    assert "a run is active here (process " in refused
+    assert "neuropipe status" in refused
+    assert not (fresh.path / ".snakemake" / "neuropipe-run.json").exists()
+
+
+def test_a_killed_step_fails_alone_and_is_made_by_the_next_run(fresh):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "neuropipe", "run", "stores", "--cores", "1"], cwd=fresh.path,
+        env=fresh.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    name = kill_a_step(psutil.Process(run.pid), "sub-w02_calcium.zarr")
+    out, _ = run.communicate(timeout=300)
+    assert run.returncode == 1
+    assert_whole(fresh.path)
+    assert not (fresh.path / STORE).exists()
+    shown = fresh.neuropipe("status").out
+    assert "failed: sub-w02_calcium ingest: interrupted before its end (log: logs/" in shown
+    assert (fresh.path / "stores/sub-w03/calcium/sub-w03_calcium.report.json").exists(), (name, out)
+    answer = fresh.neuropipe("run", "stores")
+    assert answer.code == 0, answer.out
+    assert_whole(fresh.path)
+    assert leftovers(fresh.path) == []
+
+
+def kill_a_step(run, output):
+    """Kill the first step that writes a product, once it has begun; return its command."""
+    limit = time.monotonic() + 200
+    while time.monotonic() < limit and run.is_running():
+        for child in run.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                words = child.cmdline()
+                writes = any(word.endswith(output) for word in words)
+                if "ingest" in words and writes and sum(child.cpu_times()[:2]) > 1:
+                    child.kill()
+                    return words
+        time.sleep(0.02)
+    raise AssertionError("no step was seen")
+
+
+@pytest.mark.many
+def test_one_recording_that_fails_among_fifty_leaves_forty_nine(fresh):
+    table = fresh.path / "config" / "recordings.tsv"
+    header = table.read_text().splitlines()[0].split("\t")
+    rows = []
+    for k in range(50):
+        source = fresh.path / "raw" / f"n{k:02d}.nwb"
+        shutil.copy(fresh.path / "raw" / "w01.nwb", source)
+        row = {"subject": f"n{k:02d}", "modality": "calcium", "path": f"raw/{source.name}"}
+        rows.append("\t".join(row.get(column, "") for column in header))
+    broken = fresh.path / "raw" / "n17.nwb"
+    broken.write_bytes(broken.read_bytes()[:5000])
+    table.write_text("\n".join(["\t".join(header), *rows]) + "\n")
+    config = fresh.path / "config" / "config.yaml"
+    raw = yaml.safe_load(config.read_text())
+    raw["analyses"], raw["ingest"] = {}, {}
+    config.write_text(yaml.safe_dump(raw, sort_keys=False))
+    command = [sys.executable, "-m", "neuropipe", "run", "stores/dataset.json"]
+    run = subprocess.run(
+        command, cwd=fresh.path, env=fresh.environment(), text=True, check=False, timeout=3000,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert run.returncode == 1, run.stdout
+    assert len(list(fresh.path.glob("stores/*/calcium/*.report.json"))) == 49
+    assert "sub-n17_calcium: TRUNCATED" in run.stdout
+    page = (fresh.path / "report" / "index.html").read_text()
+    assert "sub-n17_calcium, ingest" in page
+    assert "TRUNCATED" in page
+    assert_whole(fresh.path)

@@ -69,6 +69,8 @@ class Analysis:
         Config key, rule prefix, folder and report anchor.
     title : str
         Heading in the report.
+    about : str
+        What the analysis asks and how its answer is to be read, in a few plain sentences.
     scopes : tuple of str
         What one job may get, out of recording, session, subject, cohort; the first is the default.
     assemble : str
@@ -156,6 +158,7 @@ class Analysis:
     summary: str
     headline: str
     metrics: str
+    about: str = ""
     optional_slugs: tuple[str, ...] = ()
     tables: str = ""
     table_files: tuple[str, ...] = ()

@@ -17,7 +17,11 @@ from neuropipe.cli.validate_contents import (
 from neuropipe.errors import DataError, IngestError, Issue, MissingInput, NeuropipeError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from neuropipe.config.models import IngestOverride
     from neuropipe.config.recordings import Recording
+    from neuropipe.store.series import RecordingHandle
     from neuropipe.study import Study
 
 __all__ = ["add_arguments", "run", "study_issues"]
@@ -92,8 +96,14 @@ def _source_issues(
     try:
         reader, _ = match(source, modality=recording.modality, name=recording.reader or None)
         settings, override = reader_settings(reader, study.config.ingest, recording.name)
+        table = getattr(settings, "names_table", None)
+        if table and not (source.parent / table).is_file():
+            text = f"names_table: {table} does not exist in {source.parent}"
+            hint = "correct names_table under ingest"
+            return [Issue("MISSING_FILE", where, text, hint, "error")]
         handle = reader.open_recording(source, settings, override, recording.modality)
         try:
+            _read_tables(handle, source, settings, override)
             found = contents_of(handle)
         finally:
             getattr(handle, "close", lambda: None)()
@@ -102,15 +112,50 @@ def _source_issues(
     except NeuropipeError as error:
         text = str(error).removeprefix(f"{source}: ")
         return [Issue("SETTINGS", where, text, severity="error")]
-    table = getattr(settings, "names_table", None)
-    if table and not (source.parent / table).is_file():
-        text = f"names_table: {table} does not exist in {source.parent}"
-        hint = "correct names_table under ingest"
-        return [Issue("MISSING_FILE", where, text, hint, "error")]
     if override.events is None and not recording.exclude:
         contents[recording.name] = found
     # What the reader missed before it knew the settings is settled: it opens.
     return confound_issues(study, recording, found) if not recording.exclude else []
+
+
+def _read_tables(
+    handle: RecordingHandle, source: Path, settings: BaseModel, override: IngestOverride
+) -> None:
+    """Read the tables beside a recording as ingest does; they are small, samples are not read."""
+    from neuropipe.io.behavior.sidecars import Sidecars
+    from neuropipe.io.faults import readable
+
+    tables = (override.events, override.trials)
+    counted = any(table is not None and table.time_unit == "samples" for table in tables)
+    times = None
+    if counted or getattr(settings, "names_table", None):
+        with readable(source):
+            schema = handle.schema()  # it reads the table of names
+        times = schema.clock or (schema.raw["time"].values if "time" in schema.raw else None)
+    Sidecars(source, override, times)
+
+
+def _connectome_issues(study: Study) -> list[Issue]:
+    """Read the tables of the connectomes, which hold some hundred rows."""
+    from neuropipe.io.connectome.ingest import read_connectome
+
+    issues = []
+    for name, connectome in study.config.ingest.connectomes.items():
+        where = f"ingest.connectomes.{name}"
+        tables = [str(study.root / path) for path in connectome.tables]
+        absent = [path for path in connectome.tables if not (study.root / path).is_file()]
+        for path in absent:
+            text, hint = "the file does not exist", "correct the path"
+            issues.append(Issue("MISSING_FILE", f"{where}: {path}", text, hint, "error"))
+        try:
+            if not absent:
+                here = {"path": tables[0]} if connectome.path else {"paths": tables}
+                read_connectome(connectome.model_copy(update=here), study.config.ingest.labels)
+        except IngestError as error:
+            issues.append(Issue(error.code, error.path, error.message, error.hint, "error"))
+        except NeuropipeError as error:
+            issues.append(Issue("SETTINGS", where, str(error), severity="error"))
+    return issues
 
 
 def _column_issues(study: Study) -> list[Issue]:
@@ -140,13 +185,7 @@ def study_issues(study: Study) -> list[Issue]:
     contents: dict[str, Contents] = {}
     for recording in study.recordings:
         issues += _source_issues(study, recording, contents)
-    for name, connectome in study.config.ingest.connectomes.items():
-        for path in connectome.tables:
-            if not (study.root / path).is_file():
-                where, hint = f"ingest.connectomes.{name}: {path}", "correct the path"
-                issues.append(
-                    Issue("MISSING_FILE", where, "the file does not exist", hint, "error")
-                )
+    issues += _connectome_issues(study)
     for run in study.runs:
         if not run.collections:
             text = f"analyses.{run.label}: no recording matches its input"

@@ -245,7 +245,7 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
             return json.loads(group["attributes"][PROVENANCE_ATTRIBUTE])
         with h5py.File(path, "r") as file:
             return json.loads(file.attrs.get(PROVENANCE_ATTRIBUTE, "{}"))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

@@ -141,7 +141,8 @@ def fit(
     }
     if settings.cv_folds:
         scores["held_out_log_likelihood"] = (("n_states", "fold"), nats[None])
-        scores["bits_per_spike"] = (("n_states", "fold"), bits[None])
+        if not np.isnan(bits).all():  # of activity there are no spikes
+            scores["bits_per_spike"] = (("n_states", "fold"), bits[None])
     return xr.Dataset(
         {
             **weight_variables(prepared, fitted), **_traces(fitted, settings.restarts), **scores,

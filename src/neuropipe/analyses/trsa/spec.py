@@ -350,6 +350,13 @@ PACKAGE = "neuropipe.analyses.trsa"
 ANALYSIS = Analysis(
     name="trsa",
     title="Representational geometry and topology (tRSA)",
+    about=(
+        "How alike are the responses to different conditions, and which model of likeness "
+        "explains that? In every region the dissimilarities of all pairs of conditions (an RDM) "
+        "are compared with those of other regions, subjects and models; topological descriptors "
+        "keep who is near to whom and leave out exact distances. A cross-validated "
+        "dissimilarity of 0 means that two conditions cannot be told apart."
+    ),
     scopes=("cohort", "subject"),
     assemble="neuropipe.assemble.conditions:conditions",
     accepts=dict.fromkeys(("fmri", "eeg", "meg", "ieeg", "spikes", "calcium"), "patterns"),
