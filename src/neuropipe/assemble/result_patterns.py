@@ -98,6 +98,35 @@ def _region(
     )
 
 
+def _trials_by_label(
+    subject: str,
+    stores: Sequence[xr.DataTree],
+    results: Sequence[Result],
+    settings: Input,
+    account: Account,
+) -> dict[str, tuple[Result, _Trials]]:
+    """Return the trials of each label that has any; raise if they do not fit each other."""
+    made: dict[str, tuple[Result, _Trials]] = {}
+    for label in dict.fromkeys(one.label for one in results):
+        own = [one for one in results if one.label == label]
+        if len(own) > 1:
+            raise DataError(
+                f"sub-{subject}: {len(own)} results of {label}, whose latents or states are not "
+                "the same ones; select one session or recording with `input.recordings`"
+            )
+        trials = _trials(stores, own[0], settings, account)
+        if trials is None:
+            continue
+        known = [other.time for _, other in made.values()]
+        if settings.keep_time and known and not _same(known[0], trials.time):
+            raise DataError(
+                f"input.result: {', '.join(made)} and {label} have other times; give them one "
+                "step, or write `keep_time: false`"
+            )
+        made[label] = (own[0], trials)
+    return made
+
+
 def result_patterns(
     stores: Sequence[xr.DataTree],
     results: Sequence[Result],
@@ -129,35 +158,22 @@ def result_patterns(
     DataError
         If results of one analysis have other rows, or times of several differ.
     """
-    regions: dict[str, RegionPatterns] = {}
-    counts = np.zeros((settings.folds, len(settings.labels)), dtype=np.int64)
-    time, subject = None, str(stores[0].attrs.get("subject_id", ""))
-    for label in dict.fromkeys(one.label for one in results):
-        own = [one for one in results if one.label == label]
-        if len(own) > 1:
-            raise DataError(
-                f"sub-{subject}: {len(own)} results of {label}, whose latents or states are not "
-                "the same ones; select one session or recording with `input.recordings`"
-            )
-        trials = _trials(stores, own[0], settings, account)
-        if trials is None:
-            continue
-        if time is not None and settings.keep_time and not _same(time, trials.time):
-            raise DataError(
-                f"input.result: {', '.join(regions)} and {label} have other times; give them one "
-                "step, or write `keep_time: false`"
-            )
-        time = trials.time
-        rng = stage_generator(seed, f"folds {subject}")  # the same folds in every result
-        regions[label], found = _region(trials, own[0], settings, rng)
-        counts = np.maximum(counts, found)
-    if not regions or time is None:
+    subject = str(stores[0].attrs.get("subject_id", ""))
+    made = _trials_by_label(subject, stores, results, settings, account)
+    if not made:
         config = TrialsConfig(by="events", labels=list(settings.labels), column=settings.column,
                               window_s=settings.window_s)  # fmt: skip
         remedy = f"correct `input.labels` (labels found: {labels_found(stores, config)})"
         for tree in stores:
             account.leave_out(tree, "no event with a result around it", remedy)
         return None
+    regions: dict[str, RegionPatterns] = {}
+    counts = np.zeros((settings.folds, len(settings.labels)), dtype=np.int64)
+    for label, (one, trials) in made.items():
+        rng = stage_generator(seed, f"folds {subject}")  # the same folds in every result
+        regions[label], found = _region(trials, one, settings, rng)
+        counts = np.maximum(counts, found)
+    time = next(iter(made.values()))[1].time
     return SubjectPatterns(
         subject=subject,
         runs=tuple(str(k + 1) for k in range(settings.folds)),
