@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
 
-.PHONY: demo test setup lint types schema docs recovery fuzz clean
+.PHONY: demo test setup lint types schema docs notebooks recovery fuzz clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,10 @@ schema: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -q -W -b html docs build/site
 	@echo build/site/index.html
+
+notebooks: $(STAMP)
+	cd notebooks && for script in *.py; do echo $$script; \
+	  MPLBACKEND=Agg $(abspath $(BIN))/python $$script > /dev/null || exit 1; done
 
 clean:
 	rm -rf $(DEMO) build dist artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis

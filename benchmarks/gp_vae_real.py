@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from neuropipe.analyses.gp_vae.evaluate import _shuffled, evaluate, unit_scores
+from neuropipe.analyses.gp_vae.evaluate import evaluate, unit_scores
 from neuropipe.analyses.gp_vae.fitting import fit_one
 from neuropipe.analyses.gp_vae.prepare import Prepared, prepare
 from neuropipe.analyses.gp_vae.spec import GroupSizes, PriorSettings, Settings
@@ -121,6 +121,9 @@ def fly(folder: Path, figure: str | None) -> None:
         for fold in range(FOLDS):
             test = np.flatnonzero(np.arange(len(source)) % FOLDS == fold)
             drawn.append(fly_fold(label, data, heading, source, test, own))
+        every_heading = np.concatenate([one[2].ravel() for one in drawn])
+        share = np.histogram(np.mod(every_heading, 2 * np.pi), 8, (0, 2 * np.pi))[0]
+        print(f"share of volumes by eighth of the circle {np.round(share / share.sum(), 2)}")
     if figure:
         draw_ring(drawn, figure)
 
@@ -194,30 +197,66 @@ def draw_ring(folds: list[tuple[np.ndarray, np.ndarray, np.ndarray]], path: str)
     page.savefig(path, dpi=130)
 
 
-def maze(folder: Path) -> None:
+REACH_BIN, REACH_BINS = 20, 10  # ms, bins of a window
+
+
+def maze(folder: Path, seeds: list[int]) -> None:
+    """Predict positions from spikes in windows of one reach that were left out."""
     import pandas as pd
 
     table = pd.read_csv(folder / "behavior/mc_maze_trial_748.csv")
     units = [c for c in table if c.startswith("unit_")]
-    moves = [c for c in table if c.startswith(("hand_", "cursor_", "eye_"))]
-    bins, block = 20, 25
-    rows = len(table) // (bins * block) * bins * block
-    counts = np.nan_to_num(table[units].to_numpy()[:rows]).reshape(-1, block, bins, len(units))
-    moved = table[moves].to_numpy()[:rows].reshape(-1, block, bins, len(moves))
+    # Velocity differs from 0 in a few windows only: one reach has no second to score.
+    moves = [c for c in table if "_pos_" in c and c.startswith(("hand_", "cursor_", "eye_"))]
+    rows = len(table) // (REACH_BIN * REACH_BINS) * REACH_BIN * REACH_BINS
+    shape = (-1, REACH_BINS, REACH_BIN)
+    counts = np.nan_to_num(table[units].to_numpy()[:rows]).reshape(*shape, len(units))
+    moved = table[moves].to_numpy()[:rows].reshape(*shape, len(moves))
+    times = np.arange(REACH_BINS) * REACH_BIN / 1000
     data = xr.Dataset(
         {
             "spikes": (("trial", "time_spikes", "unit_spikes"), counts.sum(axis=2).astype(int),
-                       {"bin_width_s": 0.02}),
+                       {"bin_width_s": REACH_BIN / 1000}),
             "behavior": (("trial", "time_behavior", "unit_behavior"), moved.mean(axis=2)),
         },
-        coords={"time_spikes": np.arange(block) * 0.02, "time_behavior": np.arange(block) * 0.02},
+        coords={"time_spikes": times, "time_behavior": times},
     )  # fmt: skip
-    report(data, Settings(latents=GroupSizes(shared=2, private=1), restarts=1,
-                          split=[0.67, 0.0, 0.33]))  # fmt: skip
+    print(dict(data["spikes"].sizes), f"{int(counts.sum())} spikes", moves)
+    settings = Settings(latents=GroupSizes(shared=3, private=0), restarts=1,
+                        split=[0.67, 0.0, 0.33], prior=PriorSettings(length_scale_s=[0.04, 0.3]),
+                        max_epochs=40)  # fmt: skip
+    for seed in seeds:
+        prepared, start = prepare(data, settings, seed), time.process_time()
+        fitted = fit_one(prepared, settings, seed, latents=3, restart=0).fitted
+        cpu = time.process_time() - start
+        table_of = evaluate(fitted, prepared, np.random.default_rng(0)).table
+        streams, null = streams_from(fitted, prepared, "spikes")
+        print(f"split {seed}: positions from spikes R2 {np.round(streams, 2)} (other windows "
+              f"{np.round(null, 2)}, ridge {np.round(ridge_r2(prepared, 'spikes'), 2)}); "
+              f"held-out units {table_of['bits_per_spike', 'spikes', 'test']:.2f} bits/spike (null "
+              f"{table_of['null_bits_per_spike', 'spikes', 'test']:.2f}); {cpu:.1f} CPU s",
+              flush=True)  # fmt: skip
+
+
+def streams_from(fitted, prepared: Prepared, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the R2 of each stream of behaviour in test trials from one modality, and its null.
+
+    The null is the mean over predictions from the latents of every other trial.
+    """
+    parts = prepared.take(prepared.trials("test"))
+    one, every = parts["behavior"], np.ones(parts["behavior"].values.shape[2], bool)
+    hidden = {name: m if name == source else m.drop() for name, m in parts.items()}
+    moments = fitted.posterior(hidden).moments["behavior"]
+    predicted, _ = fitted.predict("behavior", one, moments)
+    null = [
+        unit_scores(one, np.roll(predicted, k, axis=0), every) for k in range(1, len(predicted))
+    ]
+    return unit_scores(one, predicted, every), np.mean(null, axis=0)
 
 
 STREAMS = ["velocity", "angular_velocity", "head_angle", "worm_curvature"]
 STEP_S, WORM_BLOCK_S = 0.6, 30.0
+COMPONENTS = [3, 8, 16, 32]
 
 
 def worm_blocks(path: Path) -> xr.Dataset:
@@ -265,20 +304,40 @@ def without_drift(data: xr.Dataset, seconds: float = 60.0) -> xr.Dataset:
     return data.assign(calcium=data["calcium"].copy(data=(flat - slow).reshape(values.shape)))
 
 
-def ridge_r2(prepared: Prepared) -> np.ndarray:
-    """Return the R2 of each stream of behaviour by ridge regression on all traces of the time."""
+def ridge_r2(prepared: Prepared, source: str) -> np.ndarray:
+    """Return the R2 of each stream of behaviour by ridge regression on all units of the time."""
+    from scipy.ndimage import gaussian_filter1d
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import GroupKFold
 
     train, test = prepared.trials("train"), prepared.trials("test")
-    traces, moved = (prepared.data[name].values for name in ("calcium", "behavior"))
-    blocks = np.repeat(np.arange(train.size), traces.shape[1])
-    flat = traces[train].reshape(blocks.size, -1)
+    units, moved = prepared.data[source].values, prepared.data["behavior"].values
+    if prepared.data[source].model.counts:
+        units = gaussian_filter1d(np.sqrt(units), 2, axis=1)
+    blocks = np.repeat(np.arange(train.size), units.shape[1])
+    flat = units[train].reshape(blocks.size, -1)
     folds = list(GroupKFold(5).split(flat, groups=blocks))
     fit = RidgeCV(np.logspace(0, 6, 13), cv=folds).fit(flat, moved[train].reshape(blocks.size, -1))
     one = prepared.data["behavior"].take(test)
-    predicted = fit.predict(traces[test].reshape(-1, traces.shape[2])).reshape(one.values.shape)
-    return unit_scores(one, predicted, np.ones(len(STREAMS), bool))
+    predicted = fit.predict(units[test].reshape(-1, units.shape[2])).reshape(one.values.shape)
+    return unit_scores(one, predicted, np.ones(moved.shape[2], bool))
+
+
+def component_r2(prepared: Prepared, stream: int, counts: list[int]) -> np.ndarray:
+    """Return the R2 of one stream by ridge regression on the first principal components."""
+    from sklearn.linear_model import RidgeCV
+
+    train, test = prepared.trials("train"), prepared.trials("test")
+    traces, moved = (prepared.data[name].values for name in ("calcium", "behavior"))
+    flat, true = (traces[rows].reshape(-1, traces.shape[2]) for rows in (train, test))
+    seen, wanted = (moved[rows, :, stream].ravel() for rows in (train, test))
+    axes = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2]
+    found = []
+    for count in counts:
+        fit = RidgeCV(np.logspace(-1, 6, 15)).fit(flat @ axes[:count].T, seen)
+        error = ((wanted - fit.predict(true @ axes[:count].T)) ** 2).sum()
+        found.append(1 - error / ((wanted - wanted.mean()) ** 2).sum())
+    return np.array(found)
 
 
 def worm(folder: Path, seeds: list[int], shared: int) -> None:
@@ -288,41 +347,22 @@ def worm(folder: Path, seeds: list[int], shared: int) -> None:
         latents=GroupSizes(shared=shared, private=0), restarts=1, split=[0.6, 0.0, 0.4],
         prior=PriorSettings(length_scale_s=[1.2, 15.0]), max_epochs=25,
     )  # fmt: skip
+    head = STREAMS.index("head_angle")
     for label, data in (("as recorded", whole), ("drift removed", without_drift(whole))):
         for seed in seeds:
             prepared, start = prepare(data, settings, seed), time.process_time()
             fitted = fit_one(prepared, settings, seed, latents=shared, restart=0).fitted
             cpu = time.process_time() - start
             table = evaluate(fitted, prepared, np.random.default_rng(0)).table
-            parts = prepared.take(prepared.trials("test"))
-            posterior = fitted.posterior({**parts, "behavior": parts["behavior"].drop()})
-            every, rng = np.ones(len(STREAMS), bool), np.random.default_rng(0)
-            moments = posterior.moments["behavior"]
-            streams, null = (
-                unit_scores(parts["behavior"],
-                            fitted.predict("behavior", parts["behavior"], one)[0], every)
-                for one in (moments, _shuffled(moments, rng))
-            )  # fmt: skip
+            streams, null = streams_from(fitted, prepared, "calcium")
+            ridge = ridge_r2(prepared, "calcium")
+            parts = component_r2(prepared, head, COMPONENTS)
             print(f"{label}, split {seed}: held-out traces R2 {table['r2', 'calcium', 'test']:.3f} "
                   f"(null {table['null_r2', 'calcium', 'test']:.3f}); behaviour from calcium "
-                  f"{np.round(streams, 2)} (null {np.round(null, 2)}, ridge "
-                  f"{np.round(ridge_r2(prepared), 2)}); length scales "
-                  f"{np.round(fitted.model.lengths, 1)} s, {cpu:.1f} CPU s")  # fmt: skip
-
-
-def report(data: xr.Dataset, settings: Settings) -> None:
-    """Fit and print sizes and test scores."""
-    prepared = prepare(data, settings, 0)
-    start = time.process_time()
-    found = fit_one(prepared, settings, 0, latents=settings.candidates[0], restart=0)
-    cpu = time.process_time() - start
-    sizes = {name: one.values.shape for name, one in prepared.data.items()}
-    print(f"{sizes}: {cpu:.1f} CPU s, converged {found.converged}, "
-          f"length scales {np.round(found.fitted.model.lengths, 2)} s")  # fmt: skip
-    table = evaluate(found.fitted, prepared, np.random.default_rng(0)).table
-    for (metric, name, split), value in table.items():
-        if split == "test" and np.isfinite(value):
-            print(f"  {name:10} {metric:32} {value:8.3f}")
+                  f"{np.round(streams, 2)} (null {np.round(null, 2)}, ridge {np.round(ridge, 2)}); "
+                  f"head angle by ridge on the first {COMPONENTS} components {np.round(parts, 2)}; "
+                  f"length scales {np.round(fitted.model.lengths, 1)} s, {cpu:.1f} CPU s",
+                  flush=True)  # fmt: skip
 
 
 def main() -> None:
@@ -330,14 +370,16 @@ def main() -> None:
     parser.add_argument("command", choices=["fly", "maze", "worm"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--figure")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="worm: splits")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[0, 1, 2], help="maze, worm: splits"
+    )
     parser.add_argument("--shared", type=int, default=3, help="worm: shared latents")
     given = parser.parse_args()
     threadpool_limits(limits=1)
     if given.command == "fly":
         fly(given.data, given.figure)
     elif given.command == "maze":
-        maze(given.data)
+        maze(given.data, given.seeds)
     else:
         worm(given.data, given.seeds, given.shared)
 

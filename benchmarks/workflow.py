@@ -31,7 +31,7 @@ ALL = {
     "hmm_glm": {"states": 2},
     "gp_vae": {"input": {"scope": "recording", "modalities": ["spikes"]}},
     "bicluster": {"mcmc": {"chains": 1}},
-    "trsa": {"input": {"scope": "subject"}},
+    "trsa": {"input": {"scope": "subject", "labels": list("abcd")}},
 }
 COMMANDS = ("step --help", "--help", "status --help", "run --help", "list")
 

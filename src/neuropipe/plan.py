@@ -26,7 +26,7 @@ from neuropipe.code_sets import (
 from neuropipe.config.recordings import Recording
 from neuropipe.io.companions import Folders
 from neuropipe.seeds import job_seed
-from neuropipe.sizes import by_size, stage_request
+from neuropipe.sizes import by_size, by_stores, stage_request
 from neuropipe.sources import atlas_files, references, source_files
 from neuropipe.store import layout
 from neuropipe.store.code import CodeState
@@ -75,12 +75,12 @@ class Job:
     request: Callable[[], Resources] = field(default=Resources, compare=False, repr=False)
     state: CodeState = field(default_factory=CodeState, compare=False, repr=False)
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """``<rule>/<wildcards>``: the log without its suffix."""
         return self.log.removeprefix("logs/").removesuffix(".log")
 
-    @property
+    @functools.cached_property
     def log(self) -> str:
         """Log file of the job."""
         named = dict(self.wildcards)
@@ -96,7 +96,7 @@ class Job:
         """What the job asks for at its first attempt."""
         return self.request()
 
-    @property
+    @functools.cached_property
     def settings_json(self) -> str:
         """The settings as one line of JSON, keys sorted."""
         return json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
@@ -242,9 +242,7 @@ def _preprocess(study: Study, recording: Recording) -> Job:
         code=PREPROCESS_CODE,
         step=("preprocess", "--input", store, "--output", out),
         record=layout.preprocessed_marker(recording),
-        request=by_size(
-            study.root, [layout.store_file(recording, ".nwb")], memory=6, minutes=1 / 50
-        ),
+        request=by_stores(study.root, [recording], memory=6, minutes=1 / 50),
     )
 
 
@@ -264,9 +262,7 @@ def _recording_figures(study: Study, recording: Recording) -> Job:
         code=QUALITY_CODE,
         step=("quality", *options, "--output", out),
         record=f"{out}/figures.json",
-        request=by_size(
-            study.root, [layout.store_file(recording, ".nwb")], memory=4, minutes=1 / 100
-        ),
+        request=by_stores(study.root, [recording], memory=4, minutes=1 / 100),
     )
 
 
@@ -295,10 +291,11 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
         weights = layout.connectome_store(run.connectome)
         markers = (*markers, weights, layout.connectome_marker(run.connectome))
         options = ("--connectome", weights)
-    results = _results_of(study, run, collection)
-    if results:
-        markers = (*markers, *(path for pair in results for path in pair))
-        options = (*options, "--results", *(result for result, _ in results))
+    entering = study.results_for(run, collection)
+    if entering:
+        results = tuple(layout.result_file(*names) for names in entering)
+        markers = (*markers, *results, *(layout.input_file(*names) for names in entering))
+        options = (*options, "--results", *results)
     return Job(
         rule="analysis_assemble",
         wildcards={"collection": collection.name, "analysis": run.label},
@@ -309,24 +306,8 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
         code=assemble_code(run.analysis),
         step=("assemble", run.analysis.name, "--inputs", *stores, *options, "--output", out),
         record=out,
-        request=by_size(
-            study.root,
-            [layout.store_file(recording, ".nwb") for recording in collection.recordings],
-            memory=4,
-            minutes=1 / 50,
-        ),
+        request=by_stores(study.root, collection.recordings, memory=4, minutes=1 / 50),
     )
-
-
-def _results_of(study: Study, run: Run, collection: Collection) -> list[tuple[str, str]]:
-    """Return result and input dataset of the analyses whose results enter a collection."""
-    members = {recording.name for recording in collection.recordings}
-    return [
-        (layout.result_file(other.name, label), layout.input_file(other.name, label))
-        for label in run.input.results
-        for other in study.run(label).collections
-        if members & {recording.name for recording in other.recordings}
-    ]
 
 
 def _assemble_settings(study: Study, run: Run, collection: Collection) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from neuropipe.analyses.registry import Resources, at_most
+from neuropipe.config.recordings import Recording
+from neuropipe.store import layout
 from neuropipe.study import Run
 
-__all__ = ["by_size", "stage_request"]
+__all__ = ["by_size", "by_stores", "stage_request"]
 
 BASE_MB, BASE_MINUTES, MOST_MB, MB = 1000, 20, 64_000, 1_000_000
 
@@ -49,6 +51,14 @@ def by_size(
         )
 
     return asked
+
+
+def by_stores(
+    root: Path, recordings: Sequence[Recording], *, memory: float, minutes: float
+) -> Callable[[], Resources]:
+    """Return the same for a job that reads stores, by the files of NWB beside them."""
+    paths = [layout.store_file(recording, ".nwb") for recording in recordings]
+    return by_size(root, paths, memory=memory, minutes=minutes)
 
 
 def stage_request(source: Path, run: Run) -> Resources:

@@ -197,6 +197,9 @@ class _Inspector:
         self.root, self.plan = study.root, plan
         self.running = is_running(study.root)
         self.producer = {path: job for job in plan.values() for path in job.outputs}
+        self.final = {
+            _place(job): job for path, job in self.producer.items() if path.endswith("/result.nc")
+        }
         self.records: dict[str, dict[str, Any]] = {}
         self.states: dict[str, tuple[str, tuple[str, ...]]] = {}
 
@@ -316,12 +319,11 @@ class _Inspector:
     def _final(self, job: Job) -> Job | None:
         if not all(_is_temporary(path) for path in job.outputs):
             return None
-        where = {key: job.wildcards.get(key) for key in ("collection", "analysis")}
-        for other in self.plan.values():
-            same = all(other.wildcards.get(key) == value for key, value in where.items())
-            if same and any(path.endswith("/result.nc") for path in other.outputs):
-                return other
-        return None
+        return self.final.get(_place(job))
+
+
+def _place(job: Job) -> tuple[str | None, str | None]:
+    return job.wildcards.get("collection"), job.wildcards.get("analysis")
 
 
 def _is_temporary(path: str) -> bool:

@@ -116,6 +116,16 @@ class Study:
                 return run
         raise ConfigError(_unknown("analysis", label, [run.label for run in self.runs]))
 
+    def results_for(self, run: Run, collection: Collection) -> list[tuple[str, str]]:
+        """Return collection and label of the results that enter the input of a collection."""
+        members = {recording.name for recording in collection.recordings}
+        return [
+            (other.name, label)
+            for label in run.input.results
+            for other in self.run(label).collections
+            if members & {recording.name for recording in other.recordings}
+        ]
+
     def seed(self, collection: str, run: Run) -> int:
         """Return the ``seed`` argument of one job; a renamed label does not change it."""
         return job_seed(self.config.seed, collection, run.analysis.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import sys
@@ -23,6 +24,12 @@ Wildcards = Any
 
 def _digits(values: set[str]) -> str:
     return "|".join(sorted(values)) if values else "none"
+
+
+def _signed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the signature of a function, which Snakemake asks for at every call."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
 
 
 class Workflow:
@@ -70,7 +77,7 @@ class Workflow:
             own = set(job.files)
             return [path for path in job.inputs if path not in own]
 
-        return values
+        return _signed(values)
 
     def files(self, rule: str) -> Callable[[Wildcards], str]:
         """Return a params function: what tells a change of the user's own files that a job reads.
@@ -81,7 +88,7 @@ class Workflow:
         def value(wildcards: Wildcards) -> str:
             return facts_digest(file_facts(self.study.root, self.job(rule, wildcards).files))
 
-        return value
+        return _signed(value)
 
     def option(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
         """Return a params function: the values after one option of the step (``--parts``)."""
@@ -94,32 +101,34 @@ class Workflow:
             end = next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))
             return rest[:end]
 
-        return values
+        return _signed(values)
 
     def flag(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
         """Return a params function: one option of the step with its values, or nothing."""
         values = self.option(rule, name)
-        return lambda wildcards: [f"--{name}", *found] if (found := values(wildcards)) else []
+        return _signed(
+            lambda wildcards: [f"--{name}", *found] if (found := values(wildcards)) else []
+        )
 
     def settings(self, rule: str) -> Callable[[Wildcards], str]:
         """Return a params function: the resolved settings as JSON."""
-        return lambda wildcards: self.job(rule, wildcards).settings_json
+        return _signed(lambda wildcards: self.job(rule, wildcards).settings_json)
 
     def code(self, rule: str) -> Callable[[Wildcards], str]:
         """Return a params function: the fingerprint of the code, so that an edit reruns the job."""
-        return lambda wildcards: self.job(rule, wildcards).fingerprint
+        return _signed(lambda wildcards: self.job(rule, wildcards).fingerprint)
 
     def threads(self, rule: str) -> Callable[[Wildcards], int]:
         """Return a function for ``threads``."""
-        return lambda wildcards: self.job(rule, wildcards).resources.cpus
+        return _signed(lambda wildcards: self.job(rule, wildcards).resources.cpus)
 
     def mem_mb(self, rule: str) -> Callable[[Wildcards, int], int]:
         """Return a function for ``mem_mb``, growing with the attempt."""
-        return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "mem_mb")
+        return _signed(lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "mem_mb"))
 
     def minutes(self, rule: str) -> Callable[[Wildcards, int], int]:
         """Return a function for ``runtime``, growing with the attempt."""
-        return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "minutes")
+        return _signed(lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "minutes"))
 
     def _grown(self, rule: str, wildcards: Wildcards, attempt: int, what: str) -> int:
         # Snakemake asks again when the inputs of a job are there: then their sizes are known.

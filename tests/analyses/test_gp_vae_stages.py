@@ -8,6 +8,7 @@ import xarray as xr
 
 from neuropipe.analyses import gp_vae
 from neuropipe.analyses.gp_vae import stages
+from neuropipe.analyses.gp_vae.methods import text
 from neuropipe.analyses.gp_vae.prepare import prepare
 from neuropipe.analyses.gp_vae.spec import ANALYSIS
 from neuropipe.errors import ConfigError, DataError, issues_from_json
@@ -152,6 +153,7 @@ def test_relevance_finds_what_frames_share(shared, found):
     assert "PRUNED_LATENTS" in codes(result)
     seen = result["latent_mask"].sel(modality="video").values
     assert seen.tolist() == [one != "private:spikes" for one in groups]
+    assert "Radhakrishnan" in text(settings(latents="auto"), result)
     loaded, prepared = gp_vae.load(result), prepare(data, settings(latents="auto"), 0)
     posterior = loaded.posterior(prepared.data)
     again, _ = loaded.predict("video", prepared.data["video"], posterior.moments["video"])
@@ -189,6 +191,7 @@ def test_number_of_latents_is_chosen_by_held_out_units():
     data = spikes_and_frames(n_trials=30, n_bins=30, n_units=40, video=False)[0]
     found = gp_vae.fit(data, settings(latents=[1, 2, 3], split=[0.6, 0.2, 0.2]), 0)
     assert found.attrs["latents_selected"] == 2
+    assert "Radhakrishnan" not in text(settings(latents=[1, 2, 3]), found)
     assert found["selection_score"].shape == (3, 1)
 
 
@@ -319,14 +322,85 @@ def test_part_of_a_fit_holds_what_the_summary_ranks(data):
     assert np.isfinite(float(part["validation_elbo"]))
 
 
+def joint_training(data, device):
+    """Train networks for two epochs on a device; return the network and the history."""
+    import torch
+
+    from neuropipe.analyses.gp_vae.fitting import _groups
+    from neuropipe.analyses.gp_vae.kernels.em import fit_linear
+    from neuropipe.analyses.gp_vae.kernels.schedule import Plan, fit_amortized
+    from neuropipe.analyses.gp_vae.kernels.start import initial_model
+
+    prepared = prepare(data, settings(latents={"shared": 1, "private": 1}), 0)
+    train, held = (prepared.take(prepared.trials(one)) for one in ("train", "validation"))
+    linear = {name: train[name] for name in prepared.linear}
+    groups = _groups({"shared": 1, "private:spikes": 1, "private:video": 1})
+    start = initial_model(
+        linear, prepared.circle, {"shared": np.arange(1), "private:spikes": np.arange(1, 2)},
+        np.random.default_rng(0), length=0.2,
+    )  # fmt: skip
+    first = fit_linear(start, linear, bounds=prepared.bounds, iterations=3)
+    with torch.random.fork_rng():
+        return fit_amortized(
+            first, train, held, groups, prepared.mlp, Plan(2, 2, 2), 0, device=device
+        )
+
+
+def with_frames():
+    """Return frames with offsets and a regressor, so that all that is moved is there."""
+    data = spikes_and_frames(n_trials=8, n_bins=12, n_units=8)[0]
+    rng = np.random.default_rng(0)
+    known = (("trial", "time_spikes", "feature"), rng.normal(size=(8, 12, 1)))
+    return data.assign(regressor_spikes=known).assign_coords(
+        sample_offset_video=("trial", rng.uniform(0, 0.02, 8))
+    )
+
+
+def test_what_moves_to_a_device_comes_back_the_same():
+    """`cpu:0` takes the way of a GPU: network, batches, views and validation are moved."""
+    data = with_frames()
+    (here, rows), (there, others) = (joint_training(data, device) for device in ("cpu", "cpu:0"))
+    assert rows == others
+    for name, value in here.state_dict().items():
+        assert value.equal(there.state_dict()[name]), name
+
+
+def test_without_a_gpu_the_cpu_is_taken_and_told(data, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    given = {"inference": "amortized", "max_epochs": 1, "refine": False}
+    found = {
+        device: gp_vae.fit(data, settings(device=device, **given), 0) for device in ("auto", "cuda")
+    }
+    assert {one.attrs["device"] for one in found.values()} == {"cpu"}
+    assert "NO_GPU" in codes(found["cuda"])
+    np.testing.assert_array_equal(found["auto"]["latent_mean"], found["cuda"]["latent_mean"])
+
+
+def test_gpu_and_cpu_agree():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU on this machine")
+    data = with_frames()
+    (_, rows), (_, others) = (joint_training(data, device) for device in ("cpu", "cuda"))
+    # Single precision sums in another order.
+    np.testing.assert_allclose(
+        [row["total"] for row in rows], [row["total"] for row in others], rtol=1e-3
+    )
+
+
 class KilledError(Exception):
     """Stands for a job that is killed."""
 
 
-def test_killed_training_goes_on_to_the_same_result(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["spikes", "frames"])
+def test_killed_training_goes_on_to_the_same_result(data, kind, tmp_path, monkeypatch):
     from neuropipe.analyses.gp_vae import checkpoint as module
 
     given = settings(inference="amortized", max_epochs=4)
+    if kind == "frames":  # relevance, multi-layer decoder, views
+        data, given = with_frames(), settings(latents="auto", max_epochs=4)
     whole = stages.fit(data, given, 0, {}, latents=2, restart=0)
     save, calls = module.Checkpoint.save, []
 

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from ingests import START, ingest_source
+from sources import source_of
 
 from neuropipe.cli.main import main
 from neuropipe.errors import ConfigError, DataError, MissingInput
 from neuropipe.export.targets import TARGETS, export_store
 from neuropipe.export.timeseries import to_pynapple
-from neuropipe.simulate.bids_files import write_seeg_dataset
-from neuropipe.simulate.channel_files import simulate_channels, write_brainvision, write_fif
-from neuropipe.simulate.fmri_files import simulate_fmri, write_bids_fmri
-from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
 from neuropipe.store.scaling import physical
 
 ROW = {"task": "rest", "session_start": START}
-
-
-def source_of(modality, folder):
-    """Write a recording in a real format of its modality; return its path."""
-    folder.mkdir(parents=True)
-    if modality == "spikes":
-        write_spike_nwb(simulate_spikes((2.0, 8.0, 0.0), 20.0, trials=3, seed=3), folder / "a.nwb")
-        return folder / "a.nwb"
-    if modality == "eeg":
-        write_brainvision(simulate_channels(), folder / "a.vhdr")
-        return folder / "a.vhdr"
-    if modality == "meg":
-        write_fif(simulate_channels(kind="meg", n_channels=9), folder / "a_raw.fif")
-        return folder / "a_raw.fif"
-    if modality == "ieeg":
-        write_seeg_dataset(folder)
-        return next(folder.rglob("*_ieeg.vhdr"))
-    write_bids_fmri(simulate_fmri(parcels=4, n_times=30, shape=(8, 9, 5)), folder)
-    return next(folder.rglob("*_bold.nii.gz"))
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +182,10 @@ def test_bids_of_fmri_is_ingested_to_the_same_voxels(made, tmp_path):
     path, tree = made("fmri")
     files = written(path, "bids", tmp_path / "set")
     image = next(p for p in files.values() if p.name.endswith("_bold.nii.gz"))
-    _, again = ingest_source(image, tmp_path / "again", "fmri")
+    mask = next(p for p in files.values() if p.name.endswith("_mask.nii.gz"))
+    _, again = ingest_source(
+        image, tmp_path / "again", "fmri", readers={"nifti": {"mask": str(mask)}}
+    )
     np.testing.assert_array_equal(again["raw/bold"].values, tree["raw/bold"].values)
     for axis in "ijk":
         np.testing.assert_array_equal(again[f"raw/{axis}"].values, tree[f"raw/{axis}"].values)
@@ -220,6 +205,22 @@ def test_bids_takes_trials_and_behavior_of_calcium_but_no_samples(calcium_case, 
     assert (about["SamplingFrequency"], about["Columns"]) == (2.0, ["head_angle", "state"])
     frame = pd.read_csv(head, sep="\t", header=None, names=about["Columns"])
     np.testing.assert_array_equal(frame["head_angle"], tree["behavior/head_angle"].values)
+
+
+def test_the_validator_of_bids_finds_no_error(made, tmp_path):
+    pytest.importorskip("pybv", reason="pybv is not installed")
+    beside = Path(sys.executable).with_name("bids-validator-deno")
+    validator = str(beside) if beside.exists() else shutil.which("bids-validator-deno")
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed")
+    for modality in ("eeg", "meg", "ieeg", "fmri", "spikes"):
+        written(made(modality)[0], "bids", tmp_path / "set")
+    command = [validator, str(tmp_path / "set"), "--format", "json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    issues = json.loads(answer.stdout)["issues"]["issues"]
+    errors = [(i["code"], i["location"]) for i in issues if i["severity"] == "error"]
+    assert issues
+    assert errors == []
 
 
 def test_two_recordings_share_one_data_set(made, tmp_path):
@@ -274,7 +275,7 @@ def test_the_command_prints_what_it_wrote_and_replaces_nothing(made, tmp_path, t
     words = ["export", str(made("meg")[0]), "--to", target, "--output", str(tmp_path / "out")]
     assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines and all((tmp_path / "out") in __import__("pathlib").Path(x).parents for x in lines)
+    assert lines and all((tmp_path / "out") in Path(x).parents for x in lines)
     assert main(words) == 2
     assert "exists already" in capsys.readouterr().err
 

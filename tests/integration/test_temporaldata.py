@@ -6,38 +6,15 @@ import h5py
 import numpy as np
 import pytest
 from ingests import codes, ingest_source, refusal_check
+from sources import source_of
 
 from neuropipe.errors import DataError
 from neuropipe.io.registry import match
-from neuropipe.simulate.bids_files import write_seeg_dataset
-from neuropipe.simulate.channel_files import simulate_channels, write_brainvision, write_fif
-from neuropipe.simulate.fmri_files import simulate_fmri, write_bids_fmri
-from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
 from neuropipe.simulate.temporaldata_files import write_temporaldata
 from neuropipe.store.hashing import content_sha256
 from neuropipe.store.temporaldata import from_temporaldata, to_temporaldata
 
-SPIKES = simulate_spikes((2.0, 8.0, 0.0, 5.0), 20.0, trials=3, seed=3)
 PACKAGES = ("temporaldata", "torch_brain.data")
-
-
-def write_source(modality, folder):
-    """Write a recording in a real format of its modality; return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if modality == "spikes":
-        write_spike_nwb(SPIKES, folder / "a.nwb")
-        return folder / "a.nwb"
-    if modality == "eeg":
-        write_brainvision(simulate_channels(), folder / "a.vhdr")
-        return folder / "a.vhdr"
-    if modality == "meg":
-        write_fif(simulate_channels(kind="meg", n_channels=9), folder / "a_raw.fif")
-        return folder / "a_raw.fif"
-    if modality == "ieeg":
-        write_seeg_dataset(folder)
-        return next(folder.rglob("*_ieeg.vhdr"))
-    write_bids_fmri(simulate_fmri(parcels=4, n_times=30, shape=(8, 9, 5)), folder)
-    return next(folder.rglob("*_bold.nii.gz"))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +23,7 @@ def stores(tmp_path_factory):
     found = {}
     for modality in ("spikes", "eeg", "meg", "ieeg", "fmri"):
         folder = tmp_path_factory.mktemp(modality)
-        source = write_source(modality, folder / "source")
+        source = source_of(modality, folder / "source")
         found[modality] = ingest_source(source, folder, modality)[1]
     return found
 
@@ -197,6 +174,7 @@ def test_a_file_of_others_is_read_by_its_classes(tmp_path, modality):
             assert list(tree["raw/channel"].values) == ["Cz", "Pz"]
             assert set(tree["raw/units"].values) == {"V"}
         np.testing.assert_array_equal(tree["behavior/pos"].values, file["cursor/pos"])
+        assert list(tree["behavior"].data_vars) == ["pos"]
     assert list(tree["trials/target"].values) == ["left", "right"]
     assert list(tree["events/label"].values) == ["movement_phases"]
     assert (tree.attrs["species"], tree.attrs["dataset"]) == ("Macaca mulatta", "perich")
@@ -229,6 +207,13 @@ def replaced(values):
     return change
 
 
+def added(values):
+    def change(file, place):
+        file[place] = values
+
+    return change
+
+
 def without(file, place):
     del file[place]
 
@@ -257,6 +242,8 @@ FAULTS = {
                     "LENGTH_MISMATCH", "50 samples"),
     "another class": ("spikes", "/", lambda f, p: f.attrs.modify("object", "Interval"),
                       "NOT_THIS_FORMAT", "temporaldata"),
+    "arrays of two lengths": ("spikes", "cursor/vel", added(np.zeros(7)),
+                              "LENGTH_MISMATCH", "pos 400, vel 7"),
     "trial backwards": ("spikes", "trials/end", replaced(np.array([0.5, 9.0])),
                         "BAD_TIME", "back to 0.5"),
     "fMRI of others": ("fmri", "channels", lambda f, p: None, "NOT_THIS_FORMAT", "fmri"),

@@ -131,6 +131,21 @@ def test_files_that_an_analysis_names_must_exist(bids):
     assert len(issues(bids, block)) == 1
 
 
+def test_tables_of_models_must_name_the_conditions(bids):
+    block = (
+        f"    input: {{labels: {LABELS}}}\n"
+        "    models: [{name: animacy, path: animacy.csv}, {name: noise, path: noise.txt}]\n"
+    )
+    (bids / "noise.txt").write_text("")
+    (bids / "animacy.csv").write_text(",face,house,cat\nface,0,1,0\nhouse,1,0,1\ntree,0,1,0\n")
+    found = issues(bids, block)
+    assert {i.code for i in found} == {"FILE_CONTENT"}
+    text = " ".join(i.message for i in found)
+    assert "models: animacy: animacy.csv: conditions shoe are missing; it has face, house" in text
+    assert "first row and first column must be the same labels" in text
+    assert "models: noise: noise.txt: expected .csv or .nc" in text
+
+
 def test_limits_of_the_checks_are_those_of_the_kernels():
     assert set(spec_limits.CROSSVALIDATED) == {n for n, m in MEASURES.items() if m.crossvalidated}
     assert set(spec_limits.SQUARED) == {n for n, m in MEASURES.items() if m.squared}

@@ -20,7 +20,8 @@ pytestmark = needs(FOLDER)
 def counts() -> xr.Dataset:
     """Return every third unit in the first 160 of 720 bins of 0.5 s."""
     table = pd.read_csv(FOLDER / "Y.csv", header=None).to_numpy()
-    regions = pd.read_csv(FOLDER / "Lab_neuron.csv", header=None).to_numpy().ravel().astype(str)
+    codes = pd.read_csv(FOLDER / "Lab_neuron.csv", header=None).to_numpy().ravel()
+    regions = np.array(["CA1", "LP", "VISp"])[codes - 1]
     picked = np.arange(0, len(table), 3)
     return xr.Dataset(
         {"counts": (("unit", "time"), table[picked, :160])},

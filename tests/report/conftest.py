@@ -130,6 +130,7 @@ class FakeStudy:
             scopes=("cohort", "recording"),
             table_files=("motifs.csv",),
             courses="",
+            about="Which neurons act together, when, and in which animals?",
         )
         members = {recording.name: recording for recording in self.recordings}
         groups = tuple(

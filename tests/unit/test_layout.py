@@ -21,7 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"errors", "logs", "seeds", "threads"}
 # layer -> layers that it may import; "" stands for the package itself.
 ALLOWED = {
-    "": {"assemble", "export", "store", "study"},
+    "": {"assemble", "browse", "export", "store", "study"},
+    "browse": {"", "analyses.registry", "plotting", "store", "study"},
     "config": {"analyses.registry", "store", "study"},
     "store": {"config"},
     "io": {"config", "store"},
@@ -36,7 +37,7 @@ ALLOWED = {
     "study": {"config", "store", "analyses.registry", "io", "assemble"},
     "code_sets": {"config", "analyses.registry", "io"},
     "sources": {"config", "study", "io"},
-    "sizes": {"analyses.registry", "study"},
+    "sizes": {"analyses.registry", "config", "store", "study"},
     "plan": {
         "code_sets",
         "config",

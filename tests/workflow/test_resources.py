@@ -24,14 +24,15 @@ ALL = {
     "hmm_glm": {"states": 2},
     "gp_vae": {"input": {"scope": "recording", "modalities": ["spikes"]}},
     "bicluster": {"mcmc": {"chains": 1}},
-    "trsa": {"input": {"scope": "subject"}},
+    "trsa": {"input": {"scope": "subject", "labels": list("abcd")}},
 }
 # Peaks of jobs on recordings of real animals and people: rule -> MB of the input, MB of the peak.
-# Worms: four and two animals of whole-brain calcium imaging; `benchmarks/<rule>/*.tsv` of a run.
+# Calcium imaging of four worms, EEG, spikes of 63 units, fMRI; `benchmarks/<rule>/*.tsv`.
 MEASURED = {
     "ingest_recording": (6.8, 365), "preprocess_recording": (6.8, 290),
     "ntf_affinity": (2.48, 463), "ntf_rank": (2.48, 367), "ntf_fit": (2.47, 362),
     "ntf_communities": (2.47, 393), "hmm_glm_fit": (0.61, 393), "hmm_glm_summary": (0.61, 353),
+    "bicluster_chain": (0.38, 594), "bicluster_summary": (0.38, 348),
     "trsa_rdm": (0.05, 287), "trsa_summary": (0.05, 337),
 }  # fmt: skip
 # Larger runs of benchmarks/: analysis -> MB of the input dataset, MB of the peak.

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -51,7 +52,7 @@ def _no_scatter(settings: Any) -> dict[str, list[dict[str, int]]]:
     return {}
 
 
-def _no_problems(settings: Any, inputs: Any, modalities: Sequence[str]) -> list[str]:
+def _no_problems(settings: Any, inputs: Any, other: Any) -> list[str]:
     return []
 
 
@@ -68,6 +69,8 @@ class Analysis:
         Config key, rule prefix, folder and report anchor.
     title : str
         Heading in the report.
+    about : str
+        What the analysis asks and how its answer is to be read, in a few plain sentences.
     scopes : tuple of str
         What one job may get, out of recording, session, subject, cohort; the first is the default.
     assemble : str
@@ -116,6 +119,9 @@ class Analysis:
     series : str
         Variable of the result with rows along ``time`` (or ``trial, time``), such as latents or
         states, that other analyses may take in place of recordings; "" if none.
+    check_files : callable
+        ``(settings, inputs, root) -> messages``: the same for what the files hold that settings
+        name, as far as their heads tell; files that are not there are told elsewhere.
     stages : tuple of str
         Stages in order, each a function of the package's module ``stages``; () means one job.
     scatter : callable
@@ -152,6 +158,7 @@ class Analysis:
     summary: str
     headline: str
     metrics: str
+    about: str = ""
     optional_slugs: tuple[str, ...] = ()
     tables: str = ""
     table_files: tuple[str, ...] = ()
@@ -160,6 +167,7 @@ class Analysis:
     maps: str = ""
     map_pattern: str = ""
     series: str = ""
+    check_files: Callable[[Any, Any, Path], list[str]] = _no_problems
     check: Callable[[Any, Any, Sequence[str]], list[str]] = _no_problems
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter

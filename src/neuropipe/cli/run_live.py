@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["claimed", "run_live", "settle_times"]
 
 _POLL_S, _SILENCE_S = 0.5, 30.0
+# With very many logs a look at them takes long: then it takes a twentieth of the time.
+_REST = 20
 # How far clocks may disagree unseen; the distance of times that only tell an order.
 _TOLERATED_S, _STEP_S = 2.0, 1e-4
 _INTERRUPTED = 130
@@ -226,7 +228,7 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    console, interrupted = Console(highlight=False), False
+    console, interrupted, spent = Console(highlight=False), False, 0.0
     # A scheduler ends us with SIGTERM, a closed terminal with SIGHUP: stop as on Ctrl-C, so that
     # no job lives on.
     stops = (signal.SIGTERM, signal.SIGHUP)
@@ -237,8 +239,10 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
     try:
         while process.poll() is None:
             try:
-                time.sleep(_POLL_S)
+                time.sleep(max(_POLL_S, _REST * spent))
+                begin = time.process_time()
                 _show(watch, live)
+                spent = time.process_time() - begin
             except KeyboardInterrupt:
                 interrupted = True
                 os.killpg(process.pid, signal.SIGINT)

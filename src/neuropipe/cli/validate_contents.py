@@ -116,11 +116,16 @@ def label_issues(study: Study, run: Run, contents: Mapping[str, Contents]) -> li
 
 
 def file_issues(study: Study, run: Run) -> list[Issue]:
-    """Return an error for each file that an analysis names and that does not exist."""
+    """Return an error for each file that an analysis names and that does not exist or fit."""
     named = [*getattr(run.settings, "files", ())]
     if getattr(run.input, "regions", None):
         named.append(str(getattr(run.input, "regions")))  # noqa: B009 - of some analyses
-    return [
+    found = run.analysis.check_files(run.settings, run.input, study.root)
+    faults = [
+        Issue("FILE_CONTENT", f"analyses.{run.label}", text, "correct the file", "error")
+        for text in found
+    ]
+    return faults + [
         Issue(
             "MISSING_FILE",
             f"analyses.{run.label}: {path}",

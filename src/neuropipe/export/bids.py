@@ -41,7 +41,8 @@ NO_TASK = "unknown"
 def write(tree: xr.DataTree, output: Path) -> list[Path]:
     """Add a recording to a BIDS data set; other recordings of the folder stay as they are.
 
-    Samples of EEG and iEEG are BrainVision (float32), of MEG FIF, of fMRI NIfTI with its mask.
+    Samples of EEG and iEEG are BrainVision (float32), of MEG FIF, of fMRI NIfTI; the mask of fMRI
+    and its confounds, which were computed, go to ``derivatives/neuropipe``.
     BIDS has no data type for spikes and calcium: of those, events, trials and behaviour are
     written. Trials are ``_beh.tsv``, behaviour at one rate ``_physio.tsv.gz``; behaviour sampled
     irregularly has no form in BIDS and is left out, with a warning.
@@ -83,6 +84,17 @@ def _folder(tree: xr.DataTree, output: Path, kind: str) -> Path:
     folder = output / f"sub-{tree.attrs['subject_id']}"
     folder = folder / f"ses-{session}" / kind if session else folder / kind
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _derivative_folder(tree: xr.DataTree, output: Path, kind: str) -> Path:
+    """Return a folder for what was computed, which raw data of BIDS have no place for."""
+    root = output / "derivatives" / "neuropipe"
+    folder = _folder(tree, root, kind)
+    about = {"Name": "neuropipe", "BIDSVersion": BIDS_VERSION, "DatasetType": "derivative",
+             "GeneratedBy": [{"Name": "neuropipe"}]}  # fmt: skip
+    if not (root / "dataset_description.json").exists():
+        _json(root / "dataset_description.json", about)
     return folder
 
 
@@ -162,7 +174,13 @@ def _channels(tree: xr.DataTree, output: Path) -> list[Path]:
         written = _moved(Path(staging), output)
     ds = main_group(tree)
     _restate_cutoffs(ds, folder / f"{stem}_channels.tsv")
-    return [*written, *([] if modality == "meg" else _electrodes(tree, ds, folder))]
+    ours = [] if modality == "meg" else _electrodes(tree, ds, folder)
+    if ours:  # mne-bids wrote some without positions
+        empty = [p for p in written if p.stem.endswith(("_electrodes", "_coordsystem"))]
+        for path in empty:
+            path.unlink()
+        written = [path for path in written if path not in empty]
+    return [*written, *ours]
 
 
 def _through_mne_bids(raw: Any, tree: xr.DataTree, root: Path) -> None:
@@ -236,10 +254,14 @@ def _electrodes(tree: xr.DataTree, ds: xr.Dataset, folder: Path) -> list[Path]:
     system = {f"{prefix}CoordinateSystem": label, f"{prefix}CoordinateUnits": "m"}
     if label == "Other":
         system[f"{prefix}CoordinateSystemDescription"] = space or "not stated by the source"
-    return [
+    written = [
         _tsv(pd.DataFrame(columns), folder / f"{stem}_electrodes.tsv"),
         _json(folder / f"{stem}_coordsystem.json", system),
     ]
+    if "anat_label" in columns:
+        about = {"anat_label": {"Description": "Anatomical label of the contact"}}
+        written.append(_json(folder / f"{stem}_electrodes.json", about))
+    return written
 
 
 def _fmri(tree: xr.DataTree, output: Path) -> list[Path]:
@@ -253,14 +275,16 @@ def _fmri(tree: xr.DataTree, output: Path) -> list[Path]:
     ds = main_group(tree)
     about = {"RepetitionTime": repetition_time(tree), "TaskName": tree.attrs.get("task") or NO_TASK}
     written = [_json(folder / f"{stem}_bold.json", about)]
-    names = {f"{stem}_bold.nii.gz": bold, f"{stem}_desc-brain_mask.nii.gz": mask}
-    for name, image in names.items():
-        with atomic_path(new_file(folder / name)) as partial:
+    computed = _derivative_folder(tree, output, "func")
+    images = {folder / f"{stem}_bold.nii.gz": bold,
+              computed / f"{stem}_desc-brain_mask.nii.gz": mask}  # fmt: skip
+    for path, image in images.items():
+        with atomic_path(new_file(path)) as partial:
             # nibabel tells the format by the extension.
             whole = partial.with_name(f"{partial.name}.nii.gz")
             image.to_filename(whole)
             whole.rename(partial)
-        written.append(folder / name)
+        written.append(path)
     events = table_of(tree, "events")
     if events is not None:
         first = float(ds["time"].variable[0].values)
@@ -270,7 +294,7 @@ def _fmri(tree: xr.DataTree, output: Path) -> list[Path]:
         table = next((v for v in ds.data_vars.values() if v.dims == ("time", "confound")), None)
         if table is not None:
             frame = pd.DataFrame(table.values, columns=names_of)
-            written.append(_tsv(frame, folder / f"{stem}_desc-confounds_timeseries.tsv"))
+            written.append(_tsv(frame, computed / f"{stem}_desc-confounds_timeseries.tsv"))
     return written
 
 
@@ -280,7 +304,13 @@ def _behavior(tree: xr.DataTree, output: Path) -> list[Path]:
     trials, written = table_of(tree, "trials"), []
     if trials is not None and trials.sizes.get("trial", 0):
         frame = trials.to_dataframe().reset_index(drop=True)
-        written.append(_tsv(frame, _folder(tree, output, "beh") / f"{_stem(tree)}_beh.tsv"))
+        stem = _folder(tree, output, "beh") / f"{_stem(tree)}_beh"
+        about: dict[str, Any] = {"TaskName": tree.attrs.get("task") or NO_TASK}
+        about |= {str(name): {"Description": "Column of the trials"} for name in frame.columns}
+        for name, word in {"start": "Start", "stop": "End"}.items():
+            about[name] = {"Description": f"{word} of the trial", "Units": "s"}
+        written += [_tsv(frame, stem.with_name(f"{stem.name}.tsv")),
+                    _json(stem.with_name(f"{stem.name}.json"), about)]  # fmt: skip
     for stream, variables in behavior_streams(tree).items():
         written += _physio(tree, output, stream, behavior_frame(variables, stream))
     return written

@@ -92,7 +92,8 @@ def _spikes(nap: Any, ds: xr.Dataset, support: Any) -> Any:
     starts = ds["unit_start"].values
     stops = starts + ds["n_spikes"].values
     times = ds["spike_time"].values
-    units = {k: nap.Ts(times[a:b]) for k, (a, b) in enumerate(zip(starts, stops, strict=True))}
+    parts = [times[a:b] for a, b in zip(starts, stops, strict=True)]
+    units = {k: nap.Ts(part, time_support=support) for k, part in enumerate(parts)}
     columns = _metadata(ds, "unit", ("unit_start", "n_spikes"))
     columns["unit"] = np.asarray(ds["unit"].values)
     return nap.TsGroup(units, time_support=support, metadata=columns)
@@ -133,17 +134,23 @@ def _events(nap: Any, table: xr.Dataset, support: Any) -> Any:
     labels = np.array([str(label) for label in table["label"].values], dtype=object)
     onset = np.asarray(table["onset"].values, dtype=np.float64)
     kinds = sorted(set(labels))
-    groups = {k: nap.Ts(np.sort(onset[labels == kind])) for k, kind in enumerate(kinds)}
     last = max(float(support.end[-1]), float(np.nanmax(onset)))
     whole = nap.IntervalSet(min(float(support.start[0]), float(np.nanmin(onset))), last + 1e-6)
+    groups = {
+        k: nap.Ts(np.sort(onset[labels == kind]), time_support=whole)
+        for k, kind in enumerate(kinds)
+    }
     return nap.TsGroup(groups, time_support=whole, metadata={"label": np.array(kinds)})
 
 
 def _behavior(nap: Any, variables: xr.Dataset, stream: str) -> dict[str, Any]:
     kinds = {1: nap.Tsd, 2: nap.TsdFrame}
     times = variables[f"time_{stream}"].values
+    support = _intervals(nap, np.array([[times[0], times[-1]]])) if len(times) else None
     return {
-        str(name): kinds.get(variables[name].ndim, nap.TsdTensor)(t=times, d=variables[name].values)
+        str(name): kinds.get(variables[name].ndim, nap.TsdTensor)(
+            t=times, d=variables[name].values, time_support=support
+        )
         for name in variables.data_vars
         if variables[name].dtype.kind in "biuf"
     }

@@ -115,6 +115,7 @@ class RunView:
     anchor: str
     name: str
     title: str
+    about: str
     scope: str
     collections: tuple[CollectionView, ...]
     parameters: tuple[Parameter, ...]
@@ -311,6 +312,7 @@ def run_views(
                 anchor=anchor("run", run.label),
                 name=run.analysis.name,
                 title=run.analysis.title,
+                about=run.analysis.about,
                 scope=str(getattr(run.input, "scope", None) or ""),
                 collections=collections,
                 parameters=run_parameters(run),

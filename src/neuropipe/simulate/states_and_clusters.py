@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 
 STEP_S = 0.01  # of what is recorded
 BIN_S = 0.3  # of the dynamics
+SMOOTH_S = 0.12  # SD of the kernel that rounds their corners
 DECAY, NOISE = 0.6, 0.4  # per bin: distance to the level of the state, SD of the innovations
 COMPONENTS = ("common", "latent")
 
@@ -85,13 +86,15 @@ def _trajectories(rng: np.random.Generator, states: Ints, levels: Floats) -> Flo
 
 
 def _finer(paths: Floats, n_times: int) -> Floats:
-    """Return trajectories every `STEP_S`, smooth between the middles of bins."""
+    """Return trajectories every `STEP_S`, without kinks at the middles of bins."""
     from scipy.interpolate import PchipInterpolator
+    from scipy.ndimage import gaussian_filter1d
 
     middles = (np.arange(len(paths)) + 0.5) * BIN_S
     time = np.clip((np.arange(n_times) + 0.5) * STEP_S, middles[0], middles[-1])
-    finer: Floats = PchipInterpolator(middles, paths, axis=0)(time)
-    return finer
+    finer = PchipInterpolator(middles, paths, axis=0)(time)
+    smooth: Floats = gaussian_filter1d(finer, SMOOTH_S / STEP_S, axis=0, mode="nearest")
+    return smooth
 
 
 def _spikes(rng: np.random.Generator, log_rate: Floats) -> tuple[Floats, ...]:

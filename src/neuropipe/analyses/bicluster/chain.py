@@ -71,20 +71,42 @@ def _restore(
     return state, numbers["next"]
 
 
+def _save(
+    store: Checkpoint, index: int, state: ChainState, sweep: Sweep, records: Records,
+    generators: tuple[np.random.Generator, ...],
+) -> None:  # fmt: skip
+    """Write a checkpoint from which sweep `index` is the next."""
+    tally = {f"tally/{name}": array for name, array in vars(sweep.tally).items()}
+    arrays = {f"state/{name}": array for name, array in state.arrays().items()}
+    numbers = {
+        "next": index,
+        "count": sweep.count,
+        "state": state.scalars(),
+        "generators": [_generator_state(rng) for rng in generators],
+    }
+    store.save({**arrays, **tally, **records.arrays()}, numbers)
+
+
+def _advance(
+    sweep: Sweep, state: ChainState, records: Records, plan: ChainPlan, index: int,
+    generators: tuple[np.random.Generator, np.random.Generator],
+) -> None:  # fmt: skip
+    """Do sweep `index` and keep its draw if that is due."""
+    rng, replicas = generators
+    before_sweep(sweep, index, plan.warmup)
+    sweep(state, rng)
+    after_sweep(sweep, state, rng, index, plan.warmup)
+    drawn = index - plan.warmup + 1
+    if drawn > 0 and drawn % plan.thin == 0:
+        records.add(state, sweep.tally.read(), replicas)
+
+
 def run_chain(
-    problem: Problem,
-    priors: Priors,
-    scheme: Scheme,
-    plan: ChainPlan,
-    *,
-    counts: NDArray[np.float64] | None = None,
-    held: NDArray[np.bool_] | None = None,
-    labels: Ints | None = None,
-    checkpoint: Path | None = None,
-    signature: str = "",
-    minutes: float = 5.0,
-    on_sweep: Callable[[int], None] | None = None,
-) -> xr.Dataset:
+    problem: Problem, priors: Priors, scheme: Scheme, plan: ChainPlan, *,
+    counts: NDArray[np.float64] | None = None, held: NDArray[np.bool_] | None = None,
+    labels: Ints | None = None, checkpoint: Path | None = None, signature: str = "",
+    minutes: float = 5.0, on_sweep: Callable[[int], None] | None = None,
+) -> xr.Dataset:  # fmt: skip
     """Run one chain.
 
     Parameters
@@ -121,35 +143,20 @@ def run_chain(
         stage_generator(plan.seed, stage, plan.chain) for stage in ("chain", "replicas")
     )
     sweep = Sweep(problem, priors, scheme)
-    records = Records(
-        problem, counts, held, priors, scheme, plan.draws // plan.thin, plan.latent_thin
-    )
+    kept = plan.draws // plan.thin
+    records = Records(problem, counts, held, priors, scheme, kept, plan.latent_thin)
     store = Checkpoint(checkpoint, signature, minutes)
     saved = store.load()
     if saved is None:
         state, first = initial_state(problem, priors, scheme, rng, plan.chain, labels), 0
     else:
         state, first = _restore(saved, sweep, records, (rng, replicas))
-    total = plan.warmup + plan.draws
     began = time.perf_counter()
-    for index in range(first, total):
+    for index in range(first, plan.warmup + plan.draws):
         if store.due():
-            tally = {f"tally/{name}": array for name, array in vars(sweep.tally).items()}
-            arrays = {f"state/{name}": array for name, array in state.arrays().items()}
-            numbers = {
-                "next": index,
-                "count": sweep.count,
-                "state": state.scalars(),
-                "generators": [_generator_state(rng), _generator_state(replicas)],
-            }
-            store.save({**arrays, **tally, **records.arrays()}, numbers)
+            _save(store, index, state, sweep, records, (rng, replicas))
         if on_sweep is not None:
             on_sweep(index)
-        before_sweep(sweep, index, plan.warmup)
-        sweep(state, rng)
-        after_sweep(sweep, state, rng, index, plan.warmup)
-        kept = index - plan.warmup + 1
-        if kept > 0 and kept % plan.thin == 0:
-            records.add(state, sweep.tally.read(), replicas)
-    seconds = (time.perf_counter() - began) / max(total - first, 1)
+        _advance(sweep, state, records, plan, index, (rng, replicas))
+    seconds = (time.perf_counter() - began) / max(plan.warmup + plan.draws - first, 1)
     return records.dataset().assign_attrs(time_per_sweep_s=seconds)

@@ -132,8 +132,7 @@ def sample_prior(
         priors.baseline_means(problem.counts), np.sqrt(priors.v_d), n_units
     )
     beta, transition = np.empty(n_states), np.empty((n_states, n_states))
-    strength = _strength(priors, rng)
-    alpha, gamma, kappa = strength
+    alpha, gamma, kappa = strength = _strength(priors, rng)
     draw_dirichlet(rng, np.full(n_states, gamma / n_states), beta)
     for k in range(n_states):
         weight = alpha * beta

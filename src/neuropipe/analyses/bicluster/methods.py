@@ -25,6 +25,8 @@ REFERENCES = (
     "Polya-Gamma latent variables. J Am Stat Assoc 108, 1339-1349.",
     "Neal RM (2000). Markov chain sampling methods for Dirichlet process mixture models. J Comput "
     "Graph Stat 9, 249-265.",
+    "Watanabe S (2010). Asymptotic equivalence of Bayes cross validation and widely applicable "
+    "information criterion in singular learning theory. J Mach Learn Res 11, 3571-3594.",
     "Fritsch A, Ickstadt K (2009). Improved criteria for clustering based on the posterior "
     "similarity matrix. Bayesian Anal 4, 367-391.",
     "Vehtari A, Gelman A, Simpson D, Carpenter B, Buerkner PC (2021). Rank-normalization, folding, "
@@ -88,8 +90,11 @@ def _sampler(settings: Settings) -> str:
         "with trajectories integrated out (negative binomial only), conjugate draws of dynamics "
         f"and transitions ({mcmc.n_inner} rounds), slice sampling of dispersions, and labels with "
         f"{mcmc.n_aux} auxiliary clusters (Neal 2000) proposed by Laplace approximations with "
-        f"Metropolis-Hastings correction; {split}. During the warm-up, clusters were also split "
-        "and merged by approximate evidence."
+        f"Metropolis-Hastings correction; {split}. Labels of some units and the scale of "
+        "innovations also moved with trajectories integrated out (negative binomial only), and the "
+        "frame of each cluster (shifts, scales and shears that leave the rates as they are). The "
+        "warm-up began with k-means clusters and states of varied dynamics; in it clusters were "
+        "also split and merged by the widely applicable information criterion (Watanabe 2010)."
     )
 
 

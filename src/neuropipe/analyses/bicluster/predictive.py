@@ -16,6 +16,7 @@ from neuropipe.seeds import stage_generator
 __all__ = ["posterior_predictive"]
 
 Floats = NDArray[np.float64]
+MOST_KEPT = 5e7  # drawn counts held at once
 
 
 def posterior_predictive(
@@ -74,9 +75,6 @@ def posterior_predictive(
     return _compared(found, count_statistics(seen), drawn).assign_coords(
         unit=result["unit"].values, time=result["time"].values
     )
-
-
-MOST_KEPT = 5e7
 
 
 def _picks(result: xr.DataTree, n: int) -> list[tuple[int, int]]:

@@ -90,9 +90,9 @@ class ModelSettings(StrictModel):
 class McmcSettings(StrictModel):
     """How long and how the chains run."""
 
-    warmup: Count = Field(2500, description="Sweeps thrown away at the start.")
-    draws: Count = Field(7500, description="Sweeps after the warm-up.")
-    thin: Count = Field(5, description="Every thin-th sweep is kept.")
+    warmup: Count = Field(500, description="Sweeps thrown away at the start.")
+    draws: Count = Field(1500, description="Sweeps after the warm-up.")
+    thin: Count = Field(3, description="Every thin-th sweep is kept.")
     latent_thin: Count = Field(
         10, description="Trajectories and dynamics are kept at every latent_thin-th kept draw."
     )
@@ -161,6 +161,12 @@ PACKAGE = "neuropipe.analyses.bicluster"
 ANALYSIS = Analysis(
     name="bicluster",
     title="Clusters of neurons and states of time (Bayesian bi-clustering)",
+    about=(
+        "Which units belong together, and which stretches of time are alike? Units of a cluster "
+        "share a trajectory of few dimensions, whose dynamics switch between states; how many "
+        "clusters and states there are is estimated too. Several chains of draws show how sure "
+        "this is: build on no result whose chains did not converge."
+    ),
     scopes=("recording", "session"),
     assemble="neuropipe.assemble.binned:binned",
     accepts={"spikes": "counts"},

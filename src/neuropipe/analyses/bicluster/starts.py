@@ -1,9 +1,9 @@
-"""Where chains begin: many or fewer clusters, longer or shorter bouts of states, by number.
+"""Where chains begin: many or fewer clusters by k-means, states of varied dynamics.
 
-Both begin with more clusters than expected, which the merges of the warm-up bring down: a chain
-that begins with one cluster fitted to all neurons stays there, since a new cluster's trajectory,
-drawn from the prior, seldom fits any neuron. A chain that begins with one state for all bins
-finds others only after some thousand sweeps.
+All chains begin with more clusters than expected, nearly pure ones, which the merges of the
+warm-up bring down; labels are held until the trajectories fit. A chain that begins with one state,
+or with states that differ in nothing but their bins, finds others only after some thousand sweeps:
+states begin with dynamics from white noise to random walk, held until each has found its bins.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def initial_state(
     chain : int
         Even: ``ceil(1.5 sqrt(N))`` clusters by k-means, odd: ``ceil(sqrt(N))``. States
         begin in random bouts of 50 bins on average for chains 0, 1, 4, 5, ..., else 20.
-        Trajectories are random smooth paths and fitted to nothing.
+        Trajectories are random smooth paths and fitted to nothing; dynamics are the same for
+        all clusters.
     labels : ndarray of int, shape (n_units,), optional
         Clusters, if they are given.
     """

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
+from neuropipe.analyses.bicluster.kernels.collapsed_dynamics import scale_noise
 from neuropipe.analyses.bicluster.kernels.collapsed_labels import Chain, Working, move_labels
 from neuropipe.analyses.bicluster.kernels.concentrations import sample_concentrations
 from neuropipe.analyses.bicluster.kernels.dispersion import sample_dispersion
@@ -38,7 +39,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
 FRAME_PROPOSALS = 30
-MOVED = 3
+MOVED, SCALES = 3, 2
 
 
 def predictor(problem: Problem, state: ChainState) -> Floats:
@@ -172,8 +173,13 @@ class Sweep:
         eta = predictor(self.problem, state)
         omega, information, shift = self._information(state, rng, eta, state.dispersion)
         if self.moved and not (self.scheme.frozen or self.holding):
-            self.collapsed_labels(state, rng, omega, information, shift)
+            information, shift = self.collapsed_labels(state, rng, omega, information, shift)
         active, start, failures = state.active(), self.problem.start, self.tally.failures
+        for a, slot in enumerate(() if self.pilot else active):
+            scale_noise(
+                rng, SCALES, state.A[slot], state.b[slot], state.Q[slot], state.states, start,
+                information[a], shift[a], self.priors.nu_extra, self.priors.q0, failures,
+            )  # fmt: skip
         if not self.scheme.collapsed:
             for a, slot in enumerate(active):
                 sample_trajectory(
@@ -195,26 +201,46 @@ class Sweep:
     def collapsed_labels(
         self, state: ChainState, rng: np.random.Generator, omega: Floats, information: Floats,
         shift: Floats,
-    ) -> None:  # fmt: skip
-        """Move labels of some neurons with trajectories integrated out; those must be redrawn."""
-        active, counts = state.active(), self.problem.counts
-        if active.size == 1:
-            return
-        sizes = state.dispersion[:, None]
+    ) -> tuple[Floats, Floats]:  # fmt: skip
+        """Move labels of some neurons with trajectories integrated out; those must be redrawn.
+
+        Returns information and shift of the clusters that are active then.
+        """
+        counts, sizes = self.problem.counts, state.dispersion[:, None]
         data = Working(
             omega, np.where(counts >= 0.0, 0.5 * (counts - sizes), 0.0),
             self.problem.offset - np.log(sizes), self.prior_mean, self.prior_precision,
         )  # fmt: skip
-        chain = Chain(
-            state.A[active], state.b[active], state.Q[active], state.states, self.problem.start
-        )
         order = rng.permutation(counts.shape[0])[: self.moved]
-        cluster = np.searchsorted(active, state.label)
+        state.grow(order.size)
+        occupied = state.active()
+        free = np.setdiff1d(np.arange(len(state.x)), occupied)[: order.size]
+        slots = np.concatenate([occupied, free])
+        chain = Chain(
+            state.A[slots], state.b[slots], state.Q[slots], state.states, self.problem.start
+        )
+        extra = [(0, order.size), *[(0, 0)] * 3]
+        information, shift = np.pad(information, extra), np.pad(shift, extra[:3])
+        cluster = np.searchsorted(occupied, state.label)
         move_labels(
-            rng, order, data, chain, self.scheme.size_weight(self.priors), cluster,
-            state.coefficients, information, shift, self.tally.collapsed, self.tally.failures,
+            rng, order, data, chain, self.scheme.size_weight(self.priors), self.log_birth(state),
+            self.priors.nu_extra, self.priors.q0, cluster, state.coefficients, information, shift,
+            self.tally.collapsed, self.tally.failures,
         )  # fmt: skip
-        state.label[:] = active[cluster]
+        state.label[:] = slots[cluster]
+        for name in ("A", "b", "Q"):
+            getattr(state, name)[slots] = getattr(chain, name)
+        kept = np.searchsorted(slots, state.active(), sorter=np.argsort(slots))
+        kept = np.argsort(slots)[kept]
+        return information[kept], shift[kept]
+
+    def log_birth(self, state: ChainState) -> Floats:
+        """Return ``log [gamma V_N(t + 1) / V_N(t)]`` by the number t of other clusters."""
+        if self.scheme.partition == "dp":
+            self._log_v = self.scheme.log_v(state.label.size, self.priors, state.concentration)
+        gamma = self.scheme.size_weight(self.priors)
+        found: Floats = np.diff(self._log_v) + (np.log(gamma) if gamma > 0.0 else 0.0)
+        return found
 
     def poisson_trajectories(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw trajectories in windows by the negative binomial of size ``proposal_size``."""
@@ -268,10 +294,7 @@ class Sweep:
     def labels(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw label, baseline and loadings of every neuron, in random order."""
         n_units, frozen = state.label.size, self.scheme.frozen or self.holding
-        if self.scheme.partition == "dp":
-            self._log_v = self.scheme.log_v(n_units, self.priors, state.concentration)
-        gamma = self.scheme.size_weight(self.priors)
-        log_birth = np.diff(self._log_v) + (np.log(gamma) if gamma > 0.0 else 0.0)
+        gamma, log_birth = self.scheme.size_weight(self.priors), self.log_birth(state)
         order, done = rng.permutation(n_units), 0
         while done < n_units:
             if not frozen:

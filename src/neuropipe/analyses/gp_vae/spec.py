@@ -207,6 +207,12 @@ FIT_KEYS = tuple(key for key in Settings.model_fields if key != "restarts")
 ANALYSIS = Analysis(
     name="gp_vae",
     title="Shared and private latent trajectories (GP-VAE)",
+    about=(
+        "Which few smooth trajectories explain many rows, and which of them do several "
+        "modalities share? Shared latents drive all modalities, private ones a single modality. "
+        "Latents are known up to an affine map: compare what they predict and what they span, "
+        "not single axes."
+    ),
     scopes=("session", "recording"),
     assemble="neuropipe.assemble.multimodal:multimodal",
     accepts={m: m for m in ("spikes", "calcium", "eeg", "meg", "ieeg", "fmri")},

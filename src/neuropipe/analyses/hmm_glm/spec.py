@@ -215,6 +215,12 @@ CHOICE_KEYS = {"states", "bootstrap"}  # of the summary alone: they refit nothin
 ANALYSIS = Analysis(
     name="hmm_glm",
     title="Discrete states with coupling networks of their own (HMM-GLM)",
+    about=(
+        "In which discrete states are the recorded rows, and how does their influence on each "
+        "other change between states? In each state the activity of a row is predicted from the "
+        "recent past of all rows (its couplings); which state comes next depends on the present "
+        "one alone. Couplings say what predicts what, which is no proof of a connection."
+    ),
     scopes=("recording", "session"),
     assemble="neuropipe.assemble.trials:trials",
     accepts={

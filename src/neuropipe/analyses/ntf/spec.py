@@ -157,6 +157,12 @@ PACKAGE = "neuropipe.analyses.ntf"
 ANALYSIS = Analysis(
     name="ntf",
     title="Dynamic functional connectomes (NTF)",
+    about=(
+        "Which neurons act together, when, and in which animals? The affinity of every pair of "
+        "neurons in sliding windows is written as a sum of a few components: a weight per pair "
+        "(a graph), a time course, and a strength per animal. Communities of the graph are the "
+        "groups that act together. Affinity is shared variation of activity, not a synapse."
+    ),
     scopes=("cohort", "recording"),
     assemble="neuropipe.assemble.cohort:cohort",
     accepts=dict.fromkeys(("calcium", "spikes", "fmri", "eeg", "meg", "ieeg"), "activity"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from neuropipe.analyses.trsa.spec_limits import (
@@ -14,9 +16,11 @@ from neuropipe.analyses.trsa.spec_limits import (
     WHITENED_COMPARATORS,
 )
 
-__all__ = ["settings_problems"]
+__all__ = ["file_problems", "settings_problems"]
 
 Problems = Iterator[str]
+SUFFIXES = (".csv", ".nc")
+SHOWN = 10
 NO_MODELS = ("precision", "covariance")
 LATENTS = "latents"
 
@@ -116,3 +120,42 @@ def settings_problems(settings: Any, inputs: Any, modalities: Sequence[str]) -> 
     if inputs.results:
         modalities = (LATENTS,)  # the recordings give their events alone
     return [text for check in CHECKS for text in check(settings, inputs, modalities)]
+
+
+def _model_problems(model: Any, labels: Sequence[str], path: Path) -> Problems:
+    where = f"models: {model.name}: {model.path}"
+    if path.suffix not in SUFFIXES:
+        yield f"{where}: expected {' or '.join(SUFFIXES)}"
+        return
+    if path.suffix != ".csv" or model.kind in NO_MODELS:
+        return
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = list(csv.reader(file))
+    columns = rows[0][1:] if rows else []
+    names = [row[0] for row in rows[1:] if row]
+    if columns != names:
+        yield f"{where}: first row and first column must be the same labels"
+    lacking = [label for label in labels if label not in columns]
+    if lacking:
+        yield (
+            f"{where}: conditions {', '.join(lacking[:SHOWN])} are missing; it has "
+            f"{', '.join(columns[:SHOWN])}"
+        )
+
+
+def file_problems(settings: Any, inputs: Any, root: Path) -> list[str]:
+    """Return what files of models would be refused for, as far as CSV tables tell.
+
+    Parameters
+    ----------
+    settings, inputs
+        As in `settings_problems`.
+    root : Path
+        Study folder.
+    """
+    return [
+        text
+        for model in settings.models
+        if (root / model.path).is_file()
+        for text in _model_problems(model, inputs.labels, root / model.path)
+    ]

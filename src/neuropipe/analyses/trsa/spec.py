@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from neuropipe.analyses.registry import Analysis, Resources, at_most
-from neuropipe.analyses.trsa.settings_check import settings_problems
+from neuropipe.analyses.trsa.settings_check import file_problems, settings_problems
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.config.strict import Fraction
 
@@ -350,11 +350,19 @@ PACKAGE = "neuropipe.analyses.trsa"
 ANALYSIS = Analysis(
     name="trsa",
     title="Representational geometry and topology (tRSA)",
+    about=(
+        "How alike are the responses to different conditions, and which model of likeness "
+        "explains that? In every region the dissimilarities of all pairs of conditions (an RDM) "
+        "are compared with those of other regions, subjects and models; topological descriptors "
+        "keep who is near to whom and leave out exact distances. A cross-validated "
+        "dissimilarity of 0 means that two conditions cannot be told apart."
+    ),
     scopes=("cohort", "subject"),
     assemble="neuropipe.assemble.conditions:conditions",
     accepts=dict.fromkeys(("fmri", "eeg", "meg", "ieeg", "spikes", "calcium"), "patterns"),
     settings=Settings,
     check=settings_problems,
+    check_files=file_problems,
     fit=f"{PACKAGE}.model:fit",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=("rdms", "models", "identification", "arrangement"),

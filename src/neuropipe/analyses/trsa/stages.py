@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuropipe.analyses.methods_text import counted
 from neuropipe.analyses.trsa.arrangement import arrange, condition_map
 from neuropipe.analyses.trsa.checks import few_conditions, ordered, subjects_of, unusual_rdms
 from neuropipe.analyses.trsa.courses import generalisation, time_courses
@@ -219,8 +220,8 @@ def _regions(still: xr.DataArray, settings: Settings, seed: int) -> tuple[xr.Dat
     if (usable.sum(axis=0) > 1).sum() > 1:
         return identification(still, settings, seed), []
     message = (
-        f"{still.sizes['region']} regions in {still.sizes['subject']} subjects: identification "
-        "needs two of each"
+        f"{counted(still.sizes['region'], 'region')} in "
+        f"{counted(still.sizes['subject'], 'subject')}: identification needs two of each"
     )
     issue = Issue(
         "NO_IDENTIFICATION", "region", message, "name regions under input.regions", "info"
@@ -237,7 +238,9 @@ def _models(
         return xr.Dataset(), []
     issues, subjects = list[Issue](), joined.sizes["subject"]
     if "subject" in settings.inference.resample and subjects < 3:
-        message = f"{subjects} subjects: intervals and tests generalise over conditions only"
+        message = (
+            f"{counted(subjects, 'subject')}: intervals and tests generalise over conditions only"
+        )
         issues.append(Issue("NO_SUBJECT_BOOTSTRAP", "subject", message, "", "info"))
     found = model_scores(joined["rdm"], models, method, settings.inference, seed)
     if "n_redrawn" in found and found["n_redrawn"].max() > 0:

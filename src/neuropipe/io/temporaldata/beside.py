@@ -10,12 +10,13 @@ import numpy as np
 
 from neuropipe.errors import IngestError, Issue
 from neuropipe.io.arrays import behavior_dataset, object_array
+from neuropipe.io.temporaldata.objects import RECORDED
 from neuropipe.store.clock import RegularClock
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from neuropipe.io.temporaldata.objects import Objects
+    from neuropipe.io.temporaldata.objects import Objects, Series
 
 __all__ = ["attributes_of", "behavior_of", "events_of", "trials_of"]
 
@@ -26,34 +27,46 @@ SUBJECT = ("species", "sex", "age")
 def behavior_of(objects: Objects, apart: Collection[str]) -> tuple[xr.Dataset | None, list[Issue]]:
     """Return every numeric array of the time series that are not `apart`, on its own clock.
 
-    Arrays of text or of more than two dims have no place in the behaviour; issues name them.
+    Samples of a modality are no behaviour. Arrays of text or of more than two dims have no place
+    in the behaviour; issues name them.
     """
     streams: dict[str, np.ndarray] = {}
     issues: list[Issue] = []
     variables: dict[str, tuple[str, np.ndarray]] = {}
     for place, series in objects.series.items():
-        held = {
-            name: shape
-            for name, (shape, dtype) in series.arrays.items()
-            if dtype.kind in "biuf" and len(shape) in (1, 2)
-        }
-        if place in apart or "unit_index" in series.arrays:
+        is_recorded = any(series.words & words for words in RECORDED.values())
+        if place in apart or is_recorded or "unit_index" in series.arrays:
             continue
-        issues += [
-            Issue("NOT_KEPT", objects.fields.where(f"{place}/{name}"),
-                  f"{len(shape)}-D {dtype} is no behaviour that is kept; left out")
-            for name, (shape, dtype) in series.arrays.items()
-            if name not in held
-        ]  # fmt: skip
+        held, left_out = _held(objects, series)
+        issues += left_out
         if not held:
             continue
-        clock = objects.clock(series, next(iter(held.values()))[0])
+        clock = objects.clock(series, next(iter(held.values())))
         streams[series.name] = _times(clock)
         for name in held:
             values = np.asarray(objects.fields.numbers(f"{place}/{name}")[...])
             title = name if len(held) == 1 and name not in variables else f"{series.name}_{name}"
             variables[title] = (series.name, values)
     return behavior_dataset(streams, variables), issues
+
+
+def _held(objects: Objects, series: Series) -> tuple[dict[str, int], list[Issue]]:
+    """Return the arrays that are behaviour with their lengths, and issues of the others."""
+    where = objects.fields.where(series.place)
+    held, issues = {}, []
+    for name, (shape, dtype) in series.arrays.items():
+        if dtype.kind in "biuf" and len(shape) in (1, 2):
+            held[name] = shape[0]
+        else:
+            text = f"{len(shape)}-D {dtype} is no behaviour that is kept; left out"
+            issues.append(Issue("NOT_KEPT", f"{where}/{name}", text))
+    if not series.arrays:
+        issues.append(Issue("NOT_KEPT", where, "a time series without samples; left out"))
+    if len(set(held.values())) > 1:
+        text = ", ".join(f"{name} {length}" for name, length in held.items())
+        hint = "arrays of one time series have one length; export the file again"
+        raise IngestError("LENGTH_MISMATCH", where, text, hint)
+    return held, issues
 
 
 def _times(clock: np.ndarray | RegularClock) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,19 @@ from neuropipe.io.checks import decode_texts
 from neuropipe.io.hdf5_fields import Fields
 from neuropipe.store.clock import RegularClock
 
-__all__ = ["Objects", "Series", "class_of", "is_temporaldata"]
+__all__ = ["RECORDED", "Objects", "Series", "class_of", "is_temporaldata"]
 
 SERIES = ("IrregularTimeSeries", "RegularTimeSeries")
 # Parts of a time series that are not samples.
 OWN_PARTS = ("domain", "timestamps", "timestamp_indices_1s", "time")
+# Modality -> words in the name of a series that holds its samples.
+RECORDED = {
+    "calcium": {"calcium", "ophys", "traces"},
+    "eeg": {"eeg"},
+    "meg": {"meg"},
+    "ieeg": {"ieeg", "seeg", "ecog", "lfp"},
+    "fmri": {"bold", "fmri"},
+}
 # Groups that hold no recorded data.
 APART = ("neuropipe", "brainset", "subject", "session", "device")
 
@@ -56,6 +65,11 @@ class Series:
     def name(self) -> str:
         """Path without slashes, for names of the store."""
         return self.place.replace("/", "_")
+
+    @property
+    def words(self) -> set[str]:
+        """Words of the path, lower case."""
+        return set(re.split(r"[^a-z]+", self.place.lower()))
 
 
 class Objects:

@@ -17,6 +17,7 @@ from neuropipe.io.channels.units import si_unit
 from neuropipe.io.spikes.handle import NUMBER_COLUMNS, TEXT_COLUMNS, Sorting, open_sorting
 from neuropipe.io.spikes.parts import ArrayParts
 from neuropipe.io.temporaldata.beside import attributes_of, behavior_of, events_of, trials_of
+from neuropipe.io.temporaldata.objects import RECORDED
 from neuropipe.store.clock import RegularClock
 
 if TYPE_CHECKING:
@@ -131,12 +132,12 @@ def _units(objects: Objects, place: str) -> tuple[np.ndarray, dict[str, Any]]:
     return object_array([str(value) for value in ids]), columns
 
 
-def _samples(objects: Objects, words: tuple[str, ...]) -> list[str]:
-    """Return arrays ``(time, row)`` of series under one of these names."""
+def _samples(objects: Objects, modality: str) -> list[str]:
+    """Return arrays ``(time, row)`` of series whose name has a word of the modality."""
     return [
         f"{place}/{name}"
         for place, series in objects.series.items()
-        if any(word in place.lower() for word in words)
+        if series.words & RECORDED[modality]
         for name, (shape, dtype) in series.arrays.items()
         if len(shape) == 2 and dtype.kind in "iuf"
     ]
@@ -168,7 +169,7 @@ def open_calcium(
     """Open calcium traces ``(time, roi)``; the name of the array tells what they are."""
     import xarray as xr
 
-    found = _samples(objects, ("calcium", "ophys", "traces"))
+    found = _samples(objects, "calcium")
     main = [p for p in found if KINDS.get(p.rpartition("/")[2]) != "neuropil"]
     place = _chosen(main, "calcium traces", objects, override.series)
     group, _, name = place.rpartition("/")
@@ -208,15 +209,15 @@ def open_electrical(
     objects: Objects, settings: TemporaldataSettings, override: IngestOverride, modality: str
 ) -> Any:
     """Open channels ``(time, channel)``; the unit stands in the table, or the user states it."""
-    words = {"ieeg": ("ieeg", "seeg", "ecog", "lfp")}.get(modality, (modality,))
-    place = _chosen(_samples(objects, words), f"samples of {modality}", objects, override.series)
+    found = _samples(objects, modality)
+    place = _chosen(found, f"samples of {modality}", objects, override.series)
     series = objects.series[place.rpartition("/")[0]]
     array = objects.fields.traces(place)
     _refuse_filled(objects, series, array.dtype)
     table, stated, issues = _channels(objects, array.shape[1], settings, override, modality)
     factor = np.array([(si_unit(word) or ("", 1.0))[1] for word in table.declared])
     dtype, shape = array.dtype, array.shape
-    attrs, groups, found = _beside(objects, series.place)
+    attrs, groups, more = _beside(objects, series.place)
     source = ChannelSource(
         path=objects.path,
         channels=table,
@@ -226,7 +227,7 @@ def open_electrical(
         events=events_of(objects),
         attrs=attrs,
         source_files=(objects.path,),
-        issues=(*issues, *found),
+        issues=(*issues, *more),
         units_stated=False,
         units_given=override.units is not None,
         **groups,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_demo", "write_truth"]
 
-SEED = 20240501
+SEED, WORM_SEED = 20240501, 1
 SESSION_S = 96.0
 # Label of the configuration -> collection that has its result.
 COLLECTIONS = {
@@ -64,7 +64,8 @@ def write_demo(folder: Path | str) -> None:
 
     folder = Path(folder)
     truths = {
-        "ntf": write_worms(folder, subjects=2),
+        # Two worms have fewer repeats of a motif than six: their traces are cleaner instead.
+        "ntf": write_worms(folder, seed=WORM_SEED, subjects=2, snr=6.0, missing=0.05),
         **write_session(folder, seed=SEED, duration_s=SESSION_S),
         "trsa": write_objects(folder, seed=SEED),
     }

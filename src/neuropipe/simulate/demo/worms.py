@@ -17,7 +17,9 @@ SEED = 20240501
 STIMULI = ("odour", "light", "touch")
 
 
-def simulate_worms(seed: int = SEED, subjects: int = 3) -> tuple[xr.Dataset, xr.Dataset]:
+def simulate_worms(
+    seed: int = SEED, subjects: int = 3, *, snr: float = 4.0, missing: float = 0.1
+) -> tuple[xr.Dataset, xr.Dataset]:
     """Simulate worms under one protocol: each stimulus drives one motif of neurons.
 
     Parameters
@@ -26,6 +28,8 @@ def simulate_worms(seed: int = SEED, subjects: int = 3) -> tuple[xr.Dataset, xr.
         Seed of everything.
     subjects : int
         Number of worms.
+    snr, missing : float
+        As of `planted_calcium`.
 
     Returns
     -------
@@ -38,8 +42,9 @@ def simulate_worms(seed: int = SEED, subjects: int = 3) -> tuple[xr.Dataset, xr.
     from neuropipe.store.atlas import load_atlas
 
     data, truth = planted_calcium(
-        seed, n_neurons=48, n_subjects=subjects, duration=180.0, n_motifs=len(STIMULI), missing=0.1
-    )
+        seed, n_neurons=48, n_subjects=subjects, duration=180.0, n_motifs=len(STIMULI),
+        snr=snr, missing=missing,
+    )  # fmt: skip
     atlas = load_atlas("celegans-300")
     sensory = [name for name, kind in zip(atlas.names, atlas.types, strict=True) if kind != "motor"]
     step = len(sensory) // data.sizes["neuron"]
@@ -72,7 +77,9 @@ def _write_sources(folder: Path, data: xr.Dataset, truth: xr.Dataset) -> dict[st
     return found
 
 
-def write_worms(folder: Path, *, seed: int = SEED, subjects: int = 3) -> xr.Dataset:
+def write_worms(
+    folder: Path, *, seed: int = SEED, subjects: int = 3, snr: float = 4.0, missing: float = 0.1
+) -> xr.Dataset:
     """Write the sources of the worms below ``raw/`` of a study folder.
 
     Parameters
@@ -83,12 +90,14 @@ def write_worms(folder: Path, *, seed: int = SEED, subjects: int = 3) -> xr.Data
         Seed of everything.
     subjects : int
         Number of worms; the first is an NWB file, the others are HDF5 files of one laboratory.
+    snr, missing : float
+        As of `planted_calcium`.
 
     Returns
     -------
     xarray.Dataset
         The truth, as `simulate_worms` returns it.
     """
-    data, truth = simulate_worms(seed, subjects)
+    data, truth = simulate_worms(seed, subjects, snr=snr, missing=missing)
     _write_sources(folder, data, truth)
     return truth

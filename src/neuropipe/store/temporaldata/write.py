@@ -166,16 +166,16 @@ class _Writer:
             end = start + np.nan_to_num(last) if name == "events" else last
             dim = ds[first].dims[0]
             columns = {
-                ("end" if n == "stop" else str(n)): v
+                str(n): v
                 for n, v in ds.variables.items()
-                if v.dims[:1] == (dim,) and n not in ("start", "end", "stop")
+                if v.dims[:1] == (dim,) and n not in (first, "start", "end", "stop")
             }
             lossy = write_intervals(self.file.create_group(name), start, end, columns)
             for column in columns:
                 if column not in lossy:
                     self.manifest.place(f"/{name}", column, {"path": f"/{name}/{column}"})
+            self.manifest.place(f"/{name}", first, {"path": f"/{name}/start"})
             if name == "trials":
-                self.manifest.place("/trials", "start", {"path": "/trials/start"})
                 self.manifest.place("/trials", "stop", {"path": "/trials/end"})
 
     def behavior(self) -> None:
@@ -183,7 +183,7 @@ class _Writer:
         ds = self.groups.get("/behavior")
         if ds is None:
             return
-        for dim in sorted(str(d) for d in ds.dims if f"{d}".startswith("time_")):
+        for dim in sorted(str(dim) for dim in ds.dims if str(dim).startswith("time_")):
             stream = dim.removeprefix("time_")
             taken = stream in self.file or stream in RESERVED
             self._series("/behavior", ds, dim, f"behavior_{stream}" if taken else stream)

@@ -81,6 +81,6 @@ def _log_axes(axes: Axes) -> None:
 
     axes.set(xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_locator(NullLocator())

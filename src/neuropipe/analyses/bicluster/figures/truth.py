@@ -96,6 +96,7 @@ def _draw(result: xr.Dataset, truth: xr.Dataset, table: pd.DataFrame) -> ReportF
     left, right = bottom.subplots(1, 2)
     state_strips(left, np.arange(clusters.size) + 1.0, (clusters, found_clusters), names)
     left.set_xlabel("Unit")
+    left.xaxis.get_major_locator().set_params(integer=True)
     _draw_rates(right, result, truth)
     return figure
 

@@ -4,7 +4,8 @@ A neuron's own counts shape the trajectory it reads: as long as that is held fix
 wrong cluster tends to stay. Here, given the Polya-Gamma variables, the likelihood is Gaussian in
 the trajectories, which the Kalman filter integrates out. The proposal regresses the neuron's
 working values on every cluster's smoothed trajectory without the neuron; it is accepted with the
-ratio of exact to proposal density. Trajectories must be redrawn before anything uses them.
+ratio of exact to proposal density. One empty cluster with dynamics from the prior is on offer, as
+in Neal's (2000) algorithm 8. Trajectories must be redrawn before anything uses them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from neuropipe.analyses.bicluster.kernels.dynamics import draw_prior_dynamics
 from neuropipe.analyses.bicluster.kernels.linalg import (
     cholesky,
     invert_spd,
@@ -68,6 +70,14 @@ class Chain(NamedTuple):
     Q: Floats
     states: Ints
     start: Bools
+
+
+class Candidates(NamedTuple):
+    """Proposal of one neuron: log weight of each cluster, mode and factor of its coefficients."""
+
+    weight: Floats
+    mode: Floats
+    lower: Floats
 
 
 @njit(cache=True, nogil=True)
@@ -174,38 +184,107 @@ def _regress(
 
 
 @njit(cache=True, nogil=True)
-def _log_target(
-    data: Working, chain: Chain, i: int, b: Floats, j: int, information: Floats, shift: Floats,
+def _log_ratio(
+    data: Working, chain: Chain, i: int, b: Floats, j: int, own: int, members: Ints, gamma: float,
+    log_birth: Floats, found: Candidates, information: Floats, shift: Floats, without: Floats,
     failures: Ints,
 ) -> float:  # fmt: skip
-    """Add the neuron with coefficients b to cluster j; return log prior of b plus evidence."""
-    value = _add_unit(data, i, b, 1.0, information, shift)
+    """Return the log of target over proposal of neuron i in cluster j with coefficients b."""
+    joined, joined_shift = information[j].copy(), shift[j].copy()
+    value = _add_unit(data, i, b, 1.0, joined, joined_shift)
     for m in range(b.shape[0]):
         value -= 0.5 * data.prior_precision[m] * (b[m] - data.prior_mean[i, m]) ** 2
-    return value + _evidence(chain, j, information, shift, failures)[0]
+    value += _evidence(chain, j, joined, joined_shift, failures)[0] - without[j]
+    others = members[j] - (1 if j == own else 0)
+    if others > 0:
+        value += np.log(others + gamma)
+    else:
+        occupied = (members > 0).sum() - (1 if members[own] == 1 else 0)
+        value += log_birth[occupied]
+    return value - found.weight[j] - log_gaussian(found.mode[j], found.lower[j], b)
+
+
+@njit(cache=True, nogil=True)
+def _weigh(
+    data: Working, i: int, own: int, members: Ints, gamma: float, mean: Floats, second: Floats,
+    found: Candidates, failures: Ints,
+) -> None:  # fmt: skip
+    """Write the proposal of neuron i: occupied clusters by regression, the empty one by its prior.
+
+    The empty candidate, `own` if the neuron is alone, gets a quarter of all weight: a single
+    neuron says too little of a new trajectory for better.
+    """
+    top = -np.inf
+    for j in range(members.shape[0]):
+        others = members[j] - (1 if j == own else 0)
+        found.weight[j] = -np.inf
+        if others > 0:
+            found.weight[j] = np.log(others + gamma) + _regress(
+                data, i, mean[j], second[j], found.mode[j], found.lower[j], failures
+            )
+            top = max(top, found.weight[j])
+    total = 0.0
+    for j in range(members.shape[0]):
+        total += np.exp(found.weight[j] - top)
+    empty = _empty(own, members)
+    found.weight[empty] = top + np.log(total / 3.0)
+    found.lower[empty] = np.diag(np.sqrt(data.prior_precision))
+    found.mode[empty] = data.prior_mean[i]
+
+
+@njit(cache=True, nogil=True)
+def _empty(own: int, members: Ints) -> int:
+    """Return the empty cluster on offer: `own` if that has one member, else the first empty."""
+    if members[own] == 1:
+        return own
+    for j in range(members.shape[0]):
+        if members[j] == 0:
+            return j
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _prepare(
+    rng: Generator, data: Working, chain: Chain, i: int, own: int, members: Ints, nu_extra: float,
+    q0: float, known: Bools, information: Floats, shift: Floats, coefficients: Floats,
+    mean: Floats, second: Floats, without: Floats, failures: Ints,
+) -> None:  # fmt: skip
+    """Take neuron i out; smooth each cluster's trajectory without it."""
+    _add_unit(data, i, coefficients[i], -1.0, information[own], shift[own])
+    known[own] = False
+    empty = _empty(own, members)
+    if empty != own:
+        draw_prior_dynamics(
+            rng, nu_extra, q0, chain.A[empty], chain.b[empty], chain.Q[empty], failures
+        )
+    information[empty], shift[empty], without[empty] = 0.0, 0.0, 0.0
+    for j in range(members.shape[0]):
+        if not known[j] and j != empty and members[j] > 0:
+            without[j] = _smooth(chain, j, information[j], shift[j], mean[j], second[j], failures)
+            known[j] = True
 
 
 @njit(cache=True, nogil=True)
 def move_labels(
-    rng: Generator, order: Ints, data: Working, chain: Chain, gamma: float, cluster: Ints,
-    coefficients: Floats, information: Floats, shift: Floats, tally: Ints, failures: Ints,
+    rng: Generator, order: Ints, data: Working, chain: Chain, gamma: float, log_birth: Floats,
+    nu_extra: float, q0: float, cluster: Ints, coefficients: Floats, information: Floats,
+    shift: Floats, tally: Ints, failures: Ints,
 ) -> None:  # fmt: skip
-    """Propose cluster and coefficients of the neurons in `order`; none is emptied, none begun.
+    """Propose cluster and coefficients of the neurons in `order`, one after the other.
+
+    A proposal whose dynamics explode beyond what covariances can hold is rejected.
 
     Parameters
     ----------
-    rng : Generator
-        Random numbers.
-    order : ndarray of int
-        Neurons to move.
+    rng, order
+        Random numbers; neurons to move.
     data, chain
-        Working data; dynamics and states.
-    gamma : float
-        Added to the size of a cluster in its weight.
-    cluster : ndarray of int, shape (n_units,)
-        Number of each neuron's cluster, changed in place.
-    coefficients : ndarray, shape (n_units, n)
-        Baseline and loadings, changed in place.
+        Working data; dynamics and states, with empty clusters at the end, one per neuron to move,
+        whose dynamics are overwritten.
+    gamma, log_birth, nu_extra, q0
+        As in `labels.scan_labels`.
+    cluster, coefficients : ndarray, shapes (n_units,) and (n_units, n)
+        Number of each neuron's cluster, baseline and loadings, changed in place.
     information, shift : ndarray, shapes (n_clusters, n_bins, n[, n])
         Likelihood of each cluster's trajectory, changed in place.
     tally : ndarray, shape (2,)
@@ -215,51 +294,35 @@ def move_labels(
     """
     count, n_bins, size = shift.shape
     mean, second = np.empty((count, n_bins, size)), np.empty((count, n_bins, size, size))
-    without, modes = np.empty(count), np.empty((count, size))
-    lowers, weights, proposal = np.empty((count, size, size)), np.empty(count), np.empty(size)
-    known = np.zeros(count, np.bool_)
+    without, known, proposal = np.empty(count), np.zeros(count, np.bool_), np.empty(size)
+    found = Candidates(np.empty(count), np.empty((count, size)), np.empty((count, size, size)))
     members = np.zeros(count, np.int64)
-    for i in range(cluster.shape[0]):
-        members[cluster[i]] += 1
+    for j in cluster:
+        members[j] += 1
+    broken = np.zeros(2, np.int64)
     for i in order:
         own = cluster[i]
-        if members[own] == 1:
-            continue
-        rest, rest_shift = information[own].copy(), shift[own].copy()
-        _add_unit(data, i, coefficients[i], -1.0, rest, rest_shift)
-        for j in range(count):
-            if j == own:
-                without[j] = _smooth(chain, j, rest, rest_shift, mean[j], second[j], failures)
-            elif not known[j]:
-                without[j] = _smooth(
-                    chain, j, information[j], shift[j], mean[j], second[j], failures
-                )
-                known[j] = True
-            others = members[j] - (1 if j == own else 0)
-            weights[j] = np.log(others + gamma)
-            weights[j] += _regress(data, i, mean[j], second[j], modes[j], lowers[j], failures)
-        known[own] = False
-        there = draw_index(rng, weights)
-        draw_gaussian(rng, modes[there], lowers[there], proposal)
-        old = _log_target(data, chain, i, coefficients[i], own, rest.copy(), rest_shift.copy(),
-                          failures)  # fmt: skip
-        old -= without[own] + weights[own] - np.log(members[own] - 1 + gamma)
-        old -= log_gaussian(modes[own], lowers[own], coefficients[i])
-        if there == own:
-            joined, joined_shift = rest.copy(), rest_shift.copy()
-        else:
-            joined, joined_shift = information[there].copy(), shift[there].copy()
-        others = members[there] - (1 if there == own else 0)
-        new = _log_target(data, chain, i, proposal, there, joined, joined_shift, failures)
-        new -= without[there] + weights[there] - np.log(others + gamma)
-        new -= log_gaussian(modes[there], lowers[there], proposal)
+        broken[1] = 0
+        _prepare(
+            rng, data, chain, i, own, members, nu_extra, q0, known, information, shift,
+            coefficients, mean, second, without, broken,
+        )  # fmt: skip
+        _weigh(data, i, own, members, gamma, mean, second, found, broken)
+        there = draw_index(rng, found.weight)
+        draw_gaussian(rng, found.mode[there], found.lower[there], proposal)
+        ratio = 0.0
+        for sign, b, j in ((-1.0, coefficients[i], own), (1.0, proposal, there)):
+            ratio += sign * _log_ratio(
+                data, chain, i, b, j, own, members, gamma, log_birth, found, information, shift,
+                without, broken,
+            )  # fmt: skip
         tally[1] += 1
-        if np.log(1.0 - rng.random()) < new - old:
+        members[own] -= 1
+        if np.log(1.0 - rng.random()) < ratio and broken[1] == 0:
             tally[0] += 1
-            information[own], shift[own] = rest, rest_shift
-            information[there], shift[there] = joined, joined_shift
             coefficients[i] = proposal
             cluster[i] = there
-            members[own] -= 1
-            members[there] += 1
-            known[there] = False
+        members[cluster[i]] += 1
+        known[cluster[i]] = False
+        _add_unit(data, i, coefficients[i], 1.0, information[cluster[i]], shift[cluster[i]])
+    failures[0] += broken[0]

@@ -125,10 +125,8 @@ def move_frame(
         Neurons of the cluster.
     prior_mean, prior_precision : ndarray, shapes (n_units, n) and (n,)
         Prior of the coefficients.
-    states, start : ndarray, shape (n_bins,)
-        State of each bin; first bins of trials.
-    n_states : int
-        Most states.
+    states, start, n_states
+        State of each bin; first bins of trials; most states.
     nu_extra, q0 : float
         Prior of the dynamics.
     coefficients : ndarray, shape (n_units, n)

@@ -75,11 +75,11 @@ class Readouts(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _fill_auxiliary(
-    rng: Generator, slots: Slots, own: int, n_aux: int, states: Ints, start: Bools,
-    nu_extra: float, q0: float, chosen: Ints, failures: Ints,
-) -> int:  # fmt: skip
-    """List the auxiliary slots: `own` if not -1, then free ones drawn from the prior."""
-    found = 0
+    rng: Generator, slots: Slots, own: int, states: Ints, start: Bools, nu_extra: float, q0: float,
+    chosen: Ints, failures: Ints,
+) -> None:  # fmt: skip
+    """Fill `chosen` with auxiliary slots: `own` if not -1, then free ones drawn from the prior."""
+    found, n_aux = 0, chosen.shape[0]
     if own >= 0 and n_aux > 0:
         chosen[0] = own
         found = 1
@@ -93,7 +93,22 @@ def _fill_auxiliary(
                       slots.x[slot], failures)  # fmt: skip
             chosen[found] = slot
             found += 1
-    return found
+
+
+@njit(cache=True, nogil=True)
+def _prior_weights(
+    slots: Slots, own: int, auxiliary: Ints, log_birth: Floats, gamma: float, weights: Floats
+) -> None:
+    """Write the log prior weight of each slot for a neuron of slot `own`, -inf where none."""
+    occupied = 0
+    weights[:] = -np.inf
+    for slot in range(weights.shape[0]):
+        others = slots.members[slot] - (1 if slot == own else 0)
+        if others > 0:
+            occupied += 1
+            weights[slot] = np.log(others + gamma)
+    for slot in auxiliary:
+        weights[slot] = log_birth[occupied] - np.log(auxiliary.shape[0])
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +134,38 @@ def _accept(
 
 
 @njit(cache=True, nogil=True)
-def scan_labels(  # noqa: C901 - plain loops of one recursion
+def _redraw(
+    rng: Generator, slots: Slots, units: Readouts, i: int, poisson: bool, weights: Floats,
+    tally: Ints, failures: Ints,
+) -> None:  # fmt: skip
+    """Propose slot and coefficients of neuron i from prior `weights` times Laplace marginals."""
+    n_slots, size = weights.shape[0], units.coefficients.shape[1]
+    modes, lowers = np.empty((n_slots, size)), np.empty((n_slots, size, size))
+    marginal, proposal = np.empty(n_slots), np.empty(size)
+    for slot in range(n_slots):
+        if weights[slot] > -np.inf:
+            marginal[slot] = laplace(
+                units.counts[i], units.offset[i], slots.x[slot], units.dispersion[i], poisson,
+                units.prior_mean[i], units.prior_precision, modes[slot], lowers[slot], failures,
+            )  # fmt: skip
+            weights[slot] += marginal[slot]
+    own, there = units.label[i], draw_index(rng, weights)
+    draw_gaussian(rng, modes[there], lowers[there], proposal)
+    tally[1] += 1
+    if _accept(
+        rng, units, i, slots.x[own], slots.x[there], poisson,
+        (modes[own], lowers[own], marginal[own]), (modes[there], lowers[there], marginal[there]),
+        proposal,
+    ):  # fmt: skip
+        tally[0] += 1
+        units.coefficients[i] = proposal
+        slots.members[own] -= 1
+        slots.members[there] += 1
+        units.label[i] = there
+
+
+@njit(cache=True, nogil=True)
+def scan_labels(
     rng: Generator, order: Ints, first: int, slots: Slots, units: Readouts, states: Ints,
     start: Bools, poisson: bool, log_birth: Floats, gamma: float, n_aux: int, nu_extra: float,
     q0: float, frozen: bool, tally: Ints, failures: Ints,
@@ -133,12 +179,8 @@ def scan_labels(  # noqa: C901 - plain loops of one recursion
 
     Parameters
     ----------
-    rng : Generator
-        Random numbers.
-    order : ndarray of int
-        Neurons in the order of the scan.
-    first : int
-        Position in `order` to begin at.
+    rng, order, first
+        Random numbers; neurons in the order of the scan; position in it to begin at.
     slots : Slots
         Clusters; changed in place.
     units : Readouts
@@ -153,10 +195,8 @@ def scan_labels(  # noqa: C901 - plain loops of one recursion
         Added to the size of an occupied cluster.
     n_aux : int
         Empty candidates; 0 keeps the clusters to those there are.
-    nu_extra, q0 : float
-        Prior of the dynamics.
-    frozen : bool
-        Keep the labels and redraw the coefficients only.
+    nu_extra, q0, frozen
+        Prior of the dynamics; whether labels stay and coefficients only are redrawn.
     tally : ndarray, shape (2,)
         Counts of accepted proposals and of all.
     failures : ndarray, shape (2,)
@@ -167,53 +207,20 @@ def scan_labels(  # noqa: C901 - plain loops of one recursion
     int
         Position at which too few slots were free; ``len(order)`` when all are done.
     """
-    n_slots, size = slots.members.shape[0], units.coefficients.shape[1]
-    modes, lowers = np.empty((n_slots, size)), np.empty((n_slots, size, size))
-    marginal, weights = np.empty(n_slots), np.empty(n_slots)
-    auxiliary, proposal = np.empty(n_aux, np.int64), np.empty(size)
+    weights, auxiliary = np.empty(slots.members.shape[0]), np.empty(n_aux, np.int64)
     for position in range(first, order.shape[0]):
         i = order[position]
         own = units.label[i]
-        weights[:] = -np.inf
         if frozen:
+            weights[:] = -np.inf
             weights[own] = 0.0
         else:
-            single = slots.members[own] == 1
-            free = 0
-            for slot in range(n_slots):
-                free += slots.members[slot] == 0
-            if free < n_aux:
+            if (slots.members == 0).sum() < n_aux:
                 return position
-            n_found = _fill_auxiliary(
-                rng, slots, own if single else -1, n_aux, states, start, nu_extra, q0, auxiliary,
-                failures,
-            )  # fmt: skip
-            occupied = 0
-            for slot in range(n_slots):
-                others = slots.members[slot] - (1 if slot == own else 0)
-                if others > 0:
-                    occupied += 1
-                    weights[slot] = np.log(others + gamma)
-            for slot in auxiliary[:n_found]:
-                weights[slot] = log_birth[occupied] - np.log(n_aux)
-        for slot in range(n_slots):
-            if weights[slot] > -np.inf:
-                marginal[slot] = laplace(
-                    units.counts[i], units.offset[i], slots.x[slot], units.dispersion[i], poisson,
-                    units.prior_mean[i], units.prior_precision, modes[slot], lowers[slot], failures,
-                )  # fmt: skip
-                weights[slot] += marginal[slot]
-        there = draw_index(rng, weights)
-        draw_gaussian(rng, modes[there], lowers[there], proposal)
-        tally[1] += 1
-        if _accept(
-            rng, units, i, slots.x[own], slots.x[there], poisson,
-            (modes[own], lowers[own], marginal[own]),
-            (modes[there], lowers[there], marginal[there]), proposal,
-        ):  # fmt: skip
-            tally[0] += 1
-            units.coefficients[i] = proposal
-            slots.members[own] -= 1
-            slots.members[there] += 1
-            units.label[i] = there
+            single = slots.members[own] == 1
+            _fill_auxiliary(
+                rng, slots, own if single else -1, states, start, nu_extra, q0, auxiliary, failures
+            )
+            _prior_weights(slots, own, auxiliary, log_birth, gamma, weights)
+        _redraw(rng, slots, units, i, poisson, weights, tally, failures)
     return order.shape[0]

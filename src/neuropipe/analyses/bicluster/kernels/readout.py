@@ -27,7 +27,37 @@ STEPS, HALVINGS, TOLERANCE = 25, 8, 1e-4
 
 
 @njit(cache=True, nogil=True)
-def log_target(  # noqa: C901 - plain loops of one recursion
+def _bin_terms(
+    y: float, eta: float, dispersion: float, poisson: bool
+) -> tuple[float, float, float]:
+    """Return log likelihood of a count, its slope in eta and its negative curvature."""
+    rate = np.exp(eta)
+    if poisson:
+        return y * eta - rate, y - rate, rate
+    odds = rate / dispersion
+    share = odds / (1.0 + odds)
+    value = y * eta - (y + dispersion) * np.log1p(odds)
+    return value, y - (y + dispersion) * share, (y + dispersion) * share * (1.0 - share)
+
+
+@njit(cache=True, nogil=True)
+def _prior_terms(
+    prior_mean: Floats, prior_precision: Floats, b: Floats, gradient: Floats, hessian: Floats
+) -> float:
+    """Return the log prior of b; write its gradient and negative Hessian."""
+    total = 0.0
+    hessian[:] = 0.0
+    for i in range(b.shape[0]):
+        residual = b[i] - prior_mean[i]
+        gradient[i] = -prior_precision[i] * residual
+        total += 0.5 * (np.log(prior_precision[i] / (2.0 * np.pi)))
+        total -= 0.5 * prior_precision[i] * residual * residual
+        hessian[i, i] = prior_precision[i]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def log_target(
     counts: Floats, offset: Floats, x: Floats, dispersion: float, poisson: bool, prior_mean: Floats,
     prior_precision: Floats, b: Floats, gradient: Floats, hessian: Floats,
 ) -> float:  # fmt: skip
@@ -53,15 +83,7 @@ def log_target(  # noqa: C901 - plain loops of one recursion
         Overwritten.
     """
     n_bins, size = x.shape
-    total = 0.0
-    for i in range(size):
-        residual = b[i] - prior_mean[i]
-        gradient[i] = -prior_precision[i] * residual
-        total += 0.5 * (np.log(prior_precision[i] / (2.0 * np.pi)))
-        total -= 0.5 * prior_precision[i] * residual * residual
-        for j in range(size):
-            hessian[i, j] = prior_precision[i] if i == j else 0.0
-    inverse = 1.0 / dispersion
+    total = _prior_terms(prior_mean, prior_precision, b, gradient, hessian)
     for t in range(n_bins):
         y = counts[t]
         if y < 0.0:
@@ -71,16 +93,8 @@ def log_target(  # noqa: C901 - plain loops of one recursion
             eta += b[m] * x[t, m]
         inside = -CLIP < eta < CLIP
         eta = min(max(eta, -CLIP), CLIP)
-        rate = np.exp(eta)
-        if poisson:
-            total += y * eta - rate
-            slope, weight = y - rate, rate
-        else:
-            odds = rate * inverse
-            total += y * eta - (y + dispersion) * np.log1p(odds)
-            share = odds / (1.0 + odds)
-            slope = y - (y + dispersion) * share
-            weight = (y + dispersion) * share * (1.0 - share)
+        value, slope, weight = _bin_terms(y, eta, dispersion, poisson)
+        total += value
         if not inside:
             continue
         gradient[0] += slope

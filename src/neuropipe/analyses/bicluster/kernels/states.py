@@ -305,6 +305,45 @@ def _log_evidence(  # noqa: C901 - plain loops of one recursion
 
 
 @njit(cache=True, nogil=True)
+def _add_evidence(
+    t: int, active: Ints, A: Floats, b: Floats, Q: Floats, mean: Floats, cov: Floats,
+    theta: Floats, pulled: Floats, ahead: Floats, ahead_cov: Floats, lower: Floats, inner: Floats,
+    factor: Floats, vector: Floats, weights: Floats, failures: Ints,
+) -> None:  # fmt: skip
+    """Add to the weight of each state the log evidence of bin t and all after it."""
+    for k in range(weights.shape[0]):
+        for a in range(active.shape[0]):
+            j = active[a]
+            predict_bin(A[j, k], b[j, k], Q[j, k], mean[a], cov[a], ahead, ahead_cov, factor)
+            weights[k] += _log_evidence(
+                ahead, ahead_cov, theta[a, t], pulled[a, t], lower, inner, factor, vector, failures
+            )
+
+
+@njit(cache=True, nogil=True)
+def _advance(
+    t: int, active: Ints, A: Floats, b: Floats, Q: Floats, states: Ints, start: Bools,
+    mean: Floats, cov: Floats, ahead: Floats, ahead_cov: Floats, lower: Floats, inner: Floats,
+    factor: Floats, information: Floats, shift: Floats, precision: Floats, linear: Floats,
+    failures: Ints,
+) -> None:  # fmt: skip
+    """Filter bin t of every group under its state."""
+    k = states[t]
+    for a in range(active.shape[0]):
+        if start[t]:
+            first_bin(mean[a], cov[a])
+        else:
+            j = active[a]
+            predict_bin(A[j, k], b[j, k], Q[j, k], mean[a], cov[a], ahead, ahead_cov, factor)
+            mean[a] = ahead
+            cov[a] = ahead_cov
+        filter_bin(
+            mean[a], cov[a], information[a, t], shift[a, t], precision[a, t], linear[a, t], lower,
+            inner, failures,
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
 def scan_states(
     rng: Generator, active: Ints, A: Floats, b: Floats, Q: Floats, transition: Floats,
     start: Bools, information: Floats, shift: Floats, states: Ints, precision: Floats,
@@ -318,10 +357,8 @@ def scan_states(
 
     Parameters
     ----------
-    rng : Generator
-        Random numbers.
-    active : ndarray of int, shape (n_active,)
-        Groups that count.
+    rng, active
+        Random numbers; groups that count, (n_active,).
     A, b, Q : ndarray, shapes (n_groups, n_states, n[, n])
         Dynamics.
     transition : ndarray, shape (n_states, n_states)
@@ -357,26 +394,13 @@ def scan_states(
                 weights[k] = 0.0 if start[t - 1] else log_transition[states[t - 1], k]
                 if t + 1 < n_bins and not start[t + 1]:
                     weights[k] += log_transition[k, states[t + 1]]
-                for a in range(groups):
-                    j = active[a]
-                    predict_bin(
-                        A[j, k], b[j, k], Q[j, k], mean[a], cov[a], ahead, ahead_cov, factor
-                    )
-                    weights[k] += _log_evidence(
-                        ahead, ahead_cov, theta[a, t], pulled[a, t], lower, inner, factor, vector,
-                        failures,
-                    )  # fmt: skip
-            states[t] = draw_index(rng, weights)
-        for a in range(groups):
-            if start[t]:
-                first_bin(mean[a], cov[a])
-            else:
-                j, k = active[a], states[t]
-                predict_bin(A[j, k], b[j, k], Q[j, k], mean[a], cov[a], ahead, ahead_cov, factor)
-                mean[a] = ahead
-                cov[a] = ahead_cov
-            filter_bin(
-                mean[a], cov[a], information[a, t], shift[a, t], precision[a, t], linear[a, t],
-                lower, inner, failures,
+            _add_evidence(
+                t, active, A, b, Q, mean, cov, theta, pulled, ahead, ahead_cov, lower, inner,
+                factor, vector, weights, failures,
             )  # fmt: skip
+            states[t] = draw_index(rng, weights)
+        _advance(
+            t, active, A, b, Q, states, start, mean, cov, ahead, ahead_cov, lower, inner, factor,
+            information, shift, precision, linear, failures,
+        )  # fmt: skip
     report_first_bins(states, start)

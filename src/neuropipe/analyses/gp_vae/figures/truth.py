@@ -26,18 +26,17 @@ def _scales(truth: xr.Dataset) -> dict[str, Scale]:
     names = [str(name) for name in truth["latent"].values]
     recovered = {
         f"joint_r2_{name}": Scale(
-            f"latent '{name}' ($R^2$)".replace("$R^2$", "R2"), 1.0, 0.9,
+            f"latent '{name}' (R2)", 1.0, 0.9,
             "explained variance on test trials by an affine map of all latents, fitted on "
             "training trials",
         )
         for name in names
     }  # fmt: skip
     covered = {
-        f"coverage_{name}": Scale(
-            f"latent '{name}', inside 95 % intervals", 0.95, 0.85,
-            "share of planted values inside the interval of the estimate",
+        "coverage": Scale(
+            "latents inside 95 % intervals", 0.95, 0.85,
+            "share of planted values inside the interval of the estimate, mean over latents",
         )
-        for name in names
     }  # fmt: skip
     rate = {"rate_r2": Scale("rates of units (R2)", 1.0, 0.8, "explained variance on test trials")}
     return recovered | covered | rate
@@ -53,7 +52,10 @@ def compare(result: xr.Dataset, truth: xr.Dataset) -> Comparison:
     truth : xarray.Dataset
         Second return value of ``simulate``.
     """
-    table = measures(score(result, truth), _scales(truth))
+    scores = score(result, truth)
+    names = [f"coverage_{name}" for name in truth["latent"].values]
+    scores["coverage"] = float(np.mean([scores[name] for name in names if name in scores]))
+    table = measures(scores, _scales(truth))
     with apply_style():
         return Comparison(table, _draw(result, with_times_of(truth, result), table))
 
@@ -67,7 +69,7 @@ def _draw(result: xr.Dataset, truth: xr.Dataset, table: pd.DataFrame) -> ReportF
     time, parts = truth["time"].values, []
     figure = ReportFigure(
         title="Planted latents and those found, on trials that were held out",
-        width="wide", height_mm=20 + 24 * len(names),
+        width="wide", height_mm=20 + 27 * len(names),
         caption=(
             "Each row: one planted latent (black) and its estimate (blue, with the 95 % interval) "
             f"on {len(trials)} of {len(test)} test trials, drawn one after the other; right: all "
@@ -94,7 +96,7 @@ def _draw(result: xr.Dataset, truth: xr.Dataset, table: pd.DataFrame) -> ReportF
                 "found": centre[trial], "sd": spread[trial],
             }  # fmt: skip
             parts.append(pd.DataFrame(rows))
-        left.set_ylabel(name)
+        left.set_title(name, loc="left")
         right.plot(
             planted[test].ravel(), centre[test].ravel(), ".", ms=1.5, alpha=0.4,
             color=CATEGORICAL[0], rasterized=True,

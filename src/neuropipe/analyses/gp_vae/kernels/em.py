@@ -135,8 +135,7 @@ def fit_linear(
         Called after every iteration with its number, the model and the posterior (checkpoints).
     """
     posterior: Posterior | None = None
-    history: list[list[float]] = []
-    calm = 0
+    history, calm = list[list[float]](), 0
     for iteration in range(iterations):
         steps = newton + 2 if posterior is None else newton
         posterior = infer(model, data, start=posterior, steps=steps, averaged=averaged)
@@ -148,8 +147,7 @@ def fit_linear(
         lengths = before if waits else update_lengths(model, posterior, bounds)
         moved = replace(model, decoders=decoders, lengths=lengths)
         model, posterior = _balance(moved, _carry(model, moved, posterior))
-        if relevance:
-            model = _relevance(model, data)
+        model = _relevance(model, data) if relevance else model
         if watch is not None:
             watch(iteration, model, posterior)
         still = np.abs(np.log(model.lengths / before)).max() < LENGTH_TOL

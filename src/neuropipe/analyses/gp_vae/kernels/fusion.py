@@ -125,10 +125,9 @@ def pseudo_observations(
                 potential = network.encode_one(
                     name, batch.values[name], batch.masks[name], batch.view(name)
                 )
-            parts.append((potential.centre, potential.precision))
-        centre, precision = (
-            np.concatenate([part[i].numpy().astype(float) for part in parts]) for i in range(2)
-        )
+            parts.append(potential)
+        centre = np.concatenate([part.centre.numpy().astype(float) for part in parts])
+        precision = np.concatenate([part.precision.numpy().astype(float) for part in parts])
         shared = (seen.sum(axis=0) > 1) & seen[network.names.index(name)]
         found[name] = Pseudo(centre, precision, one.times, shared, one.kernel, one.shift)
     return found

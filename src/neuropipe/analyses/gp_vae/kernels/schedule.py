@@ -234,12 +234,8 @@ def fit_amortized(
         order of `groups`, with those of `mlp` modalities behind them.
     data, validation : mapping
         Modality -> observations of the training and of the validation trials.
-    groups : mapping
-        ``shared`` and ``private:<modality>`` -> latents.
-    mlp : sequence of str
-        Modalities with multi-layer decoders.
-    plan : Plan
-        Epochs and rates.
+    groups, mlp, plan
+        Latents by group, modalities with multi-layer decoders, epochs and rates.
     seed : int
         Of every random number.
     start : ndarray, optional
@@ -260,12 +256,11 @@ def fit_amortized(
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    model = linear.model
     batch, held = tensors(data), tensors(validation)
-    network = _first_network(model, data, groups, mlp)
+    network = _first_network(linear.model, data, groups, mlp)
     if resume is None:
-        _phase_b(network, model, data, batch, groups, mlp, plan, rng, generator, start)
+        rng = np.random.default_rng(seed)
+        _phase_b(network, linear.model, data, batch, groups, mlp, plan, rng, generator, start)
         frozen = ("decoders", "log_length", *(f"encoders.{name}." for name in mlp))
         train(network, batch, _encoder_schedule(plan, data, mlp), generator, frozen=frozen)
     if device != "cpu":

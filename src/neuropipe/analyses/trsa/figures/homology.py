@@ -105,7 +105,8 @@ def draw_homology(result: xr.Dataset) -> ReportFigure:
             style = styles[region]
             axes.step(result["filtration"].values, curve, where="post", color=style["color"],
                       ls=style["linestyle"], label=short(region))  # fmt: skip
-        axes.set(xlabel="Scaled dissimilarity", ylabel=f"β{degree} (count)", ylim=(0, None))
+        top = 1.08 * max(float(result["betti"].isel(homology=degree).mean("subject").max()), 1.0)
+        axes.set(xlabel="Scaled dissimilarity", ylabel=f"β{degree} (count)", ylim=(0, top))
         axes.locator_params(axis="y", integer=True)
     longest = result["longest_bar"].sel(homology="H1").transpose("subject", "region").values
     for k, region in enumerate(regions):

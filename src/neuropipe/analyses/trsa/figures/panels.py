@@ -79,7 +79,7 @@ def rdm_panel(
     axes.set_yticks([])
     if names and len(labels) <= NAMED_CONDITIONS:
         axes.set_yticks(range(len(labels)), [short(label, 10) for label in labels], fontsize=5)
-        axes.tick_params(axis="y", length=0, pad=2 if categories is None else 6)
+        axes.tick_params(axis="y", length=0, pad=2 if categories is None else 11)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return image

@@ -54,7 +54,7 @@ def _slice_numbers(position: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarray
     if place is None:
         return np.round(position, 3)
     index, affine = place
-    return index[:, np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax(axis=1)]
+    return index[:, _nearest_axes(affine)]
 
 
 def _slices(position: np.ndarray, best: int, attrs: Mapping[str, Any]) -> list[_View]:
@@ -88,7 +88,7 @@ def _panel(
     axes: Axes,
     view: _View,
     position: np.ndarray,
-    spacing: float,
+    spacing: np.ndarray,
     score: np.ndarray,
     passed: np.ndarray,
 ) -> PolyCollection:
@@ -98,7 +98,7 @@ def _panel(
     top = float(np.nanmax(np.abs(score))) or 1.0
     order = np.flatnonzero(view.shown)[np.argsort(view.depth[view.shown], kind="stable")]
     a, b = view.axes
-    side = spacing / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    side = spacing[[a, b]] / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
     square = position[order][:, None, [a, b]] + side
     many = len(order) > RASTERED
     image = PolyCollection(list(square), array=score[order], cmap=SIGNED, lw=0, rasterized=many)
@@ -113,11 +113,22 @@ def _panel(
     return image
 
 
-def _spacing(position: np.ndarray) -> float:
-    """Return the usual distance of a centre to the nearest other one."""
+def _spacing(position: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarray:
+    """Return the size of a voxel along x, y and z; else the usual distance to the nearest."""
+    place = grid_of_centres(position, attrs)
+    if place is not None:
+        sizes = np.linalg.norm(place[1][:3, :3], axis=0)
+        return sizes[_nearest_axes(place[1])]
     if len(position) < 2:
-        return 1.0
-    return float(np.median(cKDTree(position).query(position, k=2)[0][:, 1])) or 1.0
+        return np.ones(3)
+    near = float(np.median(cKDTree(position).query(position, k=2)[0][:, 1]))
+    return np.full(3, near or 1.0)
+
+
+def _nearest_axes(affine: np.ndarray) -> np.ndarray:
+    """Return the axis of the volume that lies nearest to x, y and z."""
+    columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return np.abs(columns).argmax(axis=1)
 
 
 def _table(result: xr.Dataset) -> pd.DataFrame:
@@ -181,7 +192,8 @@ def draw_searchlight(result: xr.Dataset) -> ReportFigure:
         structure = result["structure"].values.astype(str)
     on_surface = bool(np.isin(structure, list(INSIDE)).any())
     tested = "searchlight_pvalue" in result
-    spacing, attrs = _spacing(position), result["searchlight_score"].attrs
+    attrs = result["searchlight_score"].attrs
+    spacing = _spacing(position, attrs)
     figure = ReportFigure(
         title="Searchlight", caption=_caption(result, on_surface), table=_table(result),
         width="wide", height_mm=55 * max(len(order), 1),

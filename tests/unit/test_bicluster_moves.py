@@ -1,0 +1,131 @@
+"""Moves with trajectories, dynamics or transitions integrated out, against their definitions."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import invwishart, matrix_normal
+
+from neuropipe.analyses.bicluster.chain_state import Priors, Problem, Scheme
+from neuropipe.analyses.bicluster.joint import log_joint, sample_counts, sample_prior
+from neuropipe.analyses.bicluster.kernels import collapsed_dynamics, collapsed_labels
+from neuropipe.analyses.bicluster.kernels.dynamics import (
+    draw_prior_dynamics,
+    log_dynamics_conditional,
+)
+from neuropipe.analyses.bicluster.kernels.evidence import (
+    log_sequence_evidence,
+    log_trajectory_evidence,
+)
+from neuropipe.analyses.bicluster.kernels.frames import move_frame
+from neuropipe.analyses.bicluster.kernels.laplace_path import log_path_prior
+from neuropipe.analyses.bicluster.kernels.trajectory import MEAN, filter_forward, sample_backward
+from neuropipe.analyses.bicluster.rearrange import rearrange
+from neuropipe.analyses.bicluster.starts import initial_state
+from neuropipe.analyses.bicluster.sweep import Sweep, predictor
+from neuropipe.simulate.planted_biclusters import planted_biclusters
+
+PRIORS = Priors(m_d=0.0, nu_extra=8.0, q0=0.2, a_r=4.0, h_r=1.0)
+SCHEME = Scheme(p=2, n_states_max=2, n_inner=1, sm_every=0)
+
+
+def failures() -> np.ndarray:
+    return np.zeros(2, np.int64)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Return a problem of 6 units in 2 clusters and 30 bins, and the state that made it."""
+    rng = np.random.default_rng(1)
+    problem = Problem.of(np.zeros((6, 30)), start=np.arange(30) == 17)
+    state = sample_prior(problem, PRIORS, SCHEME, rng, np.repeat([0, 1], 3))
+    counts = sample_counts(problem, state, SCHEME, rng)
+    return Problem.of(counts, start=problem.start), state
+
+
+def test_evidence_of_a_trajectory_is_bayes_theorem(drawn):
+    problem, state = drawn
+    rng, x, first = np.random.default_rng(2), state.x[0], state.x[0][problem.start]
+    A, b, Q = state.A[0].copy(), state.b[0].copy(), state.Q[0].copy()
+    rest = state.states, problem.start
+    found = log_trajectory_evidence(x, *rest, 2, 8.0, 0.2, failures()).sum()
+    for _ in range(3):
+        draw_prior_dynamics(rng, 8.0, 0.2, A, b, Q, failures())
+        steps = log_path_prior(x, A, b, Q, *rest, failures())
+        steps += 0.5 * (first**2 + np.log(2 * np.pi)).sum()
+        wanted = steps - log_dynamics_conditional(x, *rest, 8.0, 0.2, A, b, Q)
+        assert found == pytest.approx(wanted, abs=1e-8)
+
+
+def test_probabilities_of_all_state_sequences_sum_to_one():
+    start, beta = np.array([True, False, False, False, True, False]), np.array([0.3, 0.7])
+    total = 0.0
+    for drawn in product(range(2), repeat=4):
+        states = np.array([0, *drawn[:3], 0, drawn[3]])
+        total += np.exp(log_sequence_evidence(states, start, beta, 5.0, 10.0))
+    assert total == pytest.approx(1.0, abs=1e-10)
+
+
+def test_a_change_of_frame_moves_the_trajectory_and_leaves_the_rates(drawn):
+    problem, before = drawn
+    state = before.copy()
+    members = np.flatnonzero(state.label == 0)
+    accepted = move_frame(
+        np.random.default_rng(3), 300, members, np.zeros((6, 3)), np.ones(3), state.states,
+        problem.start, 2, PRIORS.nu_extra, PRIORS.q0, state.coefficients, state.x[0], failures(),
+    )  # fmt: skip
+    assert accepted > 30
+    assert np.abs(state.x[0] - before.x[0]).max() > 0.05
+    np.testing.assert_allclose(predictor(problem, state), predictor(problem, before), atol=1e-9)
+    # Accepted changes do not run away from the bulk of the density.
+    moved = log_joint(problem, state, PRIORS, SCHEME) - log_joint(problem, before, PRIORS, SCHEME)
+    assert abs(moved) < 60
+
+
+def test_prior_ratio_of_scaled_noise_is_that_of_scipy(drawn):
+    _, state = drawn
+    A, b, Q, log_scale = state.A[0, 0], state.b[0, 0], state.Q[0, 0], 0.3
+
+    def log_prior(noise: np.ndarray) -> float:
+        value = invwishart.logpdf(noise, 3 + PRIORS.nu_extra, PRIORS.q0 * np.eye(3))
+        return value + matrix_normal.logpdf(np.column_stack([A, b]), np.eye(3, 4), noise, np.eye(4))
+
+    found = collapsed_dynamics._log_prior_ratio(A, b, Q, log_scale, 8.0, 0.2, failures())
+    jacobian = 6 * 2 * log_scale  # six free entries of a symmetric matrix
+    wanted = log_prior(np.exp(2 * log_scale) * Q) - log_prior(Q) + jacobian
+    assert found == pytest.approx(wanted, abs=1e-9)
+
+
+def test_smoothed_moments_are_those_of_backward_sampling(drawn):
+    problem, state = drawn
+    rng = np.random.default_rng(4)
+    root = rng.standard_normal((30, 3, 3))
+    information, shift = root @ root.transpose(0, 2, 1), rng.standard_normal((30, 3))
+    chain = collapsed_labels.Chain(state.A, state.b, state.Q, state.states, problem.start)
+    mean, second = np.empty((30, 3)), np.empty((30, 3, 3))
+    found = collapsed_labels._smooth(chain, 0, information, shift, mean, second, failures())
+    dynamics = state.A[0], state.b[0], state.Q[0], state.states, problem.start
+    precision, linear, x = np.empty_like(information), np.empty_like(shift), np.empty_like(shift)
+    whole = filter_forward(*dynamics, information, shift, x, 0, 30, precision, linear, failures())
+    sample_backward(rng, *dynamics, precision, linear, x, 0, 30, MEAN, failures())
+    assert found == pytest.approx(whole)
+    np.testing.assert_allclose(mean, x, atol=1e-8)
+    spread = second - mean[:, :, None] * mean[:, None, :]
+    assert (np.linalg.eigvalsh(spread) > 0).all()
+
+
+def test_halves_of_one_cluster_are_merged_in_the_warm_up():
+    rng = np.random.default_rng(5)
+    data, _ = planted_biclusters(0, n_per=8, n_clusters=1, p=1, T=120)
+    problem, scheme = Problem.of(data["counts"].values), Scheme(p=1, n_states_max=2, sm_every=0)
+    state = initial_state(problem, PRIORS, scheme, rng, 0, np.repeat([0, 1], 4))
+    sweep = Sweep(problem, PRIORS, scheme)
+    sweep.holding = True
+    for _ in range(20):
+        sweep(state, rng)
+    merged = False
+    for _ in range(8):
+        merged = merged or (rearrange(sweep, state, rng) and np.unique(state.label).size == 1)
+    assert merged
