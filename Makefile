@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
 
-.PHONY: demo test setup lint types schema recovery fuzz clean
+.PHONY: demo test setup lint types schema docs notebooks recovery fuzz clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,14 @@ types: $(STAMP)
 
 schema: $(STAMP)
 	$(BIN)/python -m neuropipe.config.schema config/schema
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -W -b html docs build/site
+	@echo build/site/index.html
+
+notebooks: $(STAMP)
+	cd notebooks && for script in *.py; do echo $$script; \
+	  MPLBACKEND=Agg $(abspath $(BIN))/python $$script > /dev/null || exit 1; done
 
 clean:
 	rm -rf $(DEMO) build dist artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis

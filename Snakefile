@@ -1,7 +1,14 @@
 # From raw recordings to one report: config/config.yaml and config/recordings.tsv say what to do.
+from pathlib import Path
+
 from snakemake.utils import min_version
 
+from neuropipe.config.load import read_yaml
+
 min_version("9.27")
+# Snakemake runs the code in templates; a configuration that is one is refused before it reads it.
+if Path("config/config.yaml").is_file():
+    read_yaml(Path("config/config.yaml"))
 
 
 configfile: "config/config.yaml"
@@ -22,9 +29,8 @@ for name in flow.staged_names():
 rule all:
     default_target: True
     input:
-        flow.stores(),
-        flow.results(),
         "report/index.html",
+        flow.unreported(),
     localrule: True
 
 

@@ -160,6 +160,41 @@ def a3(seeds: list[int]) -> None:
                 row("A8", f"{label}: coverage {name}", inside, "0.90-0.98", 0.9 <= inside <= 0.98)
 
 
+def low_oracle(seeds: list[int]) -> None:
+    """Print what true and fitted parameters reach at the low rate, by two kinds of posterior."""
+    from neuropipe.analyses.gp_vae.kernels.em import fit_linear
+    from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel
+    from neuropipe.analyses.gp_vae.kernels.posterior import infer
+
+    for seed in seeds:
+        data, truth = spikes_and_frames(seed=seed + 1, low=True, video=False)
+        prepared = prepared_for(data, truth, GPFA, 50, 30)
+        parts = {s: prepared.held_in(prepared.trials(s)) for s in ("train", "test")}
+        kept = prepared.channels["spikes"].kept
+        # Latents of unit variance; rates in spikes per second.
+        loading = truth["loading"].values[kept] * np.sqrt([0.3, 0.5])
+        decoder = Decoder(
+            loading, truth["offset"].values[kept] - np.log(0.02), np.ones(2, bool),
+            np.ones(kept.sum()), np.zeros((kept.sum(), 0)),
+        )  # fmt: skip
+        true = LinearModel(prepared.circle, np.full(2, 0.2), {"spikes": decoder})
+        fitted = fit_one(prepared, GPFA, 0, latents=2, restart=0).fitted.model
+        train = prepared.take(prepared.trials("train"))
+        averaged = fit_linear(fitted, train, bounds=prepared.bounds, averaged=True).model
+        for label, model, how in (
+            ("true parameters, mode", true, False),
+            ("true parameters, variational", true, True),
+            ("fitted, mode", fitted, False),
+            ("fitted, variational", averaged, True),
+        ):
+            found = [infer(model, parts[s], averaged=how) for s in ("train", "test")]
+            shared, spikes = (
+                joint_r2(*found, prepared, truth, name) for name in ("shared", "spikes")
+            )
+            print(f"LOW seed {seed + 1}: {label:30} R2 shared {shared:.4f} neural {spikes:.4f}",
+                  flush=True)  # fmt: skip
+
+
 def a7() -> None:
     from neuropipe.analyses.gp_vae.kernels.em import fit_linear
     from neuropipe.analyses.gp_vae.kernels.start import initial_model
@@ -249,6 +284,8 @@ def a6(train: int) -> None:
         # A private latent of frames is known in trials that have frames, and only there.
         seen = prepared.data["video"].valid.any(axis=(1, 2))
         with_frames = replace(prepared, split=np.where(seen, prepared.split, "unused"))
+        whole = own_r2(*posteriors_of(fitted, prepared), prepared, truth, 2, "video")
+        print(f"     missing {missing}: R2 of the image latent over all test trials {whole:.4f}")
         full[missing] = [
             own_r2(*posteriors_of(fitted, part), part, truth, k, name)
             for k, (name, part) in enumerate(
@@ -260,6 +297,40 @@ def a6(train: int) -> None:
     ):
         row("A6", f"30 % bins, 20 % trials missing: loss of {name} R2 ({before:.3f})",
             before - after, "<= 0.03", before - after <= 0.03)  # fmt: skip
+    a6_bound(data, truth, prepared, seen)
+
+
+def a6_bound(data: xr.Dataset, truth: xr.Dataset, prepared: Prepared, seen: np.ndarray) -> None:
+    """Print what spikes say of the image latent, which is independent of theirs."""
+    from scipy.ndimage import gaussian_filter1d
+    from sklearn.kernel_approximation import Nystroem
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+
+    train, test = (prepared.trials(split) for split in ("train", "test"))
+    target = truth["latent_value"].sel(latent="video").values
+    known = np.where(seen[:, None], target, target[train].mean())
+
+    def r2(estimate: np.ndarray) -> float:
+        true = target[test].ravel()
+        return float(1 - ((estimate.ravel() - true) ** 2).sum() / ((true - true.mean()) ** 2).sum())
+
+    smooth = gaussian_filter1d(np.sqrt(data["spikes"].values.astype(float)), 5, axis=1)
+    latents = np.moveaxis(truth["latent_value"].sel(latent=["shared", "spikes"]).values, 0, -1)
+    kernel = make_pipeline(
+        Nystroem(gamma=0.5, n_components=150, random_state=0), RidgeCV(np.logspace(-2, 4, 7))
+    )
+    print(
+        f"     image latent over all test trials, the truth where there are frames and its mean "
+        f"in the {int((~seen[test]).sum())} of {test.size} trials without: R2 {r2(known[test]):.4f}"
+    )
+    for label, model, features in (
+        ("ridge regression on smoothed spikes", RidgeCV(np.logspace(0, 6, 7)), smooth),
+        ("kernel regression on the true latents of spikes", kernel, latents),
+    ):
+        flat = [features[rows].reshape(-1, features.shape[2]) for rows in (train, test)]
+        fit = model.fit(flat[0], target[train].ravel())
+        print(f"     image latent from spikes, {label}: R2 {r2(fit.predict(flat[1])):.4f}")
 
 
 def a6_low(train: int) -> None:
@@ -279,6 +350,22 @@ def a9(train: int) -> None:
     least = float(shares[:, 0].min())
     row("A9", f"share of the shared latent (spikes {shares[0, 0]:.4f}, video {shares[1, 0]:.4f})",
         least, "< 0.02 in one", least < 0.02)  # fmt: skip
+
+
+def a9_auto(train: int) -> None:
+    """With `latents: auto`: what is shared, of modalities that share one latent or none."""
+    settings = Settings(latents="auto", restarts=1)
+    for variance, expected in ((0.3, 1), (0.0, 0)):
+        data, truth = spikes_and_frames(seed=32, shared_variance=variance)
+        prepared = prepared_for(data, truth, settings, train, 60)
+        start = time.process_time()
+        found = fit_one(prepared, settings, 0, latents=8, restart=0)
+        cpu, groups = time.process_time() - start, found.fitted.groups
+        sizes = {name: int(group.size) for name, group in groups.items()}
+        shared = sizes["shared"]
+        row("A9", f"auto, shared variance {variance}: {sizes}", shared, f"{expected} shared",
+            shared == expected)  # fmt: skip
+        print(f"     {cpu:.1f} CPU s")
 
 
 def a10() -> None:
@@ -419,7 +506,8 @@ def main() -> None:
             "A3": lambda: a3(given.data_seeds), "A7": a7,
             "A4": lambda: a4(given.seeds, given.data_seeds, given.train),
             "A6": lambda: a6(given.train), "A6LOW": lambda: a6_low(given.train),
-            "A9": lambda: a9(given.train), "A10": a10,
+            "A9": lambda: a9(given.train), "A9AUTO": lambda: a9_auto(given.train), "A10": a10,
+            "LOW": lambda: low_oracle(given.data_seeds),
         }  # fmt: skip
         for name in given.criteria:
             jobs[name]()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / "tests" / "data" / "toy_package"
 
 
-LONG = ("fuzz", "slurm")
+LONG = ("fuzz", "many", "slurm")
 # What a shell starts in the background ignores Ctrl-C, and so would every command that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

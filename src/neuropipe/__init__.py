@@ -12,7 +12,22 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["__version__", "align", "open", "open_result", "results"]
+__all__ = [
+    "__version__",
+    "align",
+    "open",
+    "open_result",
+    "open_study",
+    "plot",
+    "results",
+    "to_pynapple",
+]
+
+_LAZY = {
+    "open_study": "neuropipe.browse:StudyView",
+    "plot": "neuropipe.browse:plot",
+    "to_pynapple": "neuropipe.export.timeseries:to_pynapple",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -20,7 +35,17 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("neuropipe")
+    if name in _LAZY:
+        from importlib import import_module
+
+        module, _, attribute = _LAZY[name].partition(":")
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what is meant to be used: what a tab offers."""
+    return sorted(__all__)
 
 
 def open(recording: str, *, preprocessed: bool = False, study: Path | str = ".") -> xr.DataTree:
@@ -134,24 +159,40 @@ def open_result(collection: str, label: str, *, study: Path | str = ".") -> xr.D
     return read_dataset(Path(study) / layout.result_file(collection, label))
 
 
-def results(study: Path | str = ".") -> pd.DataFrame:
+def results(study: Path | str = ".", **where: str | Sequence[str]) -> pd.DataFrame:
     """Return a table of all metrics of all results of a study, one row per collection and metric.
 
     Parameters
     ----------
     study : Path or str
         The study folder.
+    **where : str or sequence of str
+        Columns with the values to keep, such as ``metric="dwell_time"``.
 
     Returns
     -------
     pandas.DataFrame
-        Columns of ``results/<label>/table.tsv`` after the column ``label``.
+        Columns of ``results/<label>/table.tsv`` after the column ``label``; empty when nothing
+        was run.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such column.
     """
     import pandas as pd
+
+    from neuropipe.errors import ConfigError
 
     tables = sorted((Path(study) / "results").glob("*/table.tsv"))
     frames = [pd.read_csv(path, sep="\t").assign(label=path.parent.name) for path in tables]
     if not frames:
         return pd.DataFrame()
     whole = pd.concat(frames, ignore_index=True)
-    return whole[["label", *[column for column in whole if column != "label"]]]
+    whole = whole[["label", *[column for column in whole if column != "label"]]]
+    for column, values in where.items():
+        if column not in whole:
+            raise ConfigError(f"{column}: no such column. One of {', '.join(whole)}.")
+        wanted = [values] if isinstance(values, str) else [str(value) for value in values]
+        whole = whole[whole[column].astype(str).isin(wanted)]
+    return whole.reset_index(drop=True)

@@ -27,6 +27,7 @@ _WITHOUT_EFFECT = {
         "code",
         "connectome",
         "layout",
+        "pieces",
         "provenance",
         "validate",
     ),
@@ -101,5 +102,5 @@ def assemble_code(analysis: Analysis) -> tuple[str, ...]:
 
 
 def figure_code(analysis: Analysis) -> tuple[str, ...]:
-    """Return the modules that decide the figures of an analysis."""
-    return (*analysis.code_modules, *FIGURE_CODE)
+    """Return the modules that decide the figures and the methods text of an analysis."""
+    return (*analysis.code_modules, "neuropipe.analyses.methods_text", *FIGURE_CODE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -20,8 +22,16 @@ __all__ = [
     "UserError",
     "issues_from_json",
     "issues_to_json",
+    "place_fault",
 ]
 
+# Faults of the place, not of the program, with what to do about them.
+_SPACE = "free space there, or raise the quota or the limit of file sizes"
+_RIGHTS = "check the rights of the folder, and that it is not mounted read-only"
+_PLACE = {
+    errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.EFBIG: _SPACE,
+    errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS, errno.EROFS: _RIGHTS,
+}  # fmt: skip
 Severity = Literal["error", "warning", "info"]
 
 
@@ -107,6 +117,23 @@ class Issue:
     message: str
     hint: str = ""
     severity: Severity = "warning"
+
+
+def place_fault(error: OSError) -> UserError | None:
+    """Return what to tell of a disk that refuses to be written; None for any other fault.
+
+    Examples
+    --------
+    >>> str(place_fault(OSError(errno.EROFS, "Read-only file system", "a.nc")))[:40]
+    'NOT_WRITABLE: a.nc: Read-only file syste'
+    """
+    if error.errno not in _PLACE:
+        return None
+    where = "the study folder" if error.filename is None else error.filename
+    # The words of the system: HDF5 puts its own, with addresses, into the error.
+    what = os.strerror(error.errno)
+    hint = f"{_PLACE[error.errno]}, then run again: what is finished stays"
+    return UserError(f"NOT_WRITABLE: {where}: {what}; {hint}")
 
 
 def issues_to_json(issues: Iterable[Issue]) -> str:

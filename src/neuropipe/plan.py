@@ -6,10 +6,10 @@ the study folder; ``run --here`` walks through it without Snakemake.
 
 from __future__ import annotations
 
+import functools
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,15 @@ from neuropipe.code_sets import (
     ingest_code,
 )
 from neuropipe.config.recordings import Recording
+from neuropipe.io.companions import Folders
 from neuropipe.seeds import job_seed
-from neuropipe.sources import references, source_files
+from neuropipe.sizes import by_size, by_stores, stage_request
+from neuropipe.sources import atlas_files, references, source_files
 from neuropipe.store import layout
-from neuropipe.store.code import code_fingerprint, module_fingerprints
-from neuropipe.study import Collection, Run, Study
+from neuropipe.store.code import CodeState
+from neuropipe.study import Collection, Run, Study, table_rows
 
 __all__ = ["Job", "make_plan"]
-
-_BASE_MB, _MB = 1000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Job:
         Values of its wildcards, in the order of the log file's name.
     inputs, outputs : tuple of str
         Paths in the study folder (sources may lie outside).
+    files : tuple of str
+        Those of the inputs that no job makes: the user's own.
     settings : mapping
         Everything configured that decides the output, JSON values.
     code : tuple of str
@@ -55,8 +57,10 @@ class Job:
         Arguments of ``neuropipe step`` but the settings.
     record : str
         File that holds the provenance of the output; ``""`` when the output needs none.
-    resources : Resources
-        What the job asks for.
+    request : callable
+        Tells what the job asks for, from the sizes of its inputs when it is called.
+    state : CodeState
+        The code when the plan was made; one for all jobs of a plan.
     """
 
     rule: str
@@ -67,14 +71,16 @@ class Job:
     code: tuple[str, ...]
     step: tuple[str, ...]
     record: str = ""
-    resources: Resources = field(default_factory=Resources)
+    files: tuple[str, ...] = ()
+    request: Callable[[], Resources] = field(default=Resources, compare=False, repr=False)
+    state: CodeState = field(default_factory=CodeState, compare=False, repr=False)
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """``<rule>/<wildcards>``: the log without its suffix."""
         return self.log.removeprefix("logs/").removesuffix(".log")
 
-    @property
+    @functools.cached_property
     def log(self) -> str:
         """Log file of the job."""
         named = dict(self.wildcards)
@@ -86,6 +92,11 @@ class Job:
         return layout.log_file("/".join([self.rule, *folder]), *(parts or ["all"]))
 
     @property
+    def resources(self) -> Resources:
+        """What the job asks for at its first attempt."""
+        return self.request()
+
+    @functools.cached_property
     def settings_json(self) -> str:
         """The settings as one line of JSON, keys sorted."""
         return json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
@@ -93,12 +104,12 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Hash of the code that decides the output."""
-        return code_fingerprint(self.code)
+        return self.state.fingerprint(self.code)
 
     @property
     def modules(self) -> dict[str, str]:
         """Module -> fingerprint of the code that decides the output."""
-        return module_fingerprints(self.code)
+        return self.state.modules(self.code)
 
     @property
     def arguments(self) -> list[str]:
@@ -108,14 +119,16 @@ class Job:
 
 def make_plan(study: Study) -> dict[str, Job]:
     """Return every job of a study by name, producers before consumers."""
-    return {job.name: job for job in _jobs(study)}
+    state = CodeState()
+    return {job.name: replace(job, state=state) for job in _jobs(study)}
 
 
 def _jobs(study: Study) -> Iterator[Job]:
     used = [recording for recording in study.recordings if not recording.exclude]
+    folders = Folders(study.root)
     # A recording that gives others their clock comes before them.
     for recording in sorted(used, key=lambda recording: len(references(study, recording))):
-        yield _ingest(study, recording)
+        yield _ingest(study, recording, folders)
     for name in study.config.ingest.connectomes:
         yield _connectome(study, name)
     yield _index(study)
@@ -123,7 +136,8 @@ def _jobs(study: Study) -> Iterator[Job]:
         if has_steps(recording.modality):
             yield _preprocess(study, recording)
         yield _recording_figures(study, recording)
-    for run in study.runs:
+    # Results that enter another analysis come before it.
+    for run in sorted(study.runs, key=lambda run: bool(run.input.results)):
         for collection in run.collections:
             yield _assemble(study, run, collection)
             yield from _stages(study, run, collection)
@@ -138,11 +152,7 @@ def has_steps(modality: str) -> bool:
     return modality != "spikes"
 
 
-def _megabytes(root: Path, paths: Sequence[str]) -> float:
-    return sum((root / p).stat().st_size for p in paths if (root / p).is_file()) / _MB
-
-
-def _ingest(study: Study, recording: Recording) -> Job:
+def _ingest(study: Study, recording: Recording, folders: Folders) -> Job:
     ingest = study.config.ingest.model_dump(mode="json", exclude={"connectomes"})
     readers, overrides = ingest.pop("readers"), ingest.pop("overrides")
     if recording.reader:
@@ -154,7 +164,7 @@ def _ingest(study: Study, recording: Recording) -> Job:
         "ingest": {**ingest, "readers": readers, "overrides": override},
     }
     store = layout.store_file(recording)
-    files = source_files(study, recording)
+    files = source_files(study.root, recording, study.config.ingest, folders)
     others = references(study, recording)
     stores = tuple(layout.store_file(other) for other in others)
     needed = (*stores, *(layout.report_marker(other) for other in others))
@@ -169,7 +179,8 @@ def _ingest(study: Study, recording: Recording) -> Job:
         code=ingest_code(recording.modality),
         step=("ingest", "--source", recording.path, *options, "--output", store),
         record=layout.report_marker(recording),
-        resources=Resources(mem_mb=_BASE_MB + math.ceil(_megabytes(study.root, files[:50])) // 4),
+        files=files,
+        request=by_size(study.root, files[:50], memory=0.25, minutes=1 / 500),
     )
 
 
@@ -177,10 +188,12 @@ def _connectome(study: Study, name: str) -> Job:
     ingest = study.config.ingest
     config = ingest.connectomes[name]
     store = layout.connectome_store(name)
+    tables = tuple(path for path in config.tables if (study.root / path).exists())
     return Job(
         rule="ingest_connectome",
         wildcards={"connectome": name},
-        inputs=tuple(path for path in config.tables if (study.root / path).exists()),
+        inputs=tables,
+        files=tables,
         outputs=(store, layout.connectome_marker(name)),
         settings={
             "connectome": config.model_dump(mode="json"),
@@ -190,6 +203,7 @@ def _connectome(study: Study, name: str) -> Job:
         code=CONNECTOME_CODE,
         step=("connectome", "--output", store),
         record=layout.connectome_marker(name),
+        request=by_size(study.root, config.tables, memory=10, minutes=1 / 10),
     )
 
 
@@ -216,25 +230,20 @@ def _preprocess(study: Study, recording: Recording) -> Job:
     if (config.get(recording.modality) or {}).get("ica"):
         settings["seed"] = job_seed(study.config.seed, recording.name, "preprocess")
     store, out = layout.store_file(recording), layout.preprocessed_store(recording)
+    fmri = study.config.preprocess.fmri
+    atlas = atlas_files(study.root, fmri) if recording.modality == "fmri" else ()
     return Job(
         rule="preprocess_recording",
         wildcards={"recording": recording.name},
-        inputs=(store, layout.report_marker(recording), *_atlas_files(study, recording)),
+        inputs=(store, layout.report_marker(recording), *atlas),
+        files=atlas,
         outputs=(out, layout.preprocessed_marker(recording)),
         settings=settings,
         code=PREPROCESS_CODE,
         step=("preprocess", "--input", store, "--output", out),
         record=layout.preprocessed_marker(recording),
+        request=by_stores(study.root, [recording], memory=6, minutes=1 / 50),
     )
-
-
-def _atlas_files(study: Study, recording: Recording) -> tuple[str, ...]:
-    """Return the files of the atlas of fMRI that are there; the step names one that is not."""
-    atlas = study.config.preprocess.fmri.parcellation
-    if recording.modality != "fmri" or atlas is None:
-        return ()
-    named = (atlas.atlas, atlas.names)
-    return tuple(path for path in named if path is not None and (study.root / path).exists())
 
 
 def _recording_figures(study: Study, recording: Recording) -> Job:
@@ -253,6 +262,7 @@ def _recording_figures(study: Study, recording: Recording) -> Job:
         code=QUALITY_CODE,
         step=("quality", *options, "--output", out),
         record=f"{out}/figures.json",
+        request=by_stores(study.root, [recording], memory=4, minutes=1 / 100),
     )
 
 
@@ -281,15 +291,22 @@ def _assemble(study: Study, run: Run, collection: Collection) -> Job:
         weights = layout.connectome_store(run.connectome)
         markers = (*markers, weights, layout.connectome_marker(run.connectome))
         options = ("--connectome", weights)
+    entering = study.results_for(run, collection)
+    if entering:
+        results = tuple(layout.result_file(*names) for names in entering)
+        markers = (*markers, *results, *(layout.input_file(*names) for names in entering))
+        options = (*options, "--results", *results)
     return Job(
         rule="analysis_assemble",
         wildcards={"collection": collection.name, "analysis": run.label},
         inputs=(*stores, *markers, *files),
+        files=files,
         outputs=(out,),
         settings=_assemble_settings(study, run, collection),
         code=assemble_code(run.analysis),
         step=("assemble", run.analysis.name, "--inputs", *stores, *options, "--output", out),
         record=out,
+        request=by_stores(study.root, collection.recordings, memory=4, minutes=1 / 50),
     )
 
 
@@ -300,6 +317,12 @@ def _assemble_settings(study: Study, run: Run, collection: Collection) -> dict[s
     blocks = study.config.preprocess.model_dump(mode="json", include=own & {*run.input.ingested})
     if blocks:
         settings["preprocess"] = blocks
+    if run.input.results:
+        settings["results"] = {
+            label: {"analysis": one.name, "series": one.series}
+            for label in run.input.results
+            for one in [study.run(label).analysis]
+        }
     if run.input.seeded:
         settings["seed"] = study.seed(collection.name, run)
     return settings
@@ -326,7 +349,7 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
     analysis, made = run.analysis, []
     source = layout.input_file(collection.name, run.label)
     stages = stage_list(analysis)
-    sizes = {"input_mb": _megabytes(study.root, [source])}
+    request = functools.partial(stage_request, study.root / source, run)
     # A file that is not there is told by the stage that reads it.
     read = tuple(f for f in getattr(run.settings, "files", ()) if (study.root / f).exists())
     for stage in stages:
@@ -346,6 +369,7 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
                     **{k: str(v) for k, v in key.items()},
                 },
                 inputs=(source, *parts, *read),
+                files=read,
                 outputs=(out, *(_provenance_of(out) if last else ())),
                 settings={
                     "settings": run.settings.model_dump(mode="json")
@@ -356,7 +380,7 @@ def _stages(study: Study, run: Run, collection: Collection) -> Iterator[Job]:
                 code=analysis.code_modules,
                 step=(analysis.name, stage, "--input", source, *options, "--output", out),
                 record=_provenance_of(out)[0] if last else out,
-                resources=analysis.resources(run.settings, sizes),
+                request=request,
             )
 
 
@@ -386,36 +410,20 @@ def _figures(study: Study, run: Run, collection: Collection) -> Job:
     result = layout.result_file(collection.name, run.label)
     folder = layout.result_folder(collection.name, run.label)
     outputs = figure_files(run.analysis, collection.name, run.label)
+    planted = layout.truth_file(collection.name, run.label)
+    known = bool(run.analysis.truth) and (study.root / planted).exists()
+    options = ("--truth", planted) if known else ()
     return Job(
         rule=f"analysis_figures_{run.analysis.name}",
         wildcards={"collection": collection.name, "analysis": run.label},
-        inputs=(result,),
+        inputs=(result, *options[1:]),
         outputs=outputs,
         settings={"settings": run.settings.model_dump(mode="json")},
         code=figure_code(run.analysis),
-        step=("figures", run.analysis.name, "--input", result, "--output", folder),
+        step=("figures", run.analysis.name, "--input", result, *options, "--output", folder),
         record=outputs[0],
+        request=by_size(study.root, [result], memory=10, minutes=1 / 5),
     )
-
-
-def table_rows(run: Run) -> list[dict[str, str]]:
-    """Return one row of identifiers per collection, for ``table.tsv``."""
-    rows = []
-    for collection in run.collections:
-        first = collection.recordings[0]
-        modalities = sorted({recording.modality for recording in collection.recordings})
-        alone = collection.scope != "cohort"
-        rows.append(
-            {
-                "collection": collection.name,
-                "subject": first.subject if alone else "",
-                "session": first.session if collection.scope in ("recording", "session") else "",
-                "cohort": first.cohort or "all",
-                "modality": "+".join(modalities),
-                "result": layout.result_file(collection.name, run.label),
-            }
-        )
-    return rows
 
 
 def _table(study: Study, run: Run) -> Job:
@@ -455,4 +463,5 @@ def _report(study: Study) -> Job:
         settings={"config": config},
         code=("neuropipe.report", "neuropipe.status", *FIGURE_CODE),
         step=("report", "--output", layout.REPORT),
+        request=by_size(study.root, inputs, memory=20, minutes=1),
     )

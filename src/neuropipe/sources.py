@@ -6,25 +6,29 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from neuropipe.config.models import FmriPreprocess, IngestConfig
 from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError
-from neuropipe.io.companions import companions
+from neuropipe.io.companions import Folders, companions
 from neuropipe.study import Study
 
-__all__ = ["references", "source_files"]
+__all__ = ["atlas_files", "references", "source_files"]
 
 _MAX_FOLDER_FILES = 2000
 
 
-def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
+def source_files(
+    root: Path, recording: Recording, ingest: IngestConfig, folders: Folders | None = None
+) -> tuple[str, ...]:
     """Return the source files of a recording that exist, parts and sidecars among them.
 
-    A folder stands for its files.
+    A folder stands for its files; paths are relative to `root`, the study folder; `folders` are
+    listings that recordings share.
 
     A missing source is not an input: its own job then fails with a clear message, and the jobs of
     the other recordings run.
     """
-    source = recording.source(study.root)
+    source = recording.source(root)
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.is_file() and p.name[0] != ".")
         files = [p for p in files if not set(p.name) & set("<>{}")]  # Snakemake's wildcards
@@ -32,12 +36,12 @@ def source_files(study: Study, recording: Recording) -> tuple[str, ...]:
         found = found[:_MAX_FOLDER_FILES]
     else:
         found = [recording.path] if source.exists() else []
-    beside = companions(study.root, recording.path) if source.exists() else []
+    beside = companions(root, recording.path, folders) if source.exists() else []
     found += [path for path in beside if not set(path) & set("<>{}")]
-    for value in _texts(_reader_settings(study, recording)):
+    for value in _texts(_reader_settings(ingest, recording)):
         if "." in value:
             named = Path(recording.path).parent / value
-            if (study.root / named).is_file() and str(named) not in found:
+            if (root / named).is_file() and str(named) not in found:
                 found.append(str(named))
     return tuple(found)
 
@@ -87,8 +91,14 @@ def _named_references(overrides: Mapping[str, Any], name: str) -> Iterator[str]:
     return walk(overrides.get(name, {}))
 
 
-def _reader_settings(study: Study, recording: Recording) -> dict[str, Any]:
-    ingest = study.config.ingest
+def atlas_files(root: Path, fmri: FmriPreprocess) -> tuple[str, ...]:
+    """Return the files of the atlas of fMRI that are there; the step names one that is not."""
+    atlas = fmri.parcellation
+    named = (atlas.atlas, atlas.names) if atlas is not None else ()
+    return tuple(path for path in named if path is not None and (root / path).exists())
+
+
+def _reader_settings(ingest: IngestConfig, recording: Recording) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for name, settings in ingest.readers.items():
         if recording.reader in ("", name):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuropipe.plan import Job, has_steps, make_plan
+from neuropipe.store.file_facts import file_facts
 from neuropipe.store.provenance import read_provenance
 from neuropipe.study import Study
 
@@ -196,6 +197,9 @@ class _Inspector:
         self.root, self.plan = study.root, plan
         self.running = is_running(study.root)
         self.producer = {path: job for job in plan.values() for path in job.outputs}
+        self.final = {
+            _place(job): job for path, job in self.producer.items() if path.endswith("/result.nc")
+        }
         self.records: dict[str, dict[str, Any]] = {}
         self.states: dict[str, tuple[str, tuple[str, ...]]] = {}
 
@@ -204,28 +208,30 @@ class _Inspector:
             self.records[path] = read_provenance(self.root / path) if path else {}
         return self.records[path]
 
-    def _source_changes(self, job: Job) -> list[str]:
-        """Compare the sources of an ingest by size, then by time, then by hash."""
+    def _file_changes(self, job: Job) -> list[str]:
+        """Name the user's own files that are new, gone, or not as they were when they were read."""
+        record, now = self.record(job.record), file_facts(self.root, job.files)
+        path = job.settings.get("recording", {}).get("path")
+        if path and not (self.root / path).exists():
+            return []  # a study without its raw data keeps its stores
+        known = {name: tuple(facts) for name, facts in record.get("files", {}).items()}
+        texts = [f"{path} is new" for path in now if path not in known]
+        texts += [f"{path} is gone" for path in known if path not in now]
+        for path in now:
+            if path in known and known[path] != now[path]:
+                same = self._same_content(path, job, record)
+                texts.append(f"{path} " + ("has another date" if same else "changed"))
+        return [f"source {text}" for text in texts]
+
+    def _same_content(self, path: str, job: Job, record: Mapping[str, Any]) -> bool:
+        """Tell whether a source holds what it held, as far as the record knows."""
         from neuropipe.store.hashing import file_sha256
 
-        record = self.record(job.record)
-        written = (self.root / job.record).stat().st_mtime
-        texts = []
-        recording = job.settings.get("recording", {"path": ""})  # tables lie below the study
-        folder = self.root / Path(recording["path"]).parent
+        folder = Path(job.settings.get("recording", {}).get("path", "")).parent
         for entry in record.get("source", []):
-            path = folder / entry["path"]
-            if not path.is_file():
-                # A study without its raw data keeps its stores; a sidecar that is gone is a change.
-                gone = (self.root / recording["path"]).exists()
-                texts += [f"source {entry['path']} is gone"] if gone and recording["path"] else []
-                continue
-            facts = path.stat()
-            same = facts.st_size == entry["bytes"] and (
-                facts.st_mtime <= written or file_sha256(path) == entry["sha256"]
-            )
-            texts += [] if same else [f"source {entry['path']} changed"]
-        return texts
+            if os.path.normpath(folder / entry["path"]) == os.path.normpath(path):
+                return bool(file_sha256(self.root / path) == entry["sha256"])
+        return False
 
     def _input_changes(self, job: Job) -> list[str]:
         texts = []
@@ -275,9 +281,7 @@ class _Inspector:
             return self._newer_inputs(job)
         texts = changed_settings(record.get("settings", {}), job.settings)
         texts += changed_code(record.get("code", {}), job.modules)
-        if job.rule in ("ingest_recording", "ingest_connectome"):
-            texts += self._source_changes(job)
-        return texts + self._input_changes(job)
+        return texts + self._file_changes(job) + self._input_changes(job)
 
     def state(self, job: Job) -> tuple[str, tuple[str, ...]]:
         """Return state and reasons; the producers' states must be known."""
@@ -315,12 +319,11 @@ class _Inspector:
     def _final(self, job: Job) -> Job | None:
         if not all(_is_temporary(path) for path in job.outputs):
             return None
-        where = {key: job.wildcards.get(key) for key in ("collection", "analysis")}
-        for other in self.plan.values():
-            same = all(other.wildcards.get(key) == value for key, value in where.items())
-            if same and any(path.endswith("/result.nc") for path in other.outputs):
-                return other
-        return None
+        return self.final.get(_place(job))
+
+
+def _place(job: Job) -> tuple[str | None, str | None]:
+    return job.wildcards.get("collection"), job.wildcards.get("analysis")
 
 
 def _is_temporary(path: str) -> bool:

@@ -16,8 +16,9 @@ from neuropipe.config.models import InputConfig, StudyConfig
 from neuropipe.config.recordings import Recording, read_recordings
 from neuropipe.errors import ConfigError, NeuropipeError
 from neuropipe.seeds import job_seed
+from neuropipe.store import layout
 
-__all__ = ["CONFIG_FILE", "Collection", "Run", "Study", "load_study", "section_model"]
+__all__ = ["CONFIG_FILE", "Collection", "Run", "Study", "load_study", "section_model", "table_rows"]
 
 CONFIG_FILE = "config/config.yaml"
 _LABEL = r"[a-z][a-z0-9_]*"
@@ -114,6 +115,16 @@ class Study:
             if run.label == label:
                 return run
         raise ConfigError(_unknown("analysis", label, [run.label for run in self.runs]))
+
+    def results_for(self, run: Run, collection: Collection) -> list[tuple[str, str]]:
+        """Return collection and label of the results that enter the input of a collection."""
+        members = {recording.name for recording in collection.recordings}
+        return [
+            (other.name, label)
+            for label in run.input.results
+            for other in self.run(label).collections
+            if members & {recording.name for recording in other.recordings}
+        ]
 
     def seed(self, collection: str, run: Run) -> int:
         """Return the ``seed`` argument of one job; a renamed label does not change it."""
@@ -255,9 +266,33 @@ def _with_collections(
             )
         elif scope == "cohort" and run.input.shared_names:
             problems += _check_names(modalities[0], f"{where}: analyses.{run.label}")
+    if members:
+        entering = sorted({r.modality for group in members.values() for r in group})
+        own = run.analysis.check(run.settings, run.input, entering)
+        problems += [f"{where}: analyses.{run.label}.{text}" for text in own]
     collections = tuple(Collection(name, scope, tuple(group)) for name, group in members.items())
     values = {key: getattr(run, key) for key in ("label", "analysis", "settings", "input", "given")}
     return Run(**values, collections=collections), problems
+
+
+def table_rows(run: Run) -> list[dict[str, str]]:
+    """Return one row of identifiers per collection, for ``table.tsv``."""
+    rows = []
+    for collection in run.collections:
+        first = collection.recordings[0]
+        modalities = sorted({recording.modality for recording in collection.recordings})
+        alone = collection.scope != "cohort"
+        rows.append(
+            {
+                "collection": collection.name,
+                "subject": first.subject if alone else "",
+                "session": first.session if collection.scope in ("recording", "session") else "",
+                "cohort": first.cohort or "all",
+                "modality": "+".join(modalities),
+                "result": layout.result_file(collection.name, run.label),
+            }
+        )
+    return rows
 
 
 def load_study(
@@ -313,9 +348,29 @@ def load_study(
     if config is not None:
         problems += _check_readers(config, recordings, where)
         problems += _check_connectomes(config, runs, where)
+        problems += _check_results(runs, where)
     if problems or config is None:
         raise ConfigError("\n".join(problems))
     return Study(root, config, recordings, tuple(resolved), raw)
+
+
+def _check_results(runs: Sequence[Run], where: str) -> list[str]:
+    """Check that results that enter an analysis are those of others with courses over time."""
+    problems, known = [], {run.label: run for run in runs}
+    for run in runs:
+        prefix = f"{where}: analyses.{run.label}.input.result"
+        for label in run.input.results:
+            if label not in known:
+                problems.append(f"{prefix}: {_unknown('analysis', label, list(known))}")
+            elif not known[label].analysis.series:
+                able = ", ".join(name for name, one in analyses().items() if one.series)
+                problems.append(
+                    f"{prefix}: results of {known[label].analysis.name} hold no latents or states "
+                    f"over time; name a label of {able}"
+                )
+            elif known[label].input.results:
+                problems.append(f"{prefix}: {label} takes results itself; name its source")
+    return problems
 
 
 def _check_connectomes(config: StudyConfig, runs: Sequence[Run], where: str) -> list[str]:

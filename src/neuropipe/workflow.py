@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 from neuropipe.errors import NeuropipeError
 from neuropipe.plan import Job, figure_files, make_plan, stage_list
 from neuropipe.store import layout
+from neuropipe.store.file_facts import facts_digest, file_facts
 from neuropipe.study import Run, load_study
 
 __all__ = ["Workflow", "put_interpreter_first"]
@@ -22,6 +24,12 @@ Wildcards = Any
 
 def _digits(values: set[str]) -> str:
     return "|".join(sorted(values)) if values else "none"
+
+
+def _signed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the signature of a function, which Snakemake asks for at every call."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
 
 
 class Workflow:
@@ -58,8 +66,29 @@ class Workflow:
         return self.jobs[key]
 
     def inputs(self, rule: str) -> Callable[[Wildcards], list[str]]:
-        """Return an input function: the files that a job reads."""
-        return lambda wildcards: list(self.job(rule, wildcards).inputs)
+        """Return an input function: the files of other jobs that a job reads.
+
+        The user's own are params, see `files`: Snakemake fails a job that reads one from the
+        future, and does not see one that is replaced by an older one.
+        """
+
+        def values(wildcards: Wildcards) -> list[str]:
+            job = self.job(rule, wildcards)
+            own = set(job.files)
+            return [path for path in job.inputs if path not in own]
+
+        return _signed(values)
+
+    def files(self, rule: str) -> Callable[[Wildcards], str]:
+        """Return a params function: what tells a change of the user's own files that a job reads.
+
+        Also of one that is replaced by an older one, of one that is new and of one that is gone.
+        """
+
+        def value(wildcards: Wildcards) -> str:
+            return facts_digest(file_facts(self.study.root, self.job(rule, wildcards).files))
+
+        return _signed(value)
 
     def option(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
         """Return a params function: the values after one option of the step (``--parts``)."""
@@ -72,34 +101,37 @@ class Workflow:
             end = next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))
             return rest[:end]
 
-        return values
+        return _signed(values)
 
     def flag(self, rule: str, name: str) -> Callable[[Wildcards], list[str]]:
         """Return a params function: one option of the step with its values, or nothing."""
         values = self.option(rule, name)
-        return lambda wildcards: [f"--{name}", *found] if (found := values(wildcards)) else []
+        return _signed(
+            lambda wildcards: [f"--{name}", *found] if (found := values(wildcards)) else []
+        )
 
     def settings(self, rule: str) -> Callable[[Wildcards], str]:
         """Return a params function: the resolved settings as JSON."""
-        return lambda wildcards: self.job(rule, wildcards).settings_json
+        return _signed(lambda wildcards: self.job(rule, wildcards).settings_json)
 
     def code(self, rule: str) -> Callable[[Wildcards], str]:
         """Return a params function: the fingerprint of the code, so that an edit reruns the job."""
-        return lambda wildcards: self.job(rule, wildcards).fingerprint
+        return _signed(lambda wildcards: self.job(rule, wildcards).fingerprint)
 
     def threads(self, rule: str) -> Callable[[Wildcards], int]:
         """Return a function for ``threads``."""
-        return lambda wildcards: self.job(rule, wildcards).resources.cpus
+        return _signed(lambda wildcards: self.job(rule, wildcards).resources.cpus)
 
     def mem_mb(self, rule: str) -> Callable[[Wildcards, int], int]:
         """Return a function for ``mem_mb``, growing with the attempt."""
-        return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "mem_mb")
+        return _signed(lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "mem_mb"))
 
     def minutes(self, rule: str) -> Callable[[Wildcards, int], int]:
         """Return a function for ``runtime``, growing with the attempt."""
-        return lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "minutes")
+        return _signed(lambda wildcards, attempt: self._grown(rule, wildcards, attempt, "minutes"))
 
     def _grown(self, rule: str, wildcards: Wildcards, attempt: int, what: str) -> int:
+        # Snakemake asks again when the inputs of a job are there: then their sizes are known.
         value = getattr(self.job(rule, wildcards).resources, what)
         return math.ceil(value * _GROWTH[min(attempt, len(_GROWTH)) - 1])
 
@@ -136,6 +168,16 @@ class Workflow:
         """Return every file of all stores, so that a deleted one is made again."""
         rules = ("ingest_recording", "ingest_connectome", "ingest_index", "preprocess_recording")
         return [path for job in self.plan.values() if job.rule in rules for path in job.outputs]
+
+    def unreported(self) -> list[str]:
+        """Return the products that the report does not read, so that a deleted one is made again.
+
+        With those that it reads Snakemake would look up most files of a study twice.
+        """
+        (report,) = (job for job in self.plan.values() if job.rule == "report_page")
+        known = {*report.inputs, *report.outputs}
+        products = (path for job in self.plan.values() for path in job.outputs)
+        return [path for path in products if not path.startswith("work/") and path not in known]
 
     def results(self, name: str | None = None) -> list[str]:
         """Return all results, or those of one analysis, with figures and tables."""

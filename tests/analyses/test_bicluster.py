@@ -221,7 +221,6 @@ def test_models_and_bin_widths_are_compared():
     table = bicluster.compare_models(small_data(), settings, p=(1, 2))
     assert sorted(table["p"]) == [1, 2]
     assert table["bits_per_spike"].is_monotonic_decreasing
-    assert -1.0 <= bicluster.rebin_check(small_data(), settings) <= 1.0
     none = settings.model_copy(
         update={"heldout": bicluster.Settings(heldout={"fraction": 0}).heldout}
     )

@@ -53,13 +53,13 @@ def overlapping() -> xr.Dataset:
     return gp_vae.fit(blocks(20), settings(prior=bounds), 0)
 
 
-def test_offsets_of_samples_count_between_modalities():
-    """Two clocks whose samples lie up to half a second apart: the signal follows its true times."""
+def two_clocks() -> xr.Dataset:
+    """Return two modalities whose samples lie up to half a second apart."""
     rng = np.random.default_rng(3)
     onset, times = 7.0 * np.arange(16), STEP * np.arange(BLOCK)
     slow = 0.5 * np.arange(6)
     late = rng.uniform(0, 0.5, 16)
-    data = xr.Dataset(
+    return xr.Dataset(
         {
             "ieeg": (("trial", "time_ieeg", "unit_ieeg"), signal(onset[:, None] + times, 8, 0)),
             "fmri": (
@@ -72,21 +72,25 @@ def test_offsets_of_samples_count_between_modalities():
             "time_ieeg": times, "time_fmri": slow, "sample_offset_fmri": ("trial", late)
         },
     )  # fmt: skip
-    given = settings(latents={"shared": 1, "private": 0}, modalities={"fmri": {"kernel": "delta"}})
+
+
+@pytest.mark.parametrize(
+    "inference",
+    [{}, {"inference": "svi"}, {"inference": "amortized", "refine": False, "max_epochs": 60}],
+    ids=["exact", "svi", "encoders alone"],
+)
+def test_offsets_of_samples_count_between_modalities(inference):
+    """The signal follows its true times, whatever the posterior family."""
+    data = two_clocks()
+    given = settings(
+        latents={"shared": 1, "private": 0}, modalities={"fmri": {"kernel": "delta"}}, **inference
+    )
     found = {}
     for name, one in (("kept", data), ("left", data.drop_vars("sample_offset_fmri"))):
         scores = gp_vae.fit(one, given, 0)["score"].sel(split="test", modality="fmri")
         found[name] = float(scores.sel(metric="from_ieeg_r2"))
     assert found["kept"] > 0.85  # noise alone leaves 0.3^2 beside a signal of variance about 1
     assert found["kept"] > found["left"] + 0.1
-
-
-def test_encoders_tell_that_they_leave_offsets_out():
-    data = blocks(0).assign_coords(sample_offset_ieeg=("trial", np.full(16, 0.01)))
-    prepared = prepare(data, settings(inference="amortized"), 0)
-    assert [one.code for one in prepared.issues] == ["SAMPLE_OFFSETS"]
-    assert prepared.data["ieeg"].shift is None
-    assert prepare(data, settings(), 0).data["ieeg"].shift is not None
 
 
 def test_one_sample_per_trial_has_the_step_it_was_given():
@@ -142,6 +146,31 @@ def test_latents_of_overlapping_blocks_are_blended(overlapping):
     assert (inside >= np.minimum(first, second) - 1e-12).all()
     assert (inside <= np.maximum(first, second) + 1e-12).all()
     assert abs(inside[0] - first[0]) < abs(inside[0] - second[0]) + 1e-12
+
+
+def test_predictions_of_overlapping_blocks_are_blended(overlapping):
+    time = overlapping["recording_time_ieeg"].values
+    np.testing.assert_allclose(time, overlapping["recording_time"].values)
+    whole = overlapping["recording_prediction_ieeg"].values
+    assert whole.shape == (time.size, 6)
+    truth = signal(STEP * np.arange(2000), 6, 0, noise=0.0)[: time.size]
+    assert np.corrcoef(whole.ravel(), truth.ravel())[0, 1] > 0.99
+    blocks_of = overlapping["prediction_ieeg"].values
+    np.testing.assert_allclose(whole[:40], blocks_of[0, :40], rtol=1e-6)
+    # In the overlap each block counts by its distance from its own edge.
+    far, near = np.arange(20, 0, -1.0)[:, None], np.arange(1, 21.0)[:, None]
+    expected = (far * blocks_of[0, 40:] + near * blocks_of[1, :20]) / (far + near)
+    np.testing.assert_allclose(whole[40:60], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_runs_are_blended_apart():
+    data = blocks(20, count=8)
+    run = np.repeat(["a", "b"], 4)
+    onset = np.tile(data["trial_onset"].values[:4], 2)
+    data = data.assign_coords(run=("trial", run), trial_onset=("trial", onset))
+    found = gp_vae.fit(data, settings(max_epochs=5), 0)
+    assert found["recording_run_ieeg"].values.tolist() == ["a"] * 180 + ["b"] * 180
+    assert np.isfinite(found["recording_prediction_ieeg"].values).all()
 
 
 def test_too_short_an_overlap_is_told(overlapping):

@@ -8,6 +8,7 @@ import xarray as xr
 
 from neuropipe.analyses import gp_vae
 from neuropipe.analyses.gp_vae import stages
+from neuropipe.analyses.gp_vae.methods import text
 from neuropipe.analyses.gp_vae.prepare import prepare
 from neuropipe.analyses.gp_vae.spec import ANALYSIS
 from neuropipe.errors import ConfigError, DataError, issues_from_json
@@ -138,10 +139,59 @@ def test_relevance_prunes_latents_that_are_not_there():
     assert 2 <= found.sizes["latent"] <= 3
 
 
+@pytest.mark.parametrize(("shared", "found"), [(0.3, 1), (0.0, 0)], ids=["shared", "null"])
+def test_relevance_finds_what_frames_share(shared, found):
+    """Three latents could be shared: one is, or (independent modalities) none."""
+    data = spikes_and_frames(
+        n_trials=24, n_bins=30, n_units=40, **({} if shared else {"shared_variance": shared})
+    )[0]
+    result = gp_vae.fit(data, settings(latents="auto", max_epochs=4), 0)
+    groups = result["latent_group"].values.tolist()
+    assert groups.count("shared") == found
+    assert 1 <= groups.count("private:spikes") <= 2  # few trials; as of spikes alone
+    assert 1 <= groups.count("private:video") <= 2
+    assert "PRUNED_LATENTS" in codes(result)
+    seen = result["latent_mask"].sel(modality="video").values
+    assert seen.tolist() == [one != "private:spikes" for one in groups]
+    assert "Radhakrishnan" in text(settings(latents="auto"), result)
+    loaded, prepared = gp_vae.load(result), prepare(data, settings(latents="auto"), 0)
+    posterior = loaded.posterior(prepared.data)
+    again, _ = loaded.predict("video", prepared.data["video"], posterior.moments["video"])
+    np.testing.assert_allclose(again, result["prediction_video"].values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [{}, {"inference": "svi"}, {"inference": "amortized", "refine": False, "max_epochs": 40}],
+    ids=["exact", "svi", "encoders alone"],
+)
+def test_nuisance_regressors_leave_the_latents_alone(family):
+    """A nuisance of three times the signal, given or not, in every posterior family."""
+    rng = np.random.default_rng(0)
+    times = 0.02 * np.arange(30)
+    latent = np.sin(2 * np.pi * (times + rng.uniform(0, 1, (20, 1))) / 0.7)
+    known = 100 + 40 * rng.normal(size=(20, 30, 1))
+    values = latent[..., None] * rng.choice([-1.0, 1.0], 8) + 0.3 * rng.normal(size=(20, 30, 8))
+    values += 0.05 * known * rng.normal(size=8)
+    values[4] = np.nan  # a trial without the modality
+    dims = ("trial", "time_ieeg", "unit_ieeg")
+    data = xr.Dataset({"ieeg": (dims, values)}, {"time_ieeg": times})
+    given = data.assign(regressor_ieeg=(("trial", "time_ieeg", "feature"), known))
+    error = {}
+    for name, one in (("given", given), ("left", data)):
+        result = gp_vae.fit(one, settings(latents=1, **family), 0)
+        seen = np.setdiff1d(np.flatnonzero(result["trial_split"] == "test"), [4])
+        found = result["latent_mean"].values[seen][..., 0]
+        error[name] = 1 - abs(np.corrcoef(found.ravel(), latent[seen].ravel())[0, 1])
+    assert error["given"] < 0.02
+    assert error["given"] < 0.5 * error["left"]
+
+
 def test_number_of_latents_is_chosen_by_held_out_units():
     data = spikes_and_frames(n_trials=30, n_bins=30, n_units=40, video=False)[0]
     found = gp_vae.fit(data, settings(latents=[1, 2, 3], split=[0.6, 0.2, 0.2]), 0)
     assert found.attrs["latents_selected"] == 2
+    assert "Radhakrishnan" not in text(settings(latents=[1, 2, 3]), found)
     assert found["selection_score"].shape == (3, 1)
 
 
@@ -221,20 +271,136 @@ def test_pyro_model_draws_data_like_those_it_was_fitted_to(data, result):
     assert 0.5 < drawn.mean() / float(data["spikes"].mean()) < 2
 
 
+def test_posterior_predictive_samples_lie_at_the_prediction(data, result):
+    import pyro
+    from pyro.infer import Predictive
+
+    loaded, prepared = gp_vae.load(result), prepare(data, settings(), 0)
+    pyro.set_rng_seed(0)
+    drawn = Predictive(
+        gp_vae.pyro_model(loaded, prepared.data, observed=False),
+        guide=gp_vae.pyro_posterior(loaded, prepared.data), num_samples=200,
+    )()["spikes"].numpy()  # fmt: skip
+    expected = result["prediction_spikes"].values * 0.02  # of 20 ms bins
+    # 200 draws of counts of about 1.5: a standard error of 0.1 each.
+    assert abs(drawn.mean(axis=0) - expected).mean() < 0.12
+    np.testing.assert_allclose(drawn.mean(), expected.mean(), rtol=0.02)
+
+
+def test_loadings_have_their_prior_where_they_are_free(data, result):
+    import pyro
+    from pyro.infer import Predictive
+
+    loaded, prepared = gp_vae.load(result), prepare(data, settings(), 0)
+    pyro.set_rng_seed(0)
+    model = gp_vae.pyro_model(loaded, prepared.data, observed=False, free_loadings=True)
+    drawn = Predictive(model, num_samples=60)()["loading_spikes"].numpy()
+    assert drawn.shape[-2:] == loaded.model.decoders["spikes"].loading.shape
+    # A standard normal prior: 60 x 20 x 2 draws give its spread to 1.5 %.
+    np.testing.assert_allclose(drawn.std(), 1.0, rtol=0.05)
+
+
+def test_network_decoders_are_pyro_modules():
+    import pyro
+    from pyro.poutine import trace
+
+    data = spikes_and_frames(n_trials=6, n_bins=12, n_units=8)[0]
+    given = settings(latents={"shared": 1, "private": 1}, max_epochs=1)
+    fitted, prepared = gp_vae.load(gp_vae.fit(data, given, 0)), prepare(data, given, 0)
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    found = trace(gp_vae.pyro_model(fitted, prepared.data)).get_trace()
+    names = [name for name, node in found.nodes.items() if node["type"] == "param"]
+    assert any(name.startswith("decoder_video$$$layers") for name in names)
+    assert np.isfinite(float(found.log_prob_sum().detach()))
+    pyro.clear_param_store()
+
+
 def test_part_of_a_fit_holds_what_the_summary_ranks(data):
     part = stages.fit(data, settings(), 0, {}, latents=2, restart=0)
     assert part.attrs["latents"] == 2
     assert np.isfinite(float(part["validation_elbo"]))
 
 
+def joint_training(data, device):
+    """Train networks for two epochs on a device; return the network and the history."""
+    import torch
+
+    from neuropipe.analyses.gp_vae.fitting import _groups
+    from neuropipe.analyses.gp_vae.kernels.em import fit_linear
+    from neuropipe.analyses.gp_vae.kernels.schedule import Plan, fit_amortized
+    from neuropipe.analyses.gp_vae.kernels.start import initial_model
+
+    prepared = prepare(data, settings(latents={"shared": 1, "private": 1}), 0)
+    train, held = (prepared.take(prepared.trials(one)) for one in ("train", "validation"))
+    linear = {name: train[name] for name in prepared.linear}
+    groups = _groups({"shared": 1, "private:spikes": 1, "private:video": 1})
+    start = initial_model(
+        linear, prepared.circle, {"shared": np.arange(1), "private:spikes": np.arange(1, 2)},
+        np.random.default_rng(0), length=0.2,
+    )  # fmt: skip
+    first = fit_linear(start, linear, bounds=prepared.bounds, iterations=3)
+    with torch.random.fork_rng():
+        return fit_amortized(
+            first, train, held, groups, prepared.mlp, Plan(2, 2, 2), 0, device=device
+        )
+
+
+def with_frames():
+    """Return frames with offsets and a regressor, so that all that is moved is there."""
+    data = spikes_and_frames(n_trials=8, n_bins=12, n_units=8)[0]
+    rng = np.random.default_rng(0)
+    known = (("trial", "time_spikes", "feature"), rng.normal(size=(8, 12, 1)))
+    return data.assign(regressor_spikes=known).assign_coords(
+        sample_offset_video=("trial", rng.uniform(0, 0.02, 8))
+    )
+
+
+def test_what_moves_to_a_device_comes_back_the_same():
+    """`cpu:0` takes the way of a GPU: network, batches, views and validation are moved."""
+    data = with_frames()
+    (here, rows), (there, others) = (joint_training(data, device) for device in ("cpu", "cpu:0"))
+    assert rows == others
+    for name, value in here.state_dict().items():
+        assert value.equal(there.state_dict()[name]), name
+
+
+def test_without_a_gpu_the_cpu_is_taken_and_told(data, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    given = {"inference": "amortized", "max_epochs": 1, "refine": False}
+    found = {
+        device: gp_vae.fit(data, settings(device=device, **given), 0) for device in ("auto", "cuda")
+    }
+    assert {one.attrs["device"] for one in found.values()} == {"cpu"}
+    assert "NO_GPU" in codes(found["cuda"])
+    np.testing.assert_array_equal(found["auto"]["latent_mean"], found["cuda"]["latent_mean"])
+
+
+def test_gpu_and_cpu_agree():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU on this machine")
+    data = with_frames()
+    (_, rows), (_, others) = (joint_training(data, device) for device in ("cpu", "cuda"))
+    # Single precision sums in another order.
+    np.testing.assert_allclose(
+        [row["total"] for row in rows], [row["total"] for row in others], rtol=1e-3
+    )
+
+
 class KilledError(Exception):
     """Stands for a job that is killed."""
 
 
-def test_killed_training_goes_on_to_the_same_result(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["spikes", "frames"])
+def test_killed_training_goes_on_to_the_same_result(data, kind, tmp_path, monkeypatch):
     from neuropipe.analyses.gp_vae import checkpoint as module
 
     given = settings(inference="amortized", max_epochs=4)
+    if kind == "frames":  # relevance, multi-layer decoder, views
+        data, given = with_frames(), settings(latents="auto", max_epochs=4)
     whole = stages.fit(data, given, 0, {}, latents=2, restart=0)
     save, calls = module.Checkpoint.save, []
 

@@ -12,9 +12,10 @@ from neuropipe.analyses import hmm_glm
 from neuropipe.analyses.hmm_glm.figures.annotations import row_order
 from neuropipe.analyses.hmm_glm.figures.differences import differences
 from neuropipe.analyses.hmm_glm.figures.events import around_events, events_of_trial
-from neuropipe.analyses.hmm_glm.methods import changed_settings, text
+from neuropipe.analyses.hmm_glm.methods import text
 from neuropipe.analyses.hmm_glm.spec import ANALYSIS
 from neuropipe.analyses.hmm_glm.summary import headline, metrics, summary, visits
+from neuropipe.analyses.methods_text import changed_settings
 from neuropipe.plotting.save import save_figure
 
 STEP = 0.02

@@ -21,7 +21,7 @@ __all__ = ["Case", "Format", "Source", "cases", "formats", "generator", "sample"
 
 MODULES = (
     "formats_calcium", "formats_spikes", "formats_connectome", "formats_channels", "formats_fmri",
-    "formats_units", "formats_beside",
+    "formats_units", "formats_beside", "formats_temporaldata",
 )  # fmt: skip
 # Kind of a file -> damages beside those of any file.
 KINDS: dict[str, tuple[Damage, ...]] = {

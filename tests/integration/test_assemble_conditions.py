@@ -399,3 +399,61 @@ def test_fields_are_described_and_a_file_keeps_the_dataset(study, tmp_path):
         again = read_dataset(tmp_path / f"{name}.nc")
         for variable in ds.variables:
             np.testing.assert_array_equal(again[variable].values, ds[variable].values)
+
+
+def test_the_dataset_tells_how_its_patterns_were_made(study):
+    stores, _, atlas = study
+    both = [stores["f01", run] for run in "12"]
+    ds = conditions(both, given(regions=atlas, glm={"noise": "ar1"}), fmri=PLAIN)
+    making = json.loads(ds.attrs["making"])
+    assert making["how"] == "glm"
+    assert making["regions"] == "atlas.nii.gz"
+    assert {key: making[key] for key in ("noise", "runs", "confounds", "high_pass_hz")} == {
+        "noise": "ar1", "runs": 2, "confounds": "6p", "high_pass_hz": 0.01,
+    }  # fmt: skip
+    np.testing.assert_allclose(ds.attrs["affine"], np.ravel(FMRI["f01", "1"].affine))
+    assert list(ds.attrs["volume_shape"]) == [8, 9, 5]
+    glm = {"estimate": "window_mean", "lag_s": 4}
+    ds = conditions(both, given(glm=glm), fmri=PLAIN)
+    assert json.loads(ds.attrs["making"])["lag_s"] == 4
+    ds = conditions([eeg()], given(window_s=[-0.1, 0.3], folds=2))
+    making = json.loads(ds.attrs["making"])
+    assert (making["how"], making["folds"], making["baseline_s"]) == ("trial_mean", 2, [None, 0.0])
+    assert "affine" not in ds.attrs
+
+
+def test_rows_of_grayordinates_are_vertices_and_voxels(tmp_path):
+    """Vertices of a surface and voxels of one file keep their places and do not collapse."""
+    from neuropipe.simulate.fmri_files import write_dense_cifti
+
+    trees = []
+    for run in "12":
+        data = FMRI["f01", run]
+        path = tmp_path / f"sub-f01_task-objects_run-{run}_space-fsLR_bold.dtseries.nii"
+        write_dense_cifti(data, path)
+        events = pd.DataFrame(data.events, columns=["onset", "duration", "trial_type"])
+        events.to_csv(str(path).replace("_bold.dtseries.nii", "_events.tsv"), sep="\t", index=False)
+        name = f"sub-f01_task-objects_run-{run}_fmri"
+        row = Recording(
+            name=name, subject="f01", task="objects", run=run, modality="fmri", path="x"
+        )
+        ingest_recording(row, path, IngestConfig(), tmp_path / f"{name}.zarr")
+        trees.append(open_store(tmp_path / f"{name}.zarr"))
+    plain = PLAIN.model_copy(update={"confounds": "none", "fd_threshold_mm": None})
+    ds = conditions(trees, given(), fmri=plain)
+    voxels = int((FMRI["f01", "1"].labels > 0).sum())
+    assert ds.sizes["channel"] == voxels + 4
+    names = ds["channel_name"].values.ravel()
+    assert len(set(names)) == names.size
+    assert names[:4].tolist() == [f"CORTEX_LEFT {k}" for k in (0, 2, 5, 9)]
+    assert ds["vertex"].values.ravel()[:5].tolist() == [0, 2, 5, 9, -1]
+    assert set(ds["structure"].values.ravel()[4:]) == {""}
+    assert np.isnan(ds["x"].values.ravel()[:4]).all()
+    assert np.isfinite(ds["x"].values.ravel()[4:]).all()
+    again = read_dataset(_written(ds, tmp_path))
+    assert again["structure"].values.ravel()[0] == "CORTEX_LEFT"
+
+
+def _written(ds: xr.Dataset, folder):
+    write_dataset(ds, folder / "input.nc", {})
+    return folder / "input.nc"

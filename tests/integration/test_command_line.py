@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from neuropipe.cli.main import COMMANDS, main
@@ -146,8 +147,8 @@ def test_a_folder_that_cannot_be_written_is_one_message(study, capsys, monkeypat
     assert main(["validate", "--directory", str(study)]) == 2
     err = capsys.readouterr().err
     assert err == (
-        "neuropipe: report/index.html: Permission denied; check the rights and the space of the "
-        "folder\n"
+        "neuropipe: NOT_WRITABLE: report/index.html: Permission denied; check the rights of the "
+        "folder, and that it is not mounted read-only, then run again: what is finished stays\n"
     )
 
 
@@ -317,9 +318,13 @@ def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, cap
     capsys.readouterr()
     main(["status", "--directory", str(study)])
     out = capsys.readouterr().out
-    assert "source sub-01_task-flash_run-1_channels.tsv is gone" in out
+    assert f"source {named} is gone" in out
     assert "preprocess: follows from ingest_recording/sub-01/eeg/sub-01_eeg" in out
     assert "preprocess: follows from preprocess_recording" not in out
+    added = study / path.replace("_eeg.vhdr", "_events.json")
+    added.write_text("{}")
+    main(["status", "--directory", str(study)])
+    assert f"source {added.relative_to(study)} is new" in capsys.readouterr().out
 
 
 def test_steps_with_other_threads_follow_each_other_in_one_process():
@@ -336,3 +341,57 @@ assert (numba.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (1, "2")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def traced(study):
+    """Return a study with one recording and the tables beside it, all of them as they should be."""
+    import h5py
+    import yaml
+
+    raw = study / "raw"
+    raw.mkdir()
+    with h5py.File(raw / "w.h5", "w") as file:
+        file["dff"] = np.random.default_rng(0).normal(size=(2, 40))
+        file["time"] = np.arange(40) / 4.0
+    (raw / "names.csv").write_text("roi,label\n0,AVAL\n1,AVAR\n")
+    (raw / "events.tsv").write_text("onset\tduration\tlabel\n1.0\t0.5\tgo\n")
+    (raw / "wiring.csv").write_text("pre,post,type,weight\nAVAL,AVAR,chemical,3\n")
+    (study / "config" / "recordings.tsv").write_text(
+        "subject\tmodality\tpath\treader\nw\tcalcium\traw/w.h5\thdf5\n"
+    )
+    datasets = {"traces": "dff", "time": "time"}
+    keys = {"datasets": datasets, "kind": "dff", "names_table": "names.csv", "index_base": 0}
+    config = {
+        "study": "tables",
+        "ingest": {
+            "readers": {"hdf5": keys},
+            "overrides": {"sub-w_calcium": {"events": {"path": "events.tsv", "time_unit": "s"}}},
+            "connectomes": {"wiring": {"path": "raw/wiring.csv"}},
+        },
+    }
+    (study / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    return study
+
+
+def test_validate_reads_the_tables_as_ingest_does(traced, capsys):
+    assert main(["validate", "--directory", str(traced)]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "told"),
+    [
+        ("names.csv", "neuron_id_of_mine,text\n0,AVAL\n", "names.csv"),
+        ("names.csv", "roi,label\n0,AVAL\n9,AVAR\n", "names.csv"),
+        ("events.tsv", "when\tduration\tlabel\n1.0\t0.5\tgo\n", "events.tsv"),
+        ("events.tsv", "onset\tduration\tlabel\nsoon\t0.5\tgo\n", "events.tsv"),
+        ("wiring.csv", "from here,to there\nAVAL,AVAR\n", "wiring.csv"),
+        ("wiring.csv", "pre,post,type,weight\nAVAL,AVAR,chemical,many\n", "wiring.csv"),
+    ],
+)
+def test_validate_refuses_a_table_that_ingest_refuses(table, content, told, traced, capsys):
+    (traced / "raw" / table).write_text(content)
+    assert main(["validate", "--directory", str(traced)]) == 2
+    out = capsys.readouterr().out
+    assert "error: " in out
+    assert told in out

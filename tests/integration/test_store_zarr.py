@@ -242,7 +242,8 @@ def test_chunks_and_codec_are_as_specified(calcium_case, tmp_path):
     array = zarr.open_group(tmp_path / "a.zarr", mode="r")["raw/fluorescence"]
     assert array.chunks == (40_000, 64)
     assert array.metadata.zarr_format == 3
-    (codec,) = array.compressors
+    codec, checksum = array.compressors
+    assert checksum.to_dict() == {"name": "crc32c"}
     assert (codec.cname.value, codec.clevel, codec.shuffle.value) == ("zstd", 3, "shuffle")
     np.testing.assert_array_equal(array[:], case.values["fluorescence"])
     label = zarr.open_group(tmp_path / "a.zarr", mode="r")["raw/label"]

@@ -129,6 +129,8 @@ class FakeStudy:
             title="Non-negative tensor factorisation",
             scopes=("cohort", "recording"),
             table_files=("motifs.csv",),
+            courses="",
+            about="Which neurons act together, when, and in which animals?",
         )
         members = {recording.name: recording for recording in self.recordings}
         groups = tuple(

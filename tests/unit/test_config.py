@@ -6,6 +6,7 @@ import pytest
 from pydantic import Field
 
 from neuropipe.config.load import (
+    check_model,
     merge,
     presets,
     read_yaml,
@@ -13,7 +14,7 @@ from neuropipe.config.load import (
     validate_study,
     with_preset,
 )
-from neuropipe.config.models import IngestOverride
+from neuropipe.config.models import IngestOverride, PreprocessConfig
 from neuropipe.config.sidecars import EventTable
 from neuropipe.config.strict import StrictModel
 from neuropipe.config.template import settings_rows
@@ -152,3 +153,31 @@ def test_settings_of_blocks_that_are_off_by_default_are_listed():
         "named": "{}", "named.NAME.name": "required", "named.NAME.count": "3",
         "maybe": "null", "maybe.name": "required", "maybe.count": "3",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "states: input should be greater than or equal to 1, found 0"),
+        ([0, 2], "states.0: input should be greater than or equal to 1, found 0"),
+        ([2, "a"], 'states.1: input should be a valid integer, found "a"'),
+        ([], "states: list should have at least 1 item after validation, not 0, found []"),
+    ],
+)
+def test_a_wrong_value_is_told_of_the_form_that_it_has(value, text):
+    from neuropipe.analyses.hmm_glm.spec import Settings
+
+    assert check_model(Settings, {"states": value})[1] == [text]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([8, 12], "`key: value` lines, found [8, 12]. Keys: bands_hz, resample_hz"),
+        ({"bands_hz": {"alpha": [8]}}, "bands_hz.alpha: holds too few values, found [8]"),
+        ({"bands_hz": {"alpha": "8-12"}}, 'bands_hz.alpha: input should be a list, found "8-12"'),
+    ],
+)
+def test_a_value_of_another_shape_is_told_with_the_shape(value, text):
+    (problem,) = check_model(PreprocessConfig, {"eeg": {"band_power": value}})[1]
+    assert problem.endswith(text)

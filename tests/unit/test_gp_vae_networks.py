@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from neuropipe.analyses.gp_vae.kernels.fourier import make_circle
+from neuropipe.analyses.gp_vae.kernels.fourier import make_circle, shifted
 from neuropipe.analyses.gp_vae.kernels.fusion import Pseudo, fuse
 from neuropipe.analyses.gp_vae.kernels.image_stage import Rotation, first_rotation
 from neuropipe.analyses.gp_vae.kernels.likelihoods import LIKELIHOODS, Noise
 from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality
-from neuropipe.analyses.gp_vae.kernels.networks import Network, Potential
+from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network, Potential, turned
 from neuropipe.analyses.gp_vae.kernels.posterior import infer
+from neuropipe.analyses.gp_vae.kernels.relevance import private_shares, shared_directions
+from neuropipe.analyses.gp_vae.kernels.schedule import candidates_of, network_of
 from neuropipe.analyses.gp_vae.kernels.torch_likelihoods import TORCH_LIKELIHOODS
 from neuropipe.analyses.gp_vae.kernels.training import (
     Schedule,
@@ -65,6 +69,82 @@ def test_potentials_give_the_posterior_of_normal_pseudo_observations(network, ci
     variance = np.diagonal(dense.moments["pseudo"].cov, axis1=2, axis2=3)
     np.testing.assert_allclose(found.var.detach(), variance, atol=2e-3)
     np.testing.assert_allclose(sites.kl.detach(), dense.kl, rtol=2e-3)
+
+
+def late_pair(rng):
+    """Return normal signals, their shifts, and a regressor, with 4 trials of 20 samples."""
+    values, late = rng.normal(size=(4, 20, 3)), np.array([0.0, 0.3, -0.2, 0.45])
+    known = rng.normal(size=(4, 20, 2))
+    return Modality(values, np.ones(values.shape, bool), TIMES, "gaussian", 1.0, "delta", known,
+                    late)  # fmt: skip
+
+
+def late_network(one, circle, mlp=()):
+    torch.manual_seed(1)
+    functions = np.arange(circle.omega.size)
+    return Network({"ieeg": one}, circle, functions, np.array([4.0, 3.0]),
+                   {"ieeg": np.ones(2, bool)}, mlp)  # fmt: skip
+
+
+def test_turned_coefficients_are_those_of_the_numpy_kernel(circle):
+    rng = np.random.default_rng(0)
+    values, late = rng.normal(size=(3, 2, circle.omega.size)), np.array([0.1, -0.4, 0.0])
+    omega, seconds = torch.as_tensor(circle.omega), torch.as_tensor(late)
+    ours = turned(torch.as_tensor(values), omega, seconds, 2)
+    expected = shifted(values, circle, np.arange(circle.omega.size), late, 2)
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
+    back = turned(ours, omega, seconds, 2, sign=-1)
+    np.testing.assert_allclose(back.numpy(), values, atol=1e-12)
+
+
+def test_potentials_and_moments_lie_at_the_time_of_the_samples(circle):
+    """Against the dense posterior of the same pseudo-observations at shifted times."""
+    rng = np.random.default_rng(1)
+    one = late_pair(rng)
+    centre, precision = rng.normal(size=(4, 20, 2)), rng.uniform(0, 2, (4, 20, 2))
+    network, late = late_network(one, circle), torch.as_tensor(one.shift).float()
+    potential = Potential(torch.as_tensor(centre).float(), torch.as_tensor(precision).float(), late)
+    sites = network.posterior({"ieeg": potential})
+    moment = network.moment(sites, "ieeg", late)
+    identity = Decoder(np.eye(2), np.zeros(2), np.ones(2, bool), np.ones(2), np.zeros((2, 0)))
+    model = LinearModel(circle, np.array([4.0, 3.0]), {"pseudo": identity}, cond=1e12)
+    pseudo = Modality(centre, precision, TIMES, "gaussian", shift=one.shift)
+    found = infer(model, {"pseudo": pseudo})
+    # Single precision and a jitter of 1e-5 against double.
+    np.testing.assert_allclose(moment.mean.detach(), found.moments["pseudo"].mean, atol=2e-3)
+    var = np.diagonal(found.moments["pseudo"].cov, axis1=2, axis2=3)
+    np.testing.assert_allclose(moment.var.detach(), var, atol=2e-3)
+    np.testing.assert_allclose(sites.kl.detach(), found.kl, rtol=2e-3)
+    # Draws have the moments of the samples' own times.
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([network.sample(sites, "ieeg", generator, late) for _ in range(400)])
+    error = (drawn.mean(dim=0) - moment.mean).detach().numpy() / np.sqrt(var / 400)
+    assert np.abs(error).mean() < 1.0  # of a standard normal 0.8
+
+
+@pytest.mark.parametrize("mlp", [(), ("ieeg",)], ids=["linear", "multi-layer"])
+def test_regressors_add_to_the_predictor(circle, mlp):
+    one = late_pair(np.random.default_rng(2))
+    network, batch = late_network(one, circle, mlp), tensors({"ieeg": one})
+    decoder = network.decoder("ieeg")
+    weight = torch.as_tensor([[1.0, 0.0], [0.0, 2.0], [0.5, -1.0]])
+    zero = torch.zeros(4, 20, 2)
+    start = Moment(zero, zero) if not mlp else zero
+
+    def predictor(view):
+        found = decoder(start, view.regressor)
+        return (found if mlp else found[0]).detach()
+
+    before = predictor(batch.view("ieeg"))
+    with torch.no_grad():
+        decoder.weight.copy_(weight)
+    after = predictor(batch.view("ieeg"))
+    expected = torch.as_tensor(one.regressor).float() @ weight.T
+    np.testing.assert_allclose(after - before, expected, atol=1e-5)
+    generator = torch.Generator().manual_seed(0)
+    terms = train(network, batch, Schedule(3, 5e-2), generator)
+    assert np.isfinite([row["total"] for row in terms]).all()
+    assert not torch.equal(decoder.weight, weight)  # learned with the rest
 
 
 def test_modality_that_is_missing_leaves_the_prior(network, data):
@@ -163,3 +243,70 @@ def test_cayley_rotation_stays_orthonormal():
         rotation.skew.copy_(torch.randn(3, 3))
     matrix = rotation()
     torch.testing.assert_close(matrix @ matrix.T, torch.eye(3), atol=1e-5, rtol=0)
+
+
+def frames_of(latents, rng, count=12):
+    """Return frames that change along the first of some latents only, not linearly."""
+    centres = np.linspace(-2, 2, count)
+    frames = np.exp(-((latents[:, [0]] - centres) ** 2))
+    return frames + 0.1 * rng.normal(size=frames.shape)
+
+
+def test_directions_that_matter_are_found_and_counted():
+    rng = np.random.default_rng(0)
+    latents, trial = rng.normal(size=(900, 3)), np.repeat(np.arange(30), 30)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    found = shared_directions(latents @ turn, frames_of(latents, rng), trial, 0)
+    assert found.needed(0.005) == 1
+    # The direction is the planted one, up to its sign.
+    assert abs(found.rotation[0] @ turn[0]) > 0.99
+    np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(3), atol=1e-10)
+
+
+def test_frames_that_no_latent_explains_share_none():
+    rng = np.random.default_rng(1)
+    latents, trial = rng.normal(size=(900, 2)), np.repeat(np.arange(30), 30)
+    found = shared_directions(latents, frames_of(rng.normal(size=(900, 1)), rng), trial, 0)
+    assert found.needed(0.005) == 0
+
+
+def test_private_latent_that_the_decoder_ignores_explains_nothing(network, data):
+    with torch.no_grad():
+        network.decoder("video").layers[0].weight[:, 1] = 0  # its private latent
+    batch, zero = tensors(data), torch.zeros(6, 20, 1)
+    share = private_shares(network, "video", batch, Moment(zero, zero), ([0], [2]))
+    assert share.tolist() == [0.0]
+    with torch.no_grad():
+        network.decoder("video").layers[0].weight[:, 1] = 1.0
+    assert private_shares(network, "video", batch, Moment(zero, zero), ([0], [2]))[0] > 0.1
+
+
+def test_network_sees_what_pruning_left(circle):
+    """A latent of two among three linear modalities stays hidden from the third."""
+    rng = np.random.default_rng(0)
+    data, decoders = {}, {}
+    for name, seen in (("spikes", [1, 1]), ("ieeg", [1, 0]), ("eeg", [0, 1])):
+        values = rng.normal(size=(4, 20, 3))
+        data[name] = Modality(values, np.ones(values.shape, bool), TIMES, "gaussian")
+        mask = np.array(seen, bool)
+        decoders[name] = Decoder(
+            rng.normal(size=(3, 2)) * mask, np.zeros(3), mask, np.ones(3), np.zeros((3, 0))
+        )
+    model = LinearModel(circle, np.array([4.0, 3.0]), decoders)
+    network = network_of(model, data, {"shared": np.arange(2)}, [], model.lengths)
+    assert network.places["ieeg"].tolist() == [0]
+    assert network.places["eeg"].tolist() == [1]
+    assert network.decoder("ieeg").seen.tolist() == [1, 0]
+
+
+def test_only_shared_latents_turn_where_several_linear_modalities_fix_the_others(circle):
+    decoders = {
+        name: Decoder(np.zeros((3, 3)), np.zeros(3), np.array(seen, bool), np.ones(3),
+                      np.zeros((3, 0)))
+        for name, seen in (("spikes", [1, 1, 0]), ("ieeg", [1, 0, 1]))
+    }  # fmt: skip
+    groups = {"shared": np.array([0]), "private:spikes": np.array([1])}
+    both = LinearModel(circle, np.array([4.0, 3.0, 2.0]), decoders)
+    assert candidates_of(both, groups).tolist() == [0]
+    alone = replace(both, decoders={"spikes": decoders["spikes"]})
+    assert candidates_of(alone, groups).tolist() == [0, 1, 2]

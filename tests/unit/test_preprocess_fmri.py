@@ -235,7 +235,8 @@ def test_source_values_are_those_of_the_store():
 
 
 def test_without_motion_the_error_names_the_remedy():
-    with pytest.raises(DataError, match=r"no motion parameters.*confounds: none"):
+    message = r"lacks motion parameters: trans_x.*found: .*confounds: none"
+    with pytest.raises(DataError, match=message):
         run(store(motion=None, tissue=None))
     result = run(store(motion=None, tissue=None), confounds="none")
     assert issues(result) == ["NO_MOTION", "NO_TISSUE_SIGNAL"]

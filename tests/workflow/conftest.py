@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
+WORMS = ROOT / "tests" / "data" / "worms"
 SMALL = {
     "analyses": {
         "ntf": {
@@ -27,10 +26,12 @@ SMALL = {
 
 
 def make_study(path: Path) -> Path:
-    """Write the demo study with settings that finish quickly."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "neuropipe", "init", str(path), "--demo"]
-    subprocess.run(command, check=True, capture_output=True)
+    """Write three worms, one analysis, with settings that finish quickly."""
+    from neuropipe.simulate.demo import write_truth, write_worms
+
+    truth = write_worms(path)
+    write_truth(path, "cohort-worm", "ntf", truth)
+    shutil.copytree(WORMS, path / "config")
     raw = yaml.safe_load((path / "config" / "config.yaml").read_text())
     raw["analyses"] = SMALL["analyses"]
     (path / "config" / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))

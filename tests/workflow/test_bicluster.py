@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
+import xarray as xr
 
 from neuropipe import open_result
 from neuropipe.plan import make_plan
@@ -64,3 +67,19 @@ def test_figures_texts_and_page_are_written(clusters):
 
 def test_nothing_is_left_to_do(clusters):
     assert clusters.would_run() == set()
+
+
+def test_one_process_and_four_draw_the_same_bits(clusters, tmp_path, study_at):
+    shutil.copytree(clusters.path, tmp_path, dirs_exist_ok=True)
+    again = study_at(tmp_path)
+    paths = [f"{WORK}/chain/chain-{chain}.nc" for chain in (0, 1)]
+    for cores in ("1", "4"):
+        shutil.rmtree(tmp_path / WORK)
+        answer = again.snakemake("--cores", cores, *paths)
+        assert answer.code == 0, answer.out
+        for path in paths:
+            with (
+                xr.open_dataset(clusters.path / path, engine="h5netcdf") as one,
+                xr.open_dataset(tmp_path / path, engine="h5netcdf") as other,
+            ):
+                xr.testing.assert_equal(one, other)

@@ -1,9 +1,11 @@
-"""The demo recovers what its simulator planted, through real files and every rule."""
+"""Three worms recover what their simulator planted, through real files and every rule."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
+import pandas as pd
 import pytest
 
 import neuropipe
@@ -16,7 +18,7 @@ from neuropipe.simulate.demo import simulate_worms
 pytestmark = pytest.mark.workflow
 
 
-def test_the_demo_recovers_its_truth(finished):
+def test_the_study_recovers_its_truth(finished):
     result = neuropipe.open_result("cohort-worm", "ntf", study=finished)
     _, truth = simulate_worms()
     score = ntf.score(result, truth)
@@ -28,10 +30,26 @@ def test_the_demo_recovers_its_truth(finished):
     assert score["interval_iou"] >= 0.60
 
 
-def test_the_truth_lies_beside_the_demo(finished):
-    truth = json.loads((finished / "truth" / "motifs.json").read_text())
-    assert [motif["stimulus"] for motif in truth["motifs"]] == ["odour", "light", "touch"]
-    assert all(len(group) >= 8 for motif in truth["motifs"] for group in motif["groups"])
+def test_the_figures_show_the_truth_beside_the_estimate(finished):
+    folder = finished / "results/cohort-worm/ntf"
+    table = pd.read_csv(folder / "truth.tsv", sep="\t")
+    assert list(table.columns) == ["measure", "value", "perfect", "good", "verdict", "meaning"]
+    assert (table["verdict"] == "good").all(), table
+    cards = json.loads((folder / "figures.json").read_text())["figures"]
+    assert cards[0]["slug"] == "truth"
+    numbers = pd.read_csv(folder / "fig-truth.tsv", sep="\t")
+    assert set(numbers["motif"]) == {"odour", "light", "touch"}
+    page = (finished / "report/index.html").read_text()
+    assert "Estimate and truth" in page
+    assert "Planted motifs and the components found" in page
+
+
+def test_without_a_truth_its_figure_goes(study):
+    shutil.rmtree(study.path / "truth")
+    assert study.would_run() == {"analysis_figures_ntf", "report_page"}
+    assert study.neuropipe("run").code == 0
+    assert not list(study.path.glob("results/cohort-worm/ntf/*truth*"))
+    assert "Estimate and truth" not in (study.path / "report/index.html").read_text()
 
 
 def test_stores_and_results_open_from_python(finished):

@@ -80,7 +80,7 @@ def test_a_replaced_source_reruns_its_recording_and_what_follows(study):
     rules = study.would_run()
     assert "ingest_recording" in rules
     assert rules >= NTF
-    assert "source w02.h5 changed" in study.neuropipe("status").out
+    assert "source raw/w02.h5 changed" in study.neuropipe("status").out
 
 
 def test_a_renamed_label_changes_no_number(study):

@@ -16,11 +16,13 @@ rule analysis_assemble:
         name=lambda wildcards: flow.study.run(wildcards.analysis).analysis.name,
         stores=flow.option("analysis_assemble", "inputs"),
         connectome=flow.flag("analysis_assemble", "connectome"),
+        results=flow.flag("analysis_assemble", "results"),
         settings=flow.settings("analysis_assemble"),
+        files=flow.files("analysis_assemble"),
         code=flow.code("analysis_assemble"),
     shell:
         "python3 -m neuropipe step assemble {params.name} --inputs {params.stores:q}"
-        " {params.connectome:q} --output {output:q}"
+        " {params.connectome:q} {params.results:q} --output {output:q}"
         " --settings {params.settings:q} --threads {threads} 2> {log:q}"
 
 
@@ -84,13 +86,14 @@ for name in flow.analysis_names():
             runtime=flow.minutes(f"analysis_figures_{name}"),
         params:
             source=flow.option(f"analysis_figures_{name}", "input"),
+            truth=flow.flag(f"analysis_figures_{name}", "truth"),
             name=name,
             folder="results/{collection}/{analysis}",
             settings=flow.settings(f"analysis_figures_{name}"),
             code=flow.code(f"analysis_figures_{name}"),
         shell:
             "python3 -m neuropipe step figures {params.name} --input {params.source:q}"
-            " --output {params.folder:q} --settings {params.settings:q} --threads {threads}"
+            " {params.truth:q} --output {params.folder:q} --settings {params.settings:q} --threads {threads}"
             " 2> {log:q}"
 
 

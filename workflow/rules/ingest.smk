@@ -20,6 +20,7 @@ rule ingest_recording:
         source=flow.option("ingest_recording", "source"),
         others=flow.flag("ingest_recording", "inputs"),
         settings=flow.settings("ingest_recording"),
+        files=flow.files("ingest_recording"),
         code=flow.code("ingest_recording"),
     shell:
         "python3 -m neuropipe step ingest --source {params.source:q} {params.others:q}"
@@ -42,6 +43,7 @@ rule ingest_connectome:
         runtime=flow.minutes("ingest_connectome"),
     params:
         settings=flow.settings("ingest_connectome"),
+        files=flow.files("ingest_connectome"),
         code=flow.code("ingest_connectome"),
     shell:
         "python3 -m neuropipe step connectome --output {output.store:q}"

@@ -18,6 +18,7 @@ rule preprocess_recording:
     params:
         source=flow.option("preprocess_recording", "input"),
         settings=flow.settings("preprocess_recording"),
+        files=flow.files("preprocess_recording"),
         code=flow.code("preprocess_recording"),
     shell:
         "python3 -m neuropipe step preprocess --input {params.source:q} --output {output.store:q}"

@@ -20,6 +20,7 @@ rule trsa_rdm:
     params:
         source=flow.option("trsa_rdm", "input"),
         settings=flow.settings("trsa_rdm"),
+        files=flow.files("trsa_rdm"),
         code=flow.code("trsa_rdm"),
     shell:
         "python3 -m neuropipe step trsa rdm --input {params.source:q}"
@@ -49,6 +50,7 @@ rule trsa_summary:
         source=flow.option("trsa_summary", "input"),
         parts=flow.option("trsa_summary", "parts"),
         settings=flow.settings("trsa_summary"),
+        files=flow.files("trsa_summary"),
         code=flow.code("trsa_summary"),
     shell:
         "python3 -m neuropipe step trsa summary --input {params.source:q}"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from neuropipe.errors import ConfigError
 
-__all__ = ["Analysis", "Resources", "analyses", "get_analysis", "load_object"]
+__all__ = ["Analysis", "Resources", "analyses", "at_most", "get_analysis", "load_object"]
 
 GROUP = "neuropipe.analyses"
+LONGEST_MIN = 2880
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,17 @@ class Resources:
     gpu: int = 0
 
 
+def at_most(minutes: float) -> int:
+    """Return whole minutes, two days at most: longer jobs resume from their checkpoints."""
+    return min(math.ceil(minutes), LONGEST_MIN)
+
+
 def _no_scatter(settings: Any) -> dict[str, list[dict[str, int]]]:
     return {}
+
+
+def _no_problems(settings: Any, inputs: Any, other: Any) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,8 @@ class Analysis:
         Config key, rule prefix, folder and report anchor.
     title : str
         Heading in the report.
+    about : str
+        What the analysis asks and how its answer is to be read, in a few plain sentences.
     scopes : tuple of str
         What one job may get, out of recording, session, subject, cohort; the first is the default.
     assemble : str
@@ -79,6 +93,11 @@ class Analysis:
         ``tables(result) -> {file name: pandas.DataFrame}`` beside ``summary.tsv``; "" if none.
     table_files : tuple of str
         The names that ``tables`` returns, ``.csv`` or ``.tsv``.
+    maps : str
+        ``maps(result) -> {file name: bytes}``, images for other programs beside ``summary.tsv``;
+        which there are depends on the result, so that they are no outputs of the rule. "" if none.
+    map_pattern : str
+        Names of such files as a pattern of the shell; those of an earlier result are removed.
     methods : str
         ``text(settings, result) -> str``, the methods paragraph with references.
     summary : str
@@ -87,6 +106,22 @@ class Analysis:
         ``headline(result) -> str``, one claim-free sentence with numbers.
     metrics : str
         ``metrics(result) -> list of dict`` with ``metric value unit low high n``.
+    truth : str
+        ``compare(result, truth) -> plotting.truth.Comparison``; called where the study holds what a
+        simulator planted (``truth/<collection>/<label>.nc``, as the ``simulate`` of the analysis
+        returns it). "" if the analysis knows no truth.
+    courses : str
+        ``courses(result, subject) -> list of plotting.courses.Course``: states or trajectories on
+        the clock of the session, which the report draws with those of other analyses; "" if none.
+    check : callable
+        ``(settings, inputs, modalities) -> messages``: what the stages would refuse whatever the
+        recordings hold; each message begins with a key of the label's block.
+    series : str
+        Variable of the result with rows along ``time`` (or ``trial, time``), such as latents or
+        states, that other analyses may take in place of recordings; "" if none.
+    check_files : callable
+        ``(settings, inputs, root) -> messages``: the same for what the files hold that settings
+        name, as far as their heads tell; files that are not there are told elsewhere.
     stages : tuple of str
         Stages in order, each a function of the package's module ``stages``; () means one job.
     scatter : callable
@@ -106,7 +141,8 @@ class Analysis:
     kernels : tuple of str
         Modules outside the analysis' package whose code also counts for its fingerprint.
     resources : callable
-        ``(settings, sizes) -> Resources``; ``sizes`` holds ``input_mb`` when it is known.
+        ``(settings, sizes) -> Resources``; ``sizes`` holds ``input_mb``, the size of the input
+        dataset, once that exists. Memory and time grow with it, and with the settings that cost.
     """
 
     name: str
@@ -122,9 +158,17 @@ class Analysis:
     summary: str
     headline: str
     metrics: str
+    about: str = ""
     optional_slugs: tuple[str, ...] = ()
     tables: str = ""
     table_files: tuple[str, ...] = ()
+    truth: str = ""
+    courses: str = ""
+    maps: str = ""
+    map_pattern: str = ""
+    series: str = ""
+    check_files: Callable[[Any, Any, Path], list[str]] = _no_problems
+    check: Callable[[Any, Any, Sequence[str]], list[str]] = _no_problems
     stages: tuple[str, ...] = ()
     scatter: Callable[[Any], dict[str, list[dict[str, int]]]] = _no_scatter
     subject_stages: tuple[str, ...] = ()

@@ -75,6 +75,12 @@ class Input(InputConfig):
         "(of spikes the rate).",
     )
     glm: GlmConfig = Field(default_factory=GlmConfig, description="Estimation of fMRI patterns.")
+    result: str | list[str] | None = Field(
+        None,
+        description="Label of another analysis of the study (gp_vae, hmm_glm, bicluster), or "
+        "several: its latents or states take the place of the rows of the recordings, whose "
+        "events tell the conditions; each label is a region.",
+    )
     regions: str | None = Field(
         None,
         description="Image of labels in the space of the fMRI data, relative to the study folder, "
@@ -95,6 +101,13 @@ class Input(InputConfig):
             return self.baseline_s
         before = self.window_s[0] < 0 <= self.window_s[1]
         return BEFORE if modality in BASELINED and before else None
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Labels of the analyses whose results take the place of rows."""
+        if self.result is None:
+            return ()
+        return (self.result,) if isinstance(self.result, str) else tuple(self.result)
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from neuropipe.assemble.epoch_patterns import epoch_patterns
 from neuropipe.assemble.exclusion import Account
 from neuropipe.assemble.fmri_patterns import REGIONS, fmri_patterns, run_names
 from neuropipe.assemble.patterns import SubjectPatterns
+from neuropipe.assemble.result_patterns import LATENTS, result_patterns
+from neuropipe.assemble.result_series import Result
 from neuropipe.assemble.runs import one_modality
 from neuropipe.assemble.trial_settings import TrialsConfig
 from neuropipe.assemble.windows import labels_found
@@ -46,10 +50,11 @@ def _check(settings: Input, modality: str) -> None:
     """Raise `ConfigError` for keys that do not fit the modality."""
     if not settings.labels:
         raise ConfigError("input.labels: names no condition; write `labels: [label, ...]`")
+    volumes = modality == "fmri" and not settings.results
     wrong = {
-        "span_s": modality == "fmri" and settings.span_s is not None,
-        "keep_time": modality == "fmri" and settings.keep_time,
-        "regions": modality != "fmri" and settings.regions is not None,
+        "span_s": volumes and settings.span_s is not None,
+        "keep_time": volumes and settings.keep_time,
+        "regions": not volumes and settings.regions is not None,
     }
     for key in (key for key, is_wrong in wrong.items() if is_wrong):
         raise ConfigError(f"input.{key}: patterns of {modality} do not take it; leave it out")
@@ -57,9 +62,17 @@ def _check(settings: Input, modality: str) -> None:
 
 def _subjects(
     stores: Sequence[xr.DataTree], settings: Input, fmri: FmriPreprocess | None, seed: int,
-    account: Account,
+    account: Account, results: Sequence[Result],
 ) -> list[SubjectPatterns]:  # fmt: skip
     groups = _by_subject(stores, settings.scope or "cohort")
+    if settings.results:
+        found = [
+            result_patterns(
+                trees, [one for one in results if one.subject == subject], settings, account, seed,
+            )
+            for subject, trees in groups.items()
+        ]  # fmt: skip
+        return [one for one in found if one is not None]
     if one_modality(stores) != "fmri":
         found = [
             # By the name of the subject, so that another one changes no fold of this one.
@@ -191,7 +204,29 @@ class _Layout:
         if np.isfinite(places).any():
             axes = {axis: (dims, places[..., k], {"units": "mm"}) for k, axis in enumerate("xyz")}
             found |= axes
-        return found
+        return found | self._vertices()
+
+    def _vertices(self) -> dict[str, Any]:
+        """Return the surface and the number of the vertex of every channel, where one has any."""
+        if not any((one.vertex is not None) and (one.vertex >= 0).any() for *_, one in self.cells):
+            return {}
+        dims, shape = (*CELL, "channel"), (*self.size, self.n_channels)
+        structure, vertex = np.full(shape, "", dtype=object), np.full(shape, -1, dtype=np.int64)
+        for s, r, _, region in self.cells:
+            count = len(region.names)
+            if region.structure is not None and region.vertex is not None:
+                structure[s, r, :count], vertex[s, r, :count] = region.structure, region.vertex
+        return {"structure": (dims, structure), "vertex": (dims, vertex)}
+
+    def grid(self) -> dict[str, Any]:
+        """Return affine and shape of the volume if all subjects share them."""
+        first = self.subjects[0].grid
+        same = all(
+            one.grid.keys() == first.keys()
+            and all(np.allclose(one.grid[key], first[key], atol=1e-4) for key in first)
+            for one in self.subjects
+        )
+        return dict(first) if same else {}
 
     def dof(self) -> np.ndarray:
         """Return the degrees of freedom of the noise samples."""
@@ -229,9 +264,36 @@ def _dataset(layout: _Layout) -> xr.Dataset:
     return xr.Dataset(data, coords | layout.channels())
 
 
+def _making(
+    settings: Input, modality: str, fmri: FmriPreprocess | None, layout: _Layout,
+    results: Sequence[Result],
+) -> dict[str, Any]:  # fmt: skip
+    """Return how the patterns were made, for methods texts."""
+    facts: dict[str, Any] = {"runs": len(layout.runs), "where": settings.units.where}
+    if modality != "fmri":
+        return facts | {
+            "how": "trial_mean",
+            "window_s": settings.window_s,
+            "baseline_s": settings.baseline_of(modality),
+            "folds": settings.folds,
+            "keep_time": settings.keep_time,
+            "bin_ms": str(settings.bin_ms) if modality == "spikes" else None,
+            "results": {one.label: [one.analysis, one.series] for one in results},
+        }
+    facts["regions"] = None if settings.regions is None else Path(settings.regions).name
+    block = fmri or FmriPreprocess()
+    if settings.glm.estimate != "glm":
+        facts |= {"lag_s": settings.glm.lag_s, "fd_threshold_mm": block.fd_threshold_mm}
+        return facts | {"how": settings.glm.estimate}
+    keys = ("confounds", "csf_wm", "detrend", "high_pass_hz", "fd_threshold_mm")
+    model = {"noise": settings.glm.noise, "residuals": settings.glm.residuals}
+    model["software"] = f"nilearn {version('nilearn')}"
+    return facts | {"how": "glm"} | {key: getattr(block, key) for key in keys} | model
+
+
 def conditions(
     stores: Sequence[xr.DataTree], settings: Input, *, fmri: FmriPreprocess | None = None,
-    seed: int = 0,
+    seed: int = 0, results: Sequence[Result] = (),
 ) -> xr.Dataset:  # fmt: skip
     """Estimate the response of every channel to every condition, run by run.
 
@@ -247,6 +309,8 @@ def conditions(
         takes; its scale and parcellation play no part. Absent: the defaults.
     seed : int
         Seed of the folds of trials.
+    results : sequence of Result
+        Of the analyses that ``input.result`` names, for all subjects.
 
     Returns
     -------
@@ -259,8 +323,11 @@ def conditions(
         any; ``n_events (subject, run, condition)``. Coordinates ``subject``, ``region``, ``run``
         (text), ``condition`` in the order of ``labels``, ``time`` (seconds after the event),
         ``channel_name``, ``x``, ``y``, ``z`` (mm) per subject, region and channel,
-        ``n_channels (subject, region)``, ``unit_kind (subject)``. Attributes ``modality``,
-        ``estimate``, ``recordings`` (JSON, by subject), ``excluded``, ``issues`` (JSON).
+        ``n_channels (subject, region)``, ``unit_kind (subject)``; ``structure``, ``vertex`` of
+        channels that are vertices of a surface. Attributes ``modality``,
+        ``estimate``, ``recordings`` (JSON, by subject), ``excluded``, ``issues`` (JSON),
+        ``making`` (JSON: how the patterns were made),
+        ``affine`` (16 numbers) and ``volume_shape`` where voxels of all lie in one volume.
 
     Raises
     ------
@@ -271,10 +338,13 @@ def conditions(
     """
     modality, account = one_modality(stores), Account()
     _check(settings, modality)
-    subjects = _subjects(stores, settings, fmri, seed, account)
+    subjects = _subjects(stores, settings, fmri, seed, account, results)
+    if settings.results:
+        modality = LATENTS
     account.check_left(subjects)
     account.issues += _issues(subjects, settings, stores)
-    ds = _dataset(_Layout(subjects, settings))
+    layout = _Layout(subjects, settings)
+    ds = _dataset(layout)
     estimate = settings.glm.estimate if modality == "fmri" else "trial_mean"
     recordings = {one.subject: list(one.recordings) for one in subjects}
     return ds.assign_attrs(
@@ -283,4 +353,6 @@ def conditions(
         recordings=json.dumps(recordings, ensure_ascii=False),
         excluded=json.dumps(account.excluded, ensure_ascii=False),
         issues=issues_to_json(account.issues),
+        making=json.dumps(_making(settings, modality, fmri, layout, results), ensure_ascii=False),
+        **layout.grid(),
     )

@@ -26,7 +26,7 @@ from neuropipe.preprocess.steps import row_dim
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["epoch_patterns", "places_of"]
+__all__ = ["epoch_patterns", "fold_patterns", "places_of", "summarise_trials"]
 
 AXES = ("x", "y", "z")
 ONE_SESSION = ("spikes", "calcium")
@@ -78,8 +78,35 @@ def _trials(
 def _single_trials(cuts: Sequence[Cut], modality: str, settings: Input
                    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return trials ``(trial, time, row)``, NaN where missing, and their times."""
-    baseline, time = settings.baseline_of(modality), cuts[0].time
     values = np.concatenate([np.where(c.valid, c.values, np.nan) for c in cuts])
+    return summarise_trials(values, cuts[0].time, cuts[0].step, modality, settings)
+
+
+def summarise_trials(
+    values: np.ndarray, time: np.ndarray, step: float, modality: str, settings: Input
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the baseline off trials and average them over time, as the settings say.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        ``(n_trials, n_times, n_rows)``, NaN where missing; changed in place.
+    time : numpy.ndarray
+        Seconds after the event, ``(n_times,)``.
+    step : float
+        Width of a bin, seconds.
+    modality : str
+        Decides the baseline; counts of spikes become rates.
+    settings : Input
+
+    Returns
+    -------
+    values : numpy.ndarray
+        ``(n_trials, n_times or 1, n_rows)``.
+    time : numpy.ndarray
+        As given.
+    """
+    baseline = settings.baseline_of(modality)
     for trial, block in enumerate(values):
         values[trial] = subtract_baseline(block, time, baseline, settings.window_s)
     if settings.keep_time:
@@ -89,7 +116,7 @@ def _single_trials(cuts: Sequence[Cut], modality: str, settings: Input
         last = settings.window_s[1] if baseline[1] is None else baseline[1]
         # A baseline that fills the window leaves nothing behind it: then all of it counts.
         after = time > last if (time > last).any() else after
-    scale = 1 / cuts[0].step if modality == "spikes" else 1.0
+    scale = 1 / step if modality == "spikes" else 1.0
     return _mean(values[:, after], axis=1)[:, None] * scale, time
 
 
@@ -152,18 +179,11 @@ def epoch_patterns(
     if not cuts:
         return None
     values, time = _single_trials(cuts, modality, settings)
-    place = {label: k for k, label in enumerate(settings.labels)}
-    kind = np.array([place[label] for label in labels.tolist()], dtype=np.int64)
-    fold = stratified_folds(kind, settings.folds, rng)
-    shape = (settings.folds, len(settings.labels))
-    means, left, counts = _fold_means(values, kind, fold, shape)
+    region, counts = fold_patterns(
+        values, labels, time, settings, modality, rng, names=names, places=places_of(runs[0], names)
+    )
     source = runs[0].sources[0]
     account.issues += _few(source.subject, settings, counts)
-    samples, dof = _noise(left, fold, counts, time, settings, modality)
-    region = RegionPatterns(
-        means if settings.keep_time else means[..., 0], samples, dof,
-        np.array(names, dtype=object), places_of(runs[0], names),
-    )  # fmt: skip
     return SubjectPatterns(
         subject=source.subject,
         runs=tuple(str(k + 1) for k in range(settings.folds)),
@@ -174,6 +194,45 @@ def epoch_patterns(
         row=source.row,
         time=time if settings.keep_time else None,
     )
+
+
+def fold_patterns(
+    values: np.ndarray,
+    labels: np.ndarray,
+    time: np.ndarray,
+    settings: Input,
+    modality: str,
+    rng: np.random.Generator,
+    *,
+    names: Sequence[str],
+    places: np.ndarray,
+) -> tuple[RegionPatterns, np.ndarray]:
+    """Deal trials into folds and return their means, and the events per fold and condition.
+
+    Parameters
+    ----------
+    values, time
+        Of `summarise_trials`.
+    labels : numpy.ndarray
+        Of each trial.
+    settings : Input
+    modality : str
+    rng : numpy.random.Generator
+        Draws the folds.
+    names, places
+        Of the rows.
+    """
+    place = {label: k for k, label in enumerate(settings.labels)}
+    kind = np.array([place[label] for label in labels.tolist()], dtype=np.int64)
+    fold = stratified_folds(kind, settings.folds, rng)
+    shape = (settings.folds, len(settings.labels))
+    means, left, counts = _fold_means(values, kind, fold, shape)
+    samples, dof = _noise(left, fold, counts, time, settings, modality)
+    region = RegionPatterns(
+        means if settings.keep_time else means[..., 0], samples, dof,
+        np.array(list(names), dtype=object), places,
+    )  # fmt: skip
+    return region, counts
 
 
 def _noise(

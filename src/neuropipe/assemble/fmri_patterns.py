@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuropipe.assemble.condition_settings import Input
-from neuropipe.assemble.epoch_patterns import axes_of
 from neuropipe.assemble.exclusion import Account, Unusable
+from neuropipe.assemble.fmri_rows import (
+    grid_of,
+    positions_mm,
+    row_names,
+    same_rows,
+    vertices_of,
+)
 from neuropipe.assemble.glm_patterns import (
     Design,
     RunEstimate,
     design_of,
     fit_run,
-    same_voxels,
     window_means,
 )
 from neuropipe.assemble.patterns import ONE_REGION, RegionPatterns, SubjectPatterns
@@ -60,11 +65,13 @@ def run_names(stores: Sequence[xr.DataTree]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a subject: positions in each run, names, places in mm, label of the region."""
+    """The rows of a subject: positions in each run, names, places in space or on a surface."""
 
     positions: tuple[np.ndarray, ...]
     names: np.ndarray
     places: np.ndarray
+    structure: np.ndarray
+    vertex: np.ndarray
     regions: Mapping[str, np.ndarray]
 
 
@@ -103,25 +110,13 @@ def _choose(
     return ds, enters, left
 
 
-def _positions_mm(ds: xr.Dataset, row: str) -> np.ndarray:
-    """Return x, y, z of rows in mm, from the affine where the store has them not."""
-    found = axes_of(ds, row)
-    affine = ds["bold"].attrs.get("affine")
-    if np.isfinite(found).any() or affine is None or "i" not in ds.variables:
-        return found
-    index = np.stack([ds[axis].values for axis in "ijk"], axis=1).astype(np.float64)
-    matrix = np.asarray(affine, dtype=np.float64)
-    return index @ matrix[:3, :3].T + matrix[:3, 3]
-
-
 def _rows(
     trees: Sequence[xr.DataTree], settings: Input, atlas: Atlas | None, account: Account
 ) -> _Rows:
     from neuropipe.preprocess.fmri_parcels import voxel_labels
 
-    places = same_voxels(trees)
+    places = same_rows(trees)
     ds, enters, left = _choose(trees, places, settings.units.where)
-    row = str(ds["bold"].dims[1])
     regions = {ONE_REGION: np.flatnonzero(enters)}
     if atlas is not None:
         labels = np.where(enters, voxel_labels(ds, atlas, REGIONS), 0)
@@ -136,11 +131,7 @@ def _rows(
     if not any(len(own) for own in regions.values()):
         reasons = "; ".join(f"{count} {reason}" for reason, count in left if count)
         raise Unusable(f"no row is left ({reasons})", "loosen `input.units.where` or `regions`")
-    ids = [str(value) for value in ds[row].values.tolist()]
-    if "i" in ds.variables:
-        ids = [f"{i} {j} {k}" for i, j, k in zip(*(ds[a].values.tolist() for a in "ijk"),
-                                                   strict=True)]  # fmt: skip
-    return _Rows(tuple(places), np.array(ids, dtype=object), _positions_mm(ds, row), regions)
+    return _Rows(tuple(places), row_names(ds), positions_mm(ds), *vertices_of(ds), regions)
 
 
 def _note(account: Account, tree: xr.DataTree, left: Sequence[tuple[str, int]]) -> None:
@@ -255,6 +246,7 @@ def fmri_patterns(
         recordings=tuple(str(tree.attrs.get("recording", "")) for tree in runs),
         units=str(bold.attrs.get("units", "a.u.")),
         row=str(bold.dims[1]),
+        grid=grid_of(runs[0]),
     )
 
 
@@ -285,4 +277,6 @@ def _region(
         dof=sum(estimate.dof for estimate in estimates) if keep else 0,
         names=rows.names[chosen[place]],
         places=rows.places[chosen[place]],
+        structure=rows.structure[chosen[place]],
+        vertex=rows.vertex[chosen[place]],
     )

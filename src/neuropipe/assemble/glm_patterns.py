@@ -15,7 +15,7 @@ import numpy as np
 
 from neuropipe.assemble.exclusion import Unusable
 from neuropipe.assemble.windows import read_table
-from neuropipe.errors import DataError, Issue, issues_from_json
+from neuropipe.errors import Issue, issues_from_json
 from neuropipe.preprocess.fmri import bold_blocks
 from neuropipe.preprocess.fmri_clean import nuisance
 from neuropipe.preprocess.fmri_motion import mark_volumes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from neuropipe.config.models import FmriPreprocess
 
-__all__ = ["Design", "RunEstimate", "design_of", "fit_run", "same_voxels", "window_means"]
+__all__ = ["Design", "RunEstimate", "design_of", "fit_run", "window_means"]
 
 MIN_ONSET_S = -24.0
 BLOCK_ROWS = 4096
@@ -333,39 +333,3 @@ def window_means(
     dof = len(left) - int((counts > 1).sum())
     found = issues + issues_from_json(ds.attrs.get("issues", "[]"))
     return RunEstimate(patterns, left.astype(np.float32), dof, counts), found
-
-
-def same_voxels(trees: Sequence[xr.DataTree]) -> list[np.ndarray]:
-    """Return the positions of the rows that all runs have, for each run.
-
-    Voxels are the same by their place in the volume, other rows by their name.
-
-    Raises
-    ------
-    DataError
-        If the runs are of different volumes, or have no row in common.
-    """
-    keys = [_row_keys(tree) for tree in trees]
-    names = [str(tree.attrs.get("recording", "")) for tree in trees]
-    first = trees[0]["raw"].attrs
-    for tree, name in zip(trees[1:], names[1:], strict=True):
-        other = tree["raw"].attrs
-        same = np.allclose(first.get("affine", 0.0), other.get("affine", 0.0), atol=1e-4)
-        if not same or list(first.get("volume_shape", [])) != list(other.get("volume_shape", [])):
-            raise DataError(
-                f"{names[0]} and {name}: the volumes have different grids, so that voxels do not "
-                "correspond; bring the runs to one space before ingest"
-            )
-    shared = set(keys[0]).intersection(*map(set, keys[1:]))
-    if not shared:
-        raise DataError(f"{', '.join(names)}: no row is in all of these runs")
-    wanted = [key for key in keys[0] if key in shared]
-    places = [{key: k for k, key in enumerate(found)} for found in keys]
-    return [np.array([place[key] for key in wanted], dtype=np.int64) for place in places]
-
-
-def _row_keys(tree: xr.DataTree) -> list[Any]:
-    raw = tree["raw"].to_dataset()
-    if "i" in raw.variables:
-        return list(zip(*(raw[axis].values.tolist() for axis in "ijk"), strict=True))
-    return [str(value) for value in raw[str(raw["bold"].dims[1])].values.tolist()]

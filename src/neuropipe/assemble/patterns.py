@@ -29,6 +29,8 @@ class RegionPatterns:
     places : numpy.ndarray
         x, y, z of each channel, mm (fMRI) or as the store has them, NaN if unknown,
         ``(n_channels, 3)``.
+    structure, vertex : numpy.ndarray or None
+        Surface and number of the vertex that a channel is, "" and -1 for one that is none.
     """
 
     values: np.ndarray
@@ -36,6 +38,8 @@ class RegionPatterns:
     dof: int
     names: np.ndarray
     places: np.ndarray
+    structure: np.ndarray | None = None
+    vertex: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class SubjectPatterns:
         What a channel is: channel, voxel, unit, ...
     time : numpy.ndarray or None
         Seconds after the event, where patterns keep time.
+    grid : mapping
+        ``affine`` and ``volume_shape`` of the volume that voxels lie in; empty for other rows.
     """
 
     subject: str
@@ -69,6 +75,7 @@ class SubjectPatterns:
     units: str
     row: str
     time: np.ndarray | None = field(default=None)
+    grid: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 def stratified_folds(conditions: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:

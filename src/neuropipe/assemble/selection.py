@@ -45,9 +45,13 @@ def check_where(where: str) -> ast.expr:
     """
     try:
         tree = ast.parse(where, mode="eval").body
+        _check_logic(where, tree)
+    except ConfigError:
+        raise
     except (SyntaxError, ValueError) as error:
         raise ConfigError(f"{KEY}: cannot read {where!r}: {error}; write {FORM}") from None
-    _check_logic(where, tree)
+    except (MemoryError, RecursionError):
+        raise ConfigError(f"{KEY}: {where[:60]!r}... is nested too deep; write {FORM}") from None
     return tree
 
 
@@ -183,7 +187,10 @@ def evaluate_where(where: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """
     tree = check_where(where)
     n_rows = len(next(iter(columns.values()))) if columns else 0
-    return np.array(_Evaluator(where, columns, n_rows).logic(tree))
+    try:
+        return np.array(_Evaluator(where, columns, n_rows).logic(tree))
+    except RecursionError:
+        raise ConfigError(f"{KEY}: {where[:60]!r}... is nested too deep; write {FORM}") from None
 
 
 def select_rows(ds: xr.Dataset, row: str, where: str | None) -> np.ndarray:

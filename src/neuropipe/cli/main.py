@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from neuropipe.errors import NeuropipeError, UserError
+from neuropipe.errors import NeuropipeError, UserError, place_fault
 
 __all__ = ["main"]
 
 COMMANDS = {
     "init": "write a new study",
+    "fetch": "download a public study and write the folder that analyses it",
     "scan": "find recordings and write rows of the recordings table",
     "validate": "check a study, a store or an NWB file",
     "run": "run the workflow",
     "status": "show what is done, stale, failed or missing, and why",
     "report": "rebuild the HTML page from what exists",
+    "export": "hand recordings to other tools: temporaldata, NeuralSet, BIDS, CSV",
     "unlock": "remove a stale lock after a kill or power loss",
     "list": "list analyses, readers and presets",
     "step": "run one step by hand, as the rules do",
 }
-# Faults of the place, not of the program: no right, read-only, no space left.
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -81,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except OSError as error:
-        if parsed.debug or error.errno not in _NOT_WRITABLE:
+        fault = place_fault(error)
+        if parsed.debug or fault is None:
             raise
-        text = f"{error.filename}: {error.strerror}; check the rights and the space of the folder"
-        return _explain(UserError(text), EXIT_USER, parsed.debug)
+        return _explain(fault, EXIT_USER, parsed.debug)
     except KeyboardInterrupt:
         print("neuropipe: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -41,33 +41,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the study, then hand over to Snakemake or run the steps here."""
-    from neuropipe.cli.overrides import load_with, write_override
-    from neuropipe.cli.run_live import refuse_second_run, run_live
+    from neuropipe.cli.overrides import load_with
+    from neuropipe.cli.run_live import claimed
     from neuropipe.plan import make_plan
 
-    root, target = Path(arguments.directory), arguments.target
+    root = Path(arguments.directory).resolve()
     if arguments.pdb and not arguments.here:
         raise ConfigError("--pdb needs --here: the debugger runs in this process")
-    study = load_with(root, arguments.set)
+    if arguments.here and not arguments.only:
+        raise ConfigError("--here needs --only NAME: one recording or collection")
+    study = load_with(Path(arguments.directory), arguments.set)
     plan = make_plan(study)
     wanted = _only(study, plan, arguments.only) if arguments.only else None
-    _check_words(study, plan, target, arguments.cores)
-    if not arguments.dry_run:
-        refuse_second_run(root)
-    if arguments.here:
-        if wanted is None:
-            raise ConfigError("--here needs --only NAME: one recording or collection")
-        from neuropipe.cli.run_here import run_here
+    _check_words(study, plan, arguments.target, arguments.cores)
+    if arguments.dry_run and not arguments.here:
+        return _dry_run(study, plan, wanted, arguments)
+    with claimed(root):
+        if arguments.here and wanted is not None:
+            from neuropipe.cli.run_here import run_here
 
-        return run_here(study, plan, wanted, debugger=arguments.pdb)
-    if target in {run.label for run in study.runs} - {run.analysis.name for run in study.runs}:
-        wanted = [name for name, job in plan.items() if job.wildcards.get("analysis") == target]
-        target = None
-    command = _command(arguments, target, wanted, write_override(root, arguments.set), plan)
-    command += arguments.rest
-    print(shlex.join(command), flush=True)
-    if arguments.dry_run:
-        return _dry_run(study, plan, wanted, command)
+            return run_here(study, plan, wanted, debugger=arguments.pdb)
+        return _run(study, plan, wanted, arguments)
+
+
+def _run(
+    study: Study, plan: Mapping[str, Job], wanted: list[str] | None, arguments: argparse.Namespace
+) -> int:
+    from neuropipe.cli.run_live import run_live, settle_times
+
+    command, _ = _command(study, plan, wanted, arguments)
+    if late := settle_times(study.root, plan):
+        print(f"{late} files of the study were dated in the future, they got the present time")
     return run_live(study, plan, command)
 
 
@@ -112,15 +116,18 @@ def _only(study: Study, plan: Mapping[str, Job], name: str) -> list[str]:
 
 
 def _command(
-    arguments: argparse.Namespace,
-    target: str | None,
-    wanted: list[str] | None,
-    override: Path | None,
-    plan: Mapping[str, Job],
-) -> list[str]:
+    study: Study, plan: Mapping[str, Job], wanted: list[str] | None, arguments: argparse.Namespace
+) -> tuple[list[str], list[str] | None]:
+    """Print and return the snakemake command, and the jobs that it is about; None: all."""
+    from neuropipe.cli.overrides import write_override
     from neuropipe.cli.slurm import slurm_arguments, uses_slurm
     from neuropipe.cli.snakemake_command import profile_folder, snakemake_command
 
+    target = arguments.target
+    if target in {run.label for run in study.runs} - {run.analysis.name for run in study.runs}:
+        wanted = [name for name, job in plan.items() if job.wildcards.get("analysis") == target]
+        target = None
+    override = write_override(Path(arguments.directory), arguments.set)
     command = snakemake_command(arguments.directory, arguments.profile)
     if arguments.profile and uses_slurm(folder := profile_folder(arguments.profile)):
         command += slurm_arguments(folder)
@@ -136,11 +143,13 @@ def _command(
     if wanted:
         final = [plan[name] for name in wanted]
         command += [path for job in final for path in job.outputs if not path.startswith("work/")]
-    return command
+    command += arguments.rest
+    print(shlex.join(command), flush=True)
+    return command, wanted
 
 
 def _dry_run(
-    study: Study, plan: Mapping[str, Job], wanted: list[str] | None, command: list[str]
+    study: Study, plan: Mapping[str, Job], wanted: list[str] | None, arguments: argparse.Namespace
 ) -> int:
     """Let Snakemake list what would run, then say why."""
     import subprocess
@@ -148,6 +157,7 @@ def _dry_run(
     from neuropipe.cli.status_command import print_reasons
     from neuropipe.status import job_cells, summary_cells
 
+    command, wanted = _command(study, plan, wanted, arguments)
     code = subprocess.run(command, check=False).returncode
     cells = job_cells(study, plan)
     chosen = [c for n, c in zip(plan, cells, strict=True) if wanted is None or n in wanted]

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from neuropipe.cli.run_live import note_run
 from neuropipe.plan import Job
 from neuropipe.status import job_cells
 from neuropipe.study import Study
@@ -56,12 +55,7 @@ def run_here(
     pending = [name for name in closure(plan, wanted) if states[name] != "done"]
     pending = _with_parts(plan, pending)
     os.chdir(study.root)
-    note = note_run(Path(), os.getpid())
-    try:
-        code = _run_steps(plan, pending, debugger)
-    finally:
-        note.unlink(missing_ok=True)
-    if code:
+    if code := _run_steps(plan, pending, debugger):
         return code
     _remove_parts(plan, pending)
     print("Nothing to be done" if not pending else f"{len(pending)} steps done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import signal
@@ -9,13 +10,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
+from neuropipe.cli.run_pace import Pace
 from neuropipe.errors import ConfigError
 from neuropipe.plan import Job
 from neuropipe.status import RUN_NOTE, active_run, is_locked, job_cells, log_state
@@ -25,12 +28,17 @@ from neuropipe.study import Study
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["note_run", "refuse_second_run", "run_live"]
+__all__ = ["claimed", "run_live", "settle_times"]
 
-_POLL_S = 0.5
+_POLL_S, _SILENCE_S = 0.5, 30.0
+# With very many logs a look at them takes long: then it takes a twentieth of the time.
+_REST = 20
+# How far clocks may disagree unseen; the distance of times that only tell an order.
+_TOLERATED_S, _STEP_S = 2.0, 1e-4
 _INTERRUPTED = 130
 _TAIL = 30
 _PER_RECORDING = ("ingest_recording", "preprocess_recording", "recording_figures")
+RUN_LOCK = ".snakemake/neuropipe-run.lock"
 SNAKEMAKE_LOG = "logs/snakemake.log"
 STATES = ("pending", "running", "done", "failed")
 
@@ -45,6 +53,15 @@ class _Watch:
     waiting: set[str] = field(default_factory=set)
     states: dict[str, str] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
+    told: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.pace = Pace({name: self.plan[name].rule for name in self.waiting})
+
+    def line(self) -> str:
+        """Return how far the run is, what runs, and how long it will take."""
+        running = [name for name, state in self.states.items() if state == "running"]
+        return self.pace.text(running, time.time() - self.started)
 
     def poll(self) -> list[str]:
         """Read the logs written since the start; return the jobs that ended since the last look."""
@@ -60,6 +77,7 @@ class _Watch:
             self.states[name], self.messages[name] = now, message
             if now in ("done", "failed"):
                 ended.append(name)
+        self.pace.note(self.states, time.time() - self.started)
         return ended
 
     def counts(self) -> dict[str, Counter[str]]:
@@ -93,7 +111,7 @@ def _table(watch: _Watch) -> Table:
     for rule, counts in watch.counts().items():
         table.add_row(rule, *[str(counts[state] or "") for state in STATES])
     failures = watch.failures()
-    table.caption = failures[-1] if failures else f"{time.time() - watch.started:.0f} s"
+    table.caption = "\n".join([watch.line(), *failures[-1:]])
     return table
 
 
@@ -128,12 +146,30 @@ def run_live(study: Study, plan: Mapping[str, Job], command: Sequence[str]) -> i
             stderr=subprocess.STDOUT,
             process_group=0,
         )
-        note = note_run(study.root, process.pid)
-        try:
-            code = _follow(process, watch)
-        finally:
-            note.unlink(missing_ok=True)
+        note_run(study.root, process.pid)
+        code = _follow(process, watch)
     return _conclude(watch, code, log)
+
+
+@contextmanager
+def claimed(root: Path) -> Iterator[None]:
+    """Hold a study for one run: looking for another run and noting this one are one step.
+
+    Raises
+    ------
+    ConfigError
+        As `refuse_second_run`.
+    """
+    lock = root / RUN_LOCK
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        refuse_second_run(root)
+        note = note_run(root, os.getpid())
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def refuse_second_run(root: Path) -> None:
@@ -157,6 +193,28 @@ def refuse_second_run(root: Path) -> None:
         )
 
 
+def settle_times(root: Path, plan: Mapping[str, Job]) -> int:
+    """Give products that are dated in the future the present time, in their order.
+
+    They were made while a clock was wrong. Snakemake fails jobs that read them, and would run
+    such jobs again and again until that time has come.
+
+    Returns
+    -------
+    int
+        Number of files.
+    """
+    now = time.time()
+    paths = [root / path for job in plan.values() for path in job.outputs]
+    paths += [path / ".snakemake_timestamp" for path in paths if path.is_dir()]
+    dates = {path: path.stat().st_mtime for path in paths if path.exists()}
+    future = {path: date for path, date in dates.items() if date > now + _TOLERATED_S}
+    order = {date: k for k, date in enumerate(sorted(set(future.values()), reverse=True))}
+    for path, date in future.items():
+        os.utime(path, (now - order[date] * _STEP_S,) * 2)
+    return len(future)
+
+
 def note_run(root: Path, pid: int) -> Path:
     """Note which process works here, so that one that lives is told from one that was killed."""
     path = root / RUN_NOTE
@@ -170,7 +228,7 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    console, interrupted = Console(highlight=False), False
+    console, interrupted, spent = Console(highlight=False), False, 0.0
     # A scheduler ends us with SIGTERM, a closed terminal with SIGHUP: stop as on Ctrl-C, so that
     # no job lives on.
     stops = (signal.SIGTERM, signal.SIGHUP)
@@ -181,8 +239,10 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
     try:
         while process.poll() is None:
             try:
-                time.sleep(_POLL_S)
+                time.sleep(max(_POLL_S, _REST * spent))
+                begin = time.process_time()
                 _show(watch, live)
+                spent = time.process_time() - begin
             except KeyboardInterrupt:
                 interrupted = True
                 os.killpg(process.pid, signal.SIGINT)
@@ -196,13 +256,16 @@ def _follow(process: subprocess.Popen[bytes], watch: _Watch) -> int:
 
 
 def _show(watch: _Watch, live: object) -> None:
-    for name in watch.poll():
-        if live is None:
-            ended = sum(state in ("done", "failed") for state in watch.states.values())
-            total = len(watch.waiting | watch.states.keys())
-            print(f"{watch.states[name]}: {name} ({ended} of {total})", flush=True)
+    ended = watch.poll()
     if live is not None:
         live.update(_table(watch))  # type: ignore[attr-defined]
+        return
+    for name in ended:
+        print(f"{watch.states[name]}: {name}", flush=True)
+    now = time.time()
+    if ended or (watch.states and now - watch.told > _SILENCE_S):
+        print(f"  {watch.line()}", flush=True)
+        watch.told = now
 
 
 def _conclude(watch: _Watch, code: int, log: Path) -> int:

@@ -115,8 +115,9 @@ def slurm_arguments(folder: Path) -> list[str]:
 
 
 def jobs_in_queue(root: Path) -> list[str]:
-    """Return the numbers of Slurm's jobs that wait or run in a study folder; [] without Slurm."""
-    answer = _answer(["squeue", "-h", "-t", "PENDING,RUNNING", "-o", "%i|%Z"])
+    """Return the numbers of Slurm's jobs that may write in a study folder; [] without Slurm."""
+    states = "PENDING,CONFIGURING,RUNNING,SUSPENDED,COMPLETING"
+    answer = _answer(["squeue", "-h", "-t", states, "-o", "%i|%Z"])
     if answer is None or answer.returncode:
         return []
     jobs = [line.partition("|") for line in answer.stdout.splitlines()]

@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", help="input dataset or store")
     parser.add_argument("--inputs", nargs="+", default=[], help="input stores")
     parser.add_argument("--connectome", help="store of a connectome (assemble)")
+    parser.add_argument(
+        "--results", nargs="*", default=[], help="results of other analyses (assemble)"
+    )
     parser.add_argument("--parts", nargs="*", default=[], help="parts of earlier stages")
     parser.add_argument("--key", nargs="*", default=[], help="scatter keys, such as rank=3")
     parser.add_argument("--source", help="raw file or folder (ingest)")
@@ -60,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processed", help="preprocessed store, if the modality has steps (quality)"
     )
+    parser.add_argument("--truth", help="what a simulator planted (figures)")
     parser.add_argument("--output", required=True, help="file, store or folder to write")
     parser.add_argument("--settings", default="{}", help="JSON text, or a YAML or JSON file")
     parser.add_argument("--seed", type=int, help="seed, unless the settings hold one")

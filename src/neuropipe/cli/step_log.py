@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuropipe import logs
-from neuropipe.errors import NeuropipeError
+from neuropipe.errors import NeuropipeError, place_fault
 from neuropipe.store.provenance import Stopwatch, versions
 
 __all__ = ["FAILED", "FINISHED", "STARTED", "logged"]
@@ -37,6 +37,10 @@ def logged(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Iterat
         logger.error("%s interrupted", FAILED)
         raise
     except BaseException as error:
+        fault = place_fault(error) if isinstance(error, OSError) else None
+        if fault is not None:
+            logger.error("%s %s", FAILED, fault)
+            raise fault from error
         logger.exception("a fault of the program, not of the input")
         logger.error("%s %s: %s", FAILED, type(error).__name__, " | ".join(str(error).split("\n")))
         raise

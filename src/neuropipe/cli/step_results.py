@@ -17,8 +17,9 @@ from neuropipe.analyses.registry import Analysis, get_analysis, load_object
 from neuropipe.cli.step_stores import checked
 from neuropipe.code_sets import assemble_code, figure_code
 from neuropipe.errors import ConfigError, NeuropipeError
-from neuropipe.store.atomic import write_json, write_text
+from neuropipe.store.atomic import atomic_path, write_json, write_text
 from neuropipe.store.code import module_fingerprints
+from neuropipe.store.file_facts import file_facts
 from neuropipe.store.provenance import (
     Stopwatch,
     input_hashes,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from neuropipe.config.models import InputConfig
+    from neuropipe.plotting.figure import ReportFigure
 
 __all__ = ["assemble", "figures", "report", "stage", "table"]
 
@@ -59,7 +61,12 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
 
         used.append(Path(arguments.connectome))
         further["connectome"] = open_connectome(arguments.connectome)
+    if inputs.results:
+        results, files = _read_results(arguments.results, settings.get("results", {}))
+        further["results"] = results
+        used += files
     further |= _further(arguments, settings, inputs)
+    facts = file_facts(Path(), inputs.files)
     dataset = load_object(analysis.assemble)(trees, inputs, **further)
     _log_issues(dataset)
     write_dataset(
@@ -68,11 +75,44 @@ def assemble(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None
         {
             "settings": dict(settings),
             "code": module_fingerprints(assemble_code(analysis)),
-            "inputs": input_hashes([_marker(path) for path in used]),
+            "inputs": input_hashes(
+                [path if path.suffix == ".nc" else _marker(path) for path in used]
+            ),
+            "files": facts,
             "wall_s": watch.wall_s,
             "cpu_s": watch.cpu_s,
         },
     )
+
+
+def _read_results(
+    paths: list[str], named: Mapping[str, Mapping[str, str]]
+) -> tuple[list[Any], list[Path]]:
+    """Return the results that enter an input dataset, and the files they were read from.
+
+    Parameters
+    ----------
+    paths : list of str
+        ``results/<collection>/<label>/result.nc``; the input of each stands in ``inputs``.
+    named : mapping
+        Label -> analysis and variable.
+    """
+    from neuropipe.assemble.result_series import Result
+    from neuropipe.store import layout
+
+    found, files = [], []
+    for path in map(Path, paths):
+        label, collection = path.parent.name, path.parent.parent.name
+        if label not in named:
+            raise ConfigError(f"--results {path}: {label!r} is not among the settings' `results`")
+        source = Path(layout.input_file(collection, label))
+        result = read_dataset(path)
+        if hasattr(result, "children"):  # a tree: its root holds the summary
+            result = result.to_dataset()
+        one = named[label]
+        found.append(Result(label, one["analysis"], one["series"], result, read_dataset(source)))
+        files += [path, source]
+    return found, files
 
 
 def _further(
@@ -155,6 +195,7 @@ def _checkpoint(arguments: argparse.Namespace) -> Path:
 def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Run one stage of an analysis, or the whole chain on a dataset made elsewhere."""
     watch, analysis = Stopwatch(), get_analysis(arguments.step)
+    files = file_facts(Path(), getattr(_settings_of(analysis, settings), "files", ()))
     result, seed = _compute(analysis, arguments, settings)
     _log_issues(result)
     inputs = [arguments.input, *arguments.parts]
@@ -164,6 +205,7 @@ def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         "seed": seed,
         "code": module_fingerprints(analysis.code_modules),
         "inputs": input_hashes(inputs),
+        "files": files,
         "wall_s": watch.wall_s,
         "cpu_s": watch.cpu_s,
     }
@@ -207,6 +249,7 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         # Snakemake does not know these files: those of an earlier configuration would stay.
         for old in folder.glob(f"fig-{slug}.*"):
             old.unlink()
+    drawn = _with_truth(analysis, result, arguments.truth, folder) | drawn
     cards = []
     for slug, figure in drawn.items():
         save_figure(figure, folder, slug)
@@ -222,6 +265,7 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     for name, table in tables.items():
         separator = "," if name.endswith(".csv") else "\t"
         write_text(folder / name, table.to_csv(sep=separator, index=False, na_rep="n/a"))
+    maps = _write_maps(analysis, result, folder)
     text = load_object(analysis.methods)(_settings_of(analysis, settings), result)
     write_text(folder / "methods.md", text.rstrip() + "\n")
     write_json(
@@ -229,11 +273,43 @@ def figures(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         {
             "headline": load_object(analysis.headline)(result),
             "figures": cards,
+            "maps": maps,
             "settings": dict(settings),
             "code": module_fingerprints(figure_code(analysis)),
-            "inputs": {arguments.input: read_provenance(arguments.input).get("content_sha256")},
+            "inputs": {
+                path: read_provenance(path).get("content_sha256")
+                for path in (arguments.input, arguments.truth)
+                if path
+            },
         },
     )
+
+
+def _with_truth(
+    analysis: Analysis, result: xr.Dataset, truth: str | None, folder: Path
+) -> dict[str, ReportFigure]:
+    """Write how the result compares with what was planted; return the figure of it, if known."""
+    if truth is None:
+        for old in (folder / "truth.tsv", *folder.glob("fig-truth.*")):
+            old.unlink(missing_ok=True)
+        return {}
+    found = load_object(analysis.truth)(result, read_dataset(truth))
+    write_text(folder / "truth.tsv", found.table.to_csv(sep="\t", index=False))
+    return {"truth": found.figure}
+
+
+def _write_maps(analysis: Analysis, result: xr.Dataset, folder: Path) -> list[str]:
+    """Write the images of a result, remove those of an earlier one, and return their names."""
+    if not analysis.maps:
+        return []
+    made = load_object(analysis.maps)(result)
+    for old in folder.glob(analysis.map_pattern):
+        if old.name not in made:
+            old.unlink()
+    for name, content in made.items():
+        with atomic_path(folder / name) as part:
+            part.write_bytes(content)
+    return sorted(made)
 
 
 def _error_code(row: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from neuropipe.config.models import (
 from neuropipe.config.recordings import Recording
 from neuropipe.errors import ConfigError
 from neuropipe.store.atomic import atomic_path, write_json
+from neuropipe.store.file_facts import file_facts
 from neuropipe.store.provenance import Stopwatch, input_hashes, read_provenance, write_provenance
 
 __all__ = ["connectome", "index", "ingest", "preprocess", "quality"]
@@ -42,12 +43,14 @@ def ingest(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Read one source and write its Zarr store, NWB file and report."""
     from neuropipe.code_sets import ingest_code
     from neuropipe.io.ingest import ingest_recording
+    from neuropipe.sources import source_files
 
     row = settings.get("recording")
     if not isinstance(row, Mapping):
         raise ConfigError("--settings: recording: expected the row of the recordings table")
     recording = Recording(**row)
     config = cast("IngestConfig", checked(IngestConfig, settings.get("ingest", {}), "ingest"))
+    files = file_facts(Path(), source_files(Path(), recording, config))
     ingest_recording(
         recording,
         Path(arguments.source),
@@ -57,6 +60,7 @@ def ingest(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         record_settings=dict(settings),
         overwrite=arguments.overwrite,
         others=arguments.inputs,
+        files=files,
     )
 
 
@@ -76,6 +80,7 @@ def connectome(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> No
         code=_code(CONNECTOME_CODE),
         record_settings=dict(settings),
         overwrite=arguments.overwrite,
+        files=file_facts(Path(), config.tables),
     )
 
 
@@ -103,12 +108,14 @@ def preprocess(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> No
     """Run the chain of steps of one recording and write the preprocessed store and its marker."""
     from neuropipe.code_sets import PREPROCESS_CODE
     from neuropipe.preprocess.chain import preprocess as run_chain
+    from neuropipe.sources import atlas_files
     from neuropipe.store.hashing import content_sha256
     from neuropipe.store.zarr import open_store, write_tree
 
     watch, output = Stopwatch(), Path(arguments.output)
     values = settings.get("preprocess", {})
     config = cast("PreprocessConfig", checked(PreprocessConfig, values, "preprocess"))
+    files = file_facts(Path(), atlas_files(Path(), config.fmri) if "fmri" in values else ())
     tree = open_store(Path(arguments.input))
     processed = run_chain(tree, config, seed=int(settings.get("seed", 0)))
     write_tree(processed, output)
@@ -128,6 +135,7 @@ def preprocess(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> No
             "settings": dict(settings),
             "code": _code(PREPROCESS_CODE),
             "inputs": input_hashes([marker]),
+            "files": files,
             "content_sha256": content_sha256(processed.to_dataset()),
             "issues": issues,
             "pipeline": json.loads(str(processed.attrs.get("pipeline", "[]"))),

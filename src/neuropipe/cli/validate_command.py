@@ -7,10 +7,21 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuropipe.cli.validate_contents import (
+    Contents,
+    confound_issues,
+    contents_of,
+    file_issues,
+    label_issues,
+)
 from neuropipe.errors import DataError, IngestError, Issue, MissingInput, NeuropipeError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from neuropipe.config.models import IngestOverride
     from neuropipe.config.recordings import Recording
+    from neuropipe.store.series import RecordingHandle
     from neuropipe.study import Study
 
 __all__ = ["add_arguments", "run", "study_issues"]
@@ -67,31 +78,84 @@ def _store_issues(path: Path) -> list[Issue]:
     return validate_store(path)
 
 
-def _source_issues(study: Study, recording: Recording) -> list[Issue]:
-    """Look at the header of one source, and at the settings that will read it."""
+def _source_issues(
+    study: Study, recording: Recording, contents: dict[str, Contents]
+) -> list[Issue]:
+    """Look at the header of one source, and at the settings that will read it.
+
+    What it holds beside signals is put into ``contents``, unless tables elsewhere add events.
+    """
     from neuropipe.io.registry import match, reader_settings
 
     source, where = recording.source(study.root), f"{recording.name}: {recording.path}"
     if not source.exists():
         hint = "correct the column path of the recordings table"
+        if (study.root / "config" / "recipe.yaml").is_file():
+            hint = f"`neuropipe fetch {study.root}/config --directory {study.root}` downloads it"
         return [Issue("MISSING_FILE", where, "the file does not exist", hint, "error")]
     try:
         reader, _ = match(source, modality=recording.modality, name=recording.reader or None)
         settings, override = reader_settings(reader, study.config.ingest, recording.name)
-        handle = reader.open_recording(source, settings, override)
-        getattr(handle, "close", lambda: None)()
+        table = getattr(settings, "names_table", None)
+        if table and not (source.parent / table).is_file():
+            text = f"names_table: {table} does not exist in {source.parent}"
+            hint = "correct names_table under ingest"
+            return [Issue("MISSING_FILE", where, text, hint, "error")]
+        handle = reader.open_recording(source, settings, override, recording.modality)
+        try:
+            _read_tables(handle, source, settings, override)
+            found = contents_of(handle)
+        finally:
+            getattr(handle, "close", lambda: None)()
     except IngestError as error:
         return [Issue(error.code, error.path, error.message, error.hint, "error")]
     except NeuropipeError as error:
         text = str(error).removeprefix(f"{source}: ")
         return [Issue("SETTINGS", where, text, severity="error")]
-    table = getattr(settings, "names_table", None)
-    if table and not (source.parent / table).is_file():
-        text = f"names_table: {table} does not exist in {source.parent}"
-        hint = "correct names_table under ingest"
-        return [Issue("MISSING_FILE", where, text, hint, "error")]
+    if override.events is None and not recording.exclude:
+        contents[recording.name] = found
     # What the reader missed before it knew the settings is settled: it opens.
-    return []
+    return confound_issues(study, recording, found) if not recording.exclude else []
+
+
+def _read_tables(
+    handle: RecordingHandle, source: Path, settings: BaseModel, override: IngestOverride
+) -> None:
+    """Read the tables beside a recording as ingest does; they are small, samples are not read."""
+    from neuropipe.io.behavior.sidecars import Sidecars
+    from neuropipe.io.faults import readable
+
+    tables = (override.events, override.trials)
+    counted = any(table is not None and table.time_unit == "samples" for table in tables)
+    times = None
+    if counted or getattr(settings, "names_table", None):
+        with readable(source):
+            schema = handle.schema()  # it reads the table of names
+        times = schema.clock or (schema.raw["time"].values if "time" in schema.raw else None)
+    Sidecars(source, override, times)
+
+
+def _connectome_issues(study: Study) -> list[Issue]:
+    """Read the tables of the connectomes, which hold some hundred rows."""
+    from neuropipe.io.connectome.ingest import read_connectome
+
+    issues = []
+    for name, connectome in study.config.ingest.connectomes.items():
+        where = f"ingest.connectomes.{name}"
+        tables = [str(study.root / path) for path in connectome.tables]
+        absent = [path for path in connectome.tables if not (study.root / path).is_file()]
+        for path in absent:
+            text, hint = "the file does not exist", "correct the path"
+            issues.append(Issue("MISSING_FILE", f"{where}: {path}", text, hint, "error"))
+        try:
+            if not absent:
+                here = {"path": tables[0]} if connectome.path else {"paths": tables}
+                read_connectome(connectome.model_copy(update=here), study.config.ingest.labels)
+        except IngestError as error:
+            issues.append(Issue(error.code, error.path, error.message, error.hint, "error"))
+        except NeuropipeError as error:
+            issues.append(Issue("SETTINGS", where, str(error), severity="error"))
+    return issues
 
 
 def _column_issues(study: Study) -> list[Issue]:
@@ -118,17 +182,14 @@ def study_issues(study: Study) -> list[Issue]:
     These concern single recordings or analyses; the others still run.
     """
     issues = _column_issues(study)
-    issues += [i for recording in study.recordings for i in _source_issues(study, recording)]
-    for name, connectome in study.config.ingest.connectomes.items():
-        for path in connectome.tables:
-            if not (study.root / path).is_file():
-                where, hint = f"ingest.connectomes.{name}: {path}", "correct the path"
-                issues.append(
-                    Issue("MISSING_FILE", where, "the file does not exist", hint, "error")
-                )
+    contents: dict[str, Contents] = {}
+    for recording in study.recordings:
+        issues += _source_issues(study, recording, contents)
+    issues += _connectome_issues(study)
     for run in study.runs:
         if not run.collections:
             text = f"analyses.{run.label}: no recording matches its input"
             hint = "check input.recordings and the column exclude"
             issues.append(Issue("NO_RECORDINGS", study.config.recordings, text, hint, "warning"))
+        issues += file_issues(study, run) + label_issues(study, run, contents)
     return issues

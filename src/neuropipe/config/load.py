@@ -27,6 +27,7 @@ __all__ = [
     "with_preset",
 ]
 
+_TEMPLATE_KEY = "__use_yte__"
 _EMPTY_WORDS = {"", "none", "nan", "null", "~"}
 
 
@@ -59,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     MissingInput
         If the file does not exist.
     ConfigError
-        If it is not YAML, not a mapping, or holds a key twice.
+        If it is not YAML, not a mapping, holds a key twice, or is a template that runs code.
     """
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder, expected a YAML file")
@@ -75,6 +76,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: holds {type(value).__name__}, expected `key: value` lines")
+    if _TEMPLATE_KEY in value:
+        raise ConfigError(
+            f"{path}: {_TEMPLATE_KEY}: lets Snakemake run the Python code in the file, which "
+            "may be a stranger's; leave the key out and write the values themselves"
+        )
     return value
 
 
@@ -185,11 +191,22 @@ def _is_type_tag(step: str | int) -> bool:
     return text.startswith(tags) or text[:1].isupper()
 
 
+# Words of JSON in messages of pydantic -> those of YAML.
+_YAML_WORDS = {"a valid array": "a list", "an object": "`key: value` lines",
+               "a valid dictionary": "`key: value` lines"}  # fmt: skip
+
+_MAPPING_ERRORS = ("model_type", "model_attributes_type", "dict_type")
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
     found = error.get("input")
     text = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
+        if isinstance(found, list):
+            return f"holds too few values, found {json.dumps(found, default=str)}"
         return "is missing; it has no default"
+    for word, plain in _YAML_WORDS.items():
+        text = text.replace(word, plain)
     sentence = f"{text[0].lower()}{text[1:]}, found {json.dumps(found, default=str)}"
     if isinstance(found, str) and found.strip().lower() in _EMPTY_WORDS:
         sentence += ". Write null (no quotes) where the key may be off, else a value"
@@ -210,7 +227,9 @@ def _problem(model: type[BaseModel], prefix: str, path: list[str | int], errors:
         close = difflib.get_close_matches(str(path[-1]), keys, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(sorted(keys))}."
         return f"{dotted}: unknown key. {hint}"
-    return f"{dotted}: " + "; or: ".join(dict.fromkeys(_sentence(error) for error in errors))
+    text = f"{dotted}: " + "; or: ".join(dict.fromkeys(_sentence(error) for error in errors))
+    keys = _known_keys(model, path) if first["type"] in _MAPPING_ERRORS else []
+    return f"{text}. Keys: {', '.join(keys)}" if keys else text
 
 
 def check_model(
@@ -239,7 +258,27 @@ def check_model(
         grouped: dict[tuple[str | int, ...], list[Any]] = {}
         for error in invalid.errors(include_url=False):
             grouped.setdefault(tuple(_in_value(error["loc"], raw)), []).append(error)
-        return None, [_problem(model, prefix, list(k), errors) for k, errors in grouped.items()]
+        told = _without_other_forms(grouped)
+        return None, [_problem(model, prefix, list(k), errors) for k, errors in told.items()]
+
+
+def _without_other_forms(
+    grouped: Mapping[tuple[str | int, ...], list[Any]],
+) -> dict[tuple[str | int, ...], list[Any]]:
+    """Leave out that a value is not of the other forms that its key takes, such as a list.
+
+    Where one form fits and its value is wrong, only that is of use.
+    """
+
+    def deeper(path: tuple[str | int, ...]) -> bool:
+        return any(len(other) > len(path) and other[: len(path)] == path for other in grouped)
+
+    told = {}
+    for path, errors in grouped.items():
+        of_value = [error for error in errors if not error["type"].endswith("_type")]
+        if of_value or not deeper(path):
+            told[path] = of_value or errors
+    return told
 
 
 def validate_study(raw: Mapping[str, Any], where: str) -> tuple[StudyConfig | None, list[str]]:

@@ -356,6 +356,11 @@ class InputConfig(StrictModel):
         """Files that the input dataset is made of beside stores, relative to the study folder."""
         return ()
 
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Labels of other analyses whose results enter the input dataset."""
+        return ()
+
 
 class ExecutionConfig(StrictModel):
     """Keys that never change a result and never cause a rerun."""

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from neuropipe.config.models import IngestConfig, IngestOverride
     from neuropipe.config.recordings import Recording
     from neuropipe.store.clock import RegularClock
+    from neuropipe.store.file_facts import FileFacts
     from neuropipe.store.series import Block, RecordingHandle, RecordingSchema, SeriesSpec
 
 __all__ = ["ingest_recording"]
@@ -96,6 +97,7 @@ def ingest_recording(
     record_settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     others: Sequence[Path | str] = (),
+    files: FileFacts | None = None,
 ) -> dict[str, Any]:
     """Read one source and write its Zarr store, its NWB file and its report.
 
@@ -118,6 +120,8 @@ def ingest_recording(
         Replace an existing store of other content.
     others : sequence of Path
         Stores of other recordings of the session whose events the settings name as reference.
+    files : mapping, optional
+        Facts of the files that the recording may be made from, kept in the report.
 
     Returns
     -------
@@ -149,6 +153,7 @@ def ingest_recording(
             write_nwb(folder / output.name, settings)
             report = _report(recording, prepared, content)
             report["settings"] = dict(record_settings or settings.model_dump(mode="json"))
+            report["files"] = dict(files or {})
             report["reader"], report["code"] = used, dict(code or {})
             report["issues"] = stored_issues(folder / output.name, settings, source)
             report["wall_s"] = round(perf_counter() - started, 3)

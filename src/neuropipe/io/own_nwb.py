@@ -1,4 +1,4 @@
-"""NWB files that we wrote, read back through their own tree."""
+"""Files that we wrote (NWB, temporaldata), read back through their own tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from neuropipe.errors import Issue
 
-__all__ = ["OwnNwbHandle"]
+__all__ = ["OwnHandle", "OwnNwbHandle"]
 
 KEPT_ATTRS = (
     "species",
@@ -31,7 +31,7 @@ KEPT_ATTRS = (
 DERIVED = ("observed", "segment_start")
 
 
-class OwnNwbHandle:
+class OwnHandle:
     """A file that we wrote: its tree holds everything, already on the store's terms.
 
     Parameters
@@ -40,6 +40,8 @@ class OwnNwbHandle:
         The file.
     modality : str
         Modality that it is read as.
+    tree : xarray.DataTree
+        What it holds.
 
     Raises
     ------
@@ -47,11 +49,10 @@ class OwnNwbHandle:
         ``NOT_THIS_FORMAT``: the file holds another modality.
     """
 
-    def __init__(self, path: Path, modality: str) -> None:
-        from neuropipe.store.nwb import from_nwb
+    def __init__(self, path: Path, modality: str, tree: xr.DataTree) -> None:
         from neuropipe.store.schema import MODALITIES, modality_of
 
-        self._path, self._tree, self._modality = path, from_nwb(path), modality
+        self._path, self._tree, self._modality = path, tree, modality
         self._schema = MODALITIES[modality]
         found = modality_of(self._tree.attrs)
         if found != modality:
@@ -104,3 +105,12 @@ class OwnNwbHandle:
     def close(self) -> None:
         """Close the file."""
         self._tree.close()
+
+
+class OwnNwbHandle(OwnHandle):
+    """An NWB file that we wrote; arguments and faults are those of `OwnHandle`."""
+
+    def __init__(self, path: Path, modality: str) -> None:
+        from neuropipe.store.nwb import from_nwb
+
+        super().__init__(path, modality, from_nwb(path))

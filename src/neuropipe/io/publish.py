@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropipe.errors import DataError, IngestError, Issue
-from neuropipe.store.atomic import discard, partial_sibling, remove_abandoned
+from neuropipe.store.atomic import (
+    discard,
+    name_target,
+    partial_sibling,
+    remove_abandoned,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -88,6 +93,9 @@ def staging(output: Path, source: Path) -> Iterator[Path]:
         if error.code == "EXISTS":
             raise
         raise IngestError(error.code, where, message, error.hint) from error
+    except OSError as error:
+        name_target(error, folder, output)
+        raise
     finally:
         discard(folder)
 

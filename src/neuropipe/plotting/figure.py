@@ -46,3 +46,14 @@ class ReportFigure(Figure):
         kwargs.setdefault("layout", "constrained")
         super().__init__(*args, **kwargs)
         self.title, self.caption, self.table = title, caption, table
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.title!r}, {len(self.axes)} panels)"
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture that Jupyter shows, whatever its backend."""
+        from io import BytesIO
+
+        stream = BytesIO()
+        self.savefig(stream, format="png", dpi=150)
+        return stream.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,8 +110,11 @@ def save_figure(figure: ReportFigure, folder: Path | str, slug: str) -> list[Pat
         for suffix, date in (("svg", "Date"), ("pdf", "CreationDate")):
             path = folder / f"fig-{slug}.{suffix}"
             metadata = {date: None, "Title": figure.title or slug}
+            # Drawn in memory: a full disk hides behind an error of the file that is closed then.
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=suffix, dpi=RASTER_DPI, metadata=metadata)
             with atomic_path(path) as partial:
-                figure.savefig(partial, format=suffix, dpi=RASTER_DPI, metadata=metadata)
+                partial.write_bytes(drawn.getbuffer())
             written.append(path)
     if figure.table is not None:
         path = folder / f"fig-{slug}.tsv"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuropipe.errors import DataError
-from neuropipe.preprocess.fmri_motion import confound, motion_of, motion_terms
+from neuropipe.preprocess.fmri_motion import MOTION, confound, motion_of, motion_terms
 from neuropipe.preprocess.sampling import is_uniform, median_step
 from neuropipe.preprocess.steps import add_issue, recorded_step, row_dim
 
@@ -26,10 +26,12 @@ def _motion(ds: xr.Dataset, confounds: str) -> np.ndarray:
     motion = motion_of(ds)
     if motion is None:
         name = str(ds.attrs.get("recording", "recording"))
+        known = [str(c) for c in ds["confound"].values.tolist()] if "confound" in ds else []
         raise DataError(
-            f"{name}: preprocess.fmri.confounds is {confounds!r}, but the store holds no motion "
-            "parameters (trans_x, trans_y, trans_z, rot_x, rot_y, rot_z); set "
-            "`preprocess.fmri.confounds: none`, or name the confounds table when ingesting"
+            f"{name}: preprocess.fmri.confounds is {confounds!r}, but the store lacks motion "
+            f"parameters: {', '.join(n for n in MOTION if n not in known)} (confounds found: "
+            f"{', '.join(known) or 'none'}); set `preprocess.fmri.confounds: none`, or put a "
+            "confounds table with these columns beside the image and ingest again"
         )
     return motion_terms(motion, confounds)
 

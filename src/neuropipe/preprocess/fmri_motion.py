@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "MOTION",
     "censor",
     "confound",
     "framewise_displacement",
@@ -23,6 +24,7 @@ __all__ = [
 
 TRANSLATIONS = ("trans_x", "trans_y", "trans_z")
 ROTATIONS = ("rot_x", "rot_y", "rot_z")
+MOTION = (*TRANSLATIONS, *ROTATIONS)
 DISPLACEMENT = ("framewise_displacement", "FramewiseDisplacement")
 HEAD_MM = 50.0
 MANY_CENSORED = 0.2
@@ -48,7 +50,7 @@ def motion_of(ds: xr.Dataset) -> np.ndarray | None:
     ds : xarray.Dataset
         With ``confounds (time, confound)`` where the source has any.
     """
-    columns = [confound(ds, (name,)) for name in (*TRANSLATIONS, *ROTATIONS)]
+    columns = [confound(ds, (name,)) for name in MOTION]
     known = [column for column in columns if column is not None]
     return np.stack(known, axis=1) if len(known) == len(columns) else None
 

@@ -55,9 +55,11 @@ def _image(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
         raise MissingInput(f"{where}: no such file; paths are relative to the study folder")
     try:
         image: Any = nib.load(path)
-        values = np.squeeze(np.asarray(image.dataobj))
+        values = np.asarray(image.dataobj)
     except (nib.filebasedimages.ImageFileError, OSError, EOFError) as error:
         raise DataError(f"{where}: no image that nibabel reads ({error})") from error
+    # A single volume may have more axes of length 1; those of a single slice stay.
+    values = values[(..., *[0] * sum(n == 1 for n in values.shape[3:]))]
     if values.ndim != 3 or not hasattr(image, "affine"):
         raise DataError(f"{where}: shape {values.shape}, a 3-D label image is expected")
     labels = np.rint(np.nan_to_num(values)).astype(np.int64)

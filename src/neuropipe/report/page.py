@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from neuropipe.report.across import SessionView, session_views
 from neuropipe.report.anonymise import Names
 from neuropipe.report.markup import asset, content_hash, environment
 from neuropipe.report.overview import (
@@ -45,6 +46,7 @@ class Report:
     analyses: tuple[AnalysisView, ...]
     recordings: tuple[RecordingView, ...]
     runs: tuple[RunView, ...]
+    sessions: tuple[SessionView, ...]
     provenance: Provenance
 
 
@@ -96,6 +98,7 @@ def _report(study: Study, cells: Sequence[Cell]) -> Report:
         analyses=analysis_views(study, names),
         recordings=recording_views(study, known, names),
         runs=run_views(study, known, names, MISSING),
+        sessions=session_views(study, names),
         provenance=provenance(study, names),
     )
     return names.view(report)

@@ -18,6 +18,7 @@ from neuropipe.report.sources import (
     read_issues,
     read_json,
     read_links,
+    read_maps,
     read_table,
     read_text,
 )
@@ -45,6 +46,9 @@ __all__ = [
     "run_views",
     "subject_of",
 ]
+
+
+TRUTH = "truth"
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,19 @@ class CollectionView:
     facts: tuple[tuple[str, str], ...]
     figures: tuple[Figure, ...]
     table: Table | None
+    truth: Table | None
     methods: str
     links: tuple[Link, ...]
+
+    @property
+    def truth_figures(self) -> tuple[Figure, ...]:
+        """What was planted beside what was found, where recordings are simulated."""
+        return tuple(figure for figure in self.figures if figure.slug == TRUTH)
+
+    @property
+    def own_figures(self) -> tuple[Figure, ...]:
+        """All other figures."""
+        return tuple(figure for figure in self.figures if figure.slug != TRUTH)
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,7 @@ class RunView:
     anchor: str
     name: str
     title: str
+    about: str
     scope: str
     collections: tuple[CollectionView, ...]
     parameters: tuple[Parameter, ...]
@@ -246,7 +262,7 @@ def _collection_view(
         ("result sha256", str(provenance.get("content_sha256") or "")[:12]),
     ]
     tables = ("summary.tsv", *run.analysis.table_files)
-    files = ("result.nc", *tables, "provenance.json", "methods.md")
+    files = ("result.nc", *tables, *read_maps(root, folder), "provenance.json", "methods.md")
     links = [Link(name, link.href) for name in files for link in read_links(root, folder, (name,))]
     return CollectionView(
         name=collection.name,
@@ -259,6 +275,7 @@ def _collection_view(
         facts=_facts(facts),
         figures=figures,
         table=read_table(root, f"{folder}/summary.tsv", names),
+        truth=read_table(root, f"{folder}/truth.tsv", names),
         methods=read_text(root / folder / "methods.md").strip(),
         links=tuple(links),
     )
@@ -295,6 +312,7 @@ def run_views(
                 anchor=anchor("run", run.label),
                 name=run.analysis.name,
                 title=run.analysis.title,
+                about=run.analysis.about,
                 scope=str(getattr(run.input, "scope", None) or ""),
                 collections=collections,
                 parameters=run_parameters(run),

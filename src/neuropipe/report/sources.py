@@ -24,6 +24,7 @@ __all__ = [
     "read_issues",
     "read_json",
     "read_links",
+    "read_maps",
     "read_table",
     "read_text",
     "shrink_svg",
@@ -176,6 +177,13 @@ def read_figures(root: Path, folder: str, names: Names) -> tuple[str, tuple[Figu
         if isinstance(entry, dict) and entry.get("slug"):
             figures.append(_figure(root, folder, entry, names))
     return str(listing.get("headline") or ""), tuple(figures)
+
+
+def read_maps(root: Path, folder: str) -> tuple[str, ...]:
+    """Return the names of the images for other programs that ``figures.json`` lists."""
+    listed = read_json(root / folder / "figures.json").get("maps")
+    names = [str(name) for name in listed] if isinstance(listed, list) else []
+    return tuple(name for name in names if Path(name).name == name)
 
 
 def _figure(root: Path, folder: str, entry: dict[str, Any], names: Names) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import numpy as np
 __all__ = [
     "MOTION",
     "SimulatedFmri",
+    "block_response",
+    "head_labels",
     "simulate_fmri",
     "write_atlas",
     "write_bids_fmri",
     "write_dense_cifti",
     "write_functional_gifti",
+    "write_labels",
     "write_parcel_cifti",
     "write_parcel_table",
 ]
@@ -82,8 +86,8 @@ def _response(tr_s: float) -> np.ndarray:
     return shape / shape.sum()
 
 
-def _head(shape: tuple[int, int, int], parcels: int) -> np.ndarray:
-    """Return labels of an ellipsoid that is cut into parcels of nearly equal size."""
+def head_labels(shape: tuple[int, int, int], parcels: int) -> np.ndarray:
+    """Return labels (from 1, 0 outside) of an ellipsoid cut into parcels of nearly equal size."""
     axes = [np.linspace(-1, 1, n) for n in shape]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     inside = x**2 + y**2 + z**2 < 0.85
@@ -96,16 +100,22 @@ def _head(shape: tuple[int, int, int], parcels: int) -> np.ndarray:
     return labels
 
 
+def block_response(
+    n_times: int, tr_s: float, events: Sequence[tuple[float, float, str]]
+) -> np.ndarray:
+    """Return the haemodynamic response to events (onset s, duration s, label), ``(time,)``."""
+    time, on = np.arange(n_times) * tr_s, np.zeros(n_times)
+    for start, duration, _ in events:
+        on[(time >= start) & (time < start + duration)] = 1.0
+    return np.convolve(on, _response(tr_s))[:n_times]
+
+
 def _signals(n_times: int, parcels: int, tr_s: float, events: list[tuple[float, float, str]],
              rng: np.random.Generator) -> np.ndarray:  # fmt: skip
-    time = np.arange(n_times) * tr_s
-    response = _response(tr_s)
-    courses = []
-    for label in CONDITIONS:
-        on = np.zeros(n_times)
-        for start, duration, name in events:
-            on[(time >= start) & (time < start + duration) & (name == label)] = 1.0
-        courses.append(np.convolve(on, response)[:n_times])
+    courses = [
+        block_response(n_times, tr_s, [event for event in events if event[2] == label])
+        for label in CONDITIONS
+    ]
     own = np.stack([np.convolve(rng.normal(size=n_times + 4), np.ones(5) / 5, "valid")
                     for _ in range(parcels)], axis=1)  # fmt: skip
     weights = np.random.default_rng(7).uniform(0.2, 1.0, (len(CONDITIONS), parcels))
@@ -141,7 +151,7 @@ def simulate_fmri(
         Seed; the response of a parcel to a condition does not depend on it.
     """
     rng = np.random.default_rng(seed)
-    labels = _head(shape, parcels)
+    labels = head_labels(shape, parcels)
     blocks = np.arange(10.0, n_times * tr_s - 20.0, 26.0)
     events = [(float(t), 12.0, CONDITIONS[k % len(CONDITIONS)]) for k, t in enumerate(blocks)]
     signals = _signals(n_times, parcels, tr_s, events, rng)
@@ -212,13 +222,31 @@ def _confounds(run: SimulatedFmri) -> dict[str, list[float]]:
 
 def write_atlas(run: SimulatedFmri, path: Path | str) -> None:
     """Write the parcels as a label image, and their names as a table ``<stem>.tsv`` beside it."""
+    write_labels(run.labels, run.affine, run.names, path)
+
+
+def write_labels(
+    labels: np.ndarray, affine: np.ndarray, names: Sequence[str], path: Path | str
+) -> None:
+    """Write labels as an image, and their names (from label 1) as a table ``<stem>.tsv`` beside it.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        ``(x, y, z)`` of int16, 0 outside.
+    affine : numpy.ndarray
+        Voxel to mm, ``(4, 4)``.
+    names : sequence of str
+    path : path
+        ``.nii`` or ``.nii.gz``.
+    """
     import nibabel as nib
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(_image(run.labels, run.affine), path)
-    hemispheres = ["L" if k < len(run.names) // 2 else "R" for k in range(len(run.names))]
-    columns = {"index": range(1, len(run.names) + 1), "name": run.names, "hemisphere": hemispheres}
+    nib.save(_image(labels, affine), path)
+    hemispheres = ["L" if k < len(names) // 2 else "R" for k in range(len(names))]
+    columns = {"index": range(1, len(names) + 1), "name": names, "hemisphere": hemispheres}
     _write_tsv(path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv"), columns)
 
 

@@ -126,7 +126,8 @@ def write_spike_nwb(
             location=spikes.region[unit],
             **known,
         )
-    nwb.add_trial_column("choice", "Side that was chosen")
+    if len(spikes.trials):
+        nwb.add_trial_column("choice", "Side that was chosen")
     for number, (begin, end) in enumerate(spikes.trials):
         side = ("left", "right")[number % 2]
         nwb.add_trial(start_time=float(begin), stop_time=float(end), choice=side)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from neuropipe.simulate.switching_glm import connection_truth, draw_states, long_states
 
-__all__ = ["switching_gaussian"]
+__all__ = ["draw_autoregression", "switching_gaussian"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,9 +31,25 @@ def _covariances(rng: np.random.Generator, n_states: int, n_units: int, *, full:
     return found
 
 
-def _draw_trial(
+def draw_autoregression(
     rng: np.random.Generator, states: Ints, bias: Floats, weight: Floats, root: Floats
 ) -> Floats:
+    """Draw channels that follow their own past, by couplings of the current state.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    states : ndarray of int, shape (n_times,)
+    bias : ndarray, shape (n_states, n_units)
+    weight : ndarray, shape (n_states, n_units, n_units, n_lags)
+        Receiver before sender; the first lag is the last sample.
+    root : ndarray, shape (n_states, n_units, n_units)
+        Cholesky factors of the noise covariances.
+
+    Returns
+    -------
+    ndarray, shape (n_times, n_units)
+    """
     noise = rng.normal(size=(states.size, bias.shape[1]))
     activity = np.zeros_like(noise)
     n_lags = weight.shape[-1]
@@ -101,7 +117,7 @@ def switching_gaussian(
     matrices = _covariances(rng, n_states, n_units, full=covariance == "full")
     root, transition = np.linalg.cholesky(matrices), long_states(n_states, stay)
     states = np.stack([draw_states(rng, n_bins, transition) for _ in range(n_trials)])
-    activity = np.stack([_draw_trial(rng, z, bias, lagged, root) for z in states])
+    activity = np.stack([draw_autoregression(rng, z, bias, lagged, root) for z in states])
     unit = np.array([f"c{n:03d}" for n in range(n_units)], dtype=object)
     data = xr.Dataset(
         {"activity": (("trial", "time", "unit"), activity)},

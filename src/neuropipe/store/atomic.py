@@ -19,6 +19,7 @@ from typing import Any
 __all__ = [
     "atomic_path",
     "discard",
+    "name_target",
     "partial_sibling",
     "remove_abandoned",
     "write_json",
@@ -117,10 +118,20 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(partial, path)  # noqa: PTH105 - replaces in one step, also on other systems
-    except BaseException:
+    except BaseException as error:
         discard(partial)
+        if isinstance(error, OSError):
+            name_target(error, partial, path)
         raise
     remove_abandoned(path)
+
+
+def name_target(error: OSError, partial: Path, path: Path) -> None:
+    """Let a refusal of the disk name the final file, not the partial one or none at all."""
+    named = error.filename
+    inside = isinstance(named, str) and Path(named).is_relative_to(partial)
+    if error.errno is not None and (named is None or inside):
+        error.filename = str(path)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -6,10 +6,10 @@ import ast
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["code_fingerprint", "module_fingerprints"]
+__all__ = ["CodeState", "code_fingerprint", "module_fingerprints"]
 
 
 def _strip_docstrings(tree: ast.Module) -> ast.Module:
@@ -82,5 +82,33 @@ def module_fingerprints(names: Sequence[str]) -> dict[str, str]:
 
 def code_fingerprint(names: Sequence[str]) -> str:
     """Return one hash over `module_fingerprints`."""
-    parts = "\n".join(f"{name} {digest}" for name, digest in module_fingerprints(names).items())
+    return _one_hash(module_fingerprints(names))
+
+
+def _one_hash(modules: Mapping[str, str]) -> str:
+    parts = "\n".join(f"{name} {digest}" for name, digest in modules.items())
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+class CodeState:
+    """Fingerprints of the code at one moment: whatever many jobs share is looked at once."""
+
+    def __init__(self) -> None:
+        self._modules: dict[str, dict[str, str]] = {}
+        self._fingerprints: dict[tuple[str, ...], str] = {}
+
+    def modules(self, names: Sequence[str]) -> dict[str, str]:
+        """Return what `module_fingerprints` told when it was first asked."""
+        found: dict[str, str] = {}
+        for name in names:
+            if name not in self._modules:
+                self._modules[name] = module_fingerprints([name])
+            found |= self._modules[name]
+        return dict(sorted(found.items()))
+
+    def fingerprint(self, names: Sequence[str]) -> str:
+        """Return what `code_fingerprint` told when it was first asked."""
+        key = tuple(names)
+        if key not in self._fingerprints:
+            self._fingerprints[key] = _one_hash(self.modules(key))
+        return self._fingerprints[key]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from neuropipe.config.recordings import Recording
 
 __all__ = [
+    "across_folder",
     "connectome_marker",
     "connectome_store",
     "figures_folder",
@@ -24,6 +25,7 @@ __all__ = [
     "store_file",
     "store_folder",
     "table_file",
+    "truth_file",
 ]
 
 INDEX = "stores/dataset.json"
@@ -101,6 +103,16 @@ def result_file(collection: str, label: str, name: str = "result.nc") -> str:
 def table_file(label: str) -> str:
     """Return the table of metrics of one label over all collections."""
     return f"results/{label}/table.tsv"
+
+
+def across_folder(session: str) -> str:
+    """Return the folder of the figure of all results of a session, made with the page."""
+    return f"report/across/{session}"
+
+
+def truth_file(collection: str, label: str) -> str:
+    """Return what was planted in simulated recordings, if that is known: made by no job."""
+    return f"truth/{collection}/{label}.nc"
 
 
 def log_file(rule: str, *wildcards: str) -> str:

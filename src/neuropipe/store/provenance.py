@@ -113,14 +113,11 @@ def write_dataset(
         The provenance as written, ``content_sha256`` and ``versions`` added. It stands in the
         attribute ``provenance`` of the file; the keys of architecture section 8 stand beside it.
     """
-    from neuropipe.store.hashing import content_sha256
-
     path = Path(path)
     record = dict(provenance)
     groups = _groups(dataset)
     dataset = groups.pop("/")
-    hashes = [content_sha256(dataset), *(content_sha256(one) for one in groups.values())]
-    record["content_sha256"] = hashes[0] if not groups else _joined(hashes)
+    record["content_sha256"] = _content({"/": dataset, **groups})
     record["versions"] = versions()
     kept = ("settings", "seed", "versions", "wall_s", "cpu_s")
     flat: dict[str, Any] = {key: record[key] for key in kept if key in record}
@@ -134,11 +131,7 @@ def write_dataset(
         if path.suffix == ".zarr":
             dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=True)
         else:
-            dataset.to_netcdf(partial, engine="h5netcdf", encoding=_encoding(dataset))
-            for name, group in groups.items():
-                group.to_netcdf(
-                    partial, mode="a", group=name, engine="h5netcdf", encoding=_encoding(group)
-                )
+            _write_netcdf({"/": dataset, **groups}, partial)
     return record
 
 
@@ -149,6 +142,23 @@ def _groups(dataset: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
     if isinstance(dataset, xr.Dataset):
         return {"/": dataset}
     return {node.path: node.to_dataset(inherit=False) for node in dataset.subtree}
+
+
+def _content(groups: Mapping[str, xr.Dataset]) -> str:
+    """Return the hash of the content of a dataset, or of all groups of a tree, the root first."""
+    from neuropipe.store.hashing import content_sha256
+
+    hashes = [content_sha256(dataset) for dataset in groups.values()]
+    return hashes[0] if len(hashes) == 1 else _joined(hashes)
+
+
+def _write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
+    from neuropipe.store.hdf5_sink import hdf5_sink
+
+    with hdf5_sink(path) as sink:
+        for name, group in groups.items():
+            how: dict[str, Any] = {"mode": "w"} if name == "/" else {"mode": "a", "group": name}
+            group.to_netcdf(sink, engine="h5netcdf", encoding=_encoding(group), **how)
 
 
 def _joined(hashes: Sequence[str]) -> str:
@@ -179,24 +189,44 @@ def read_dataset(path: Path | str) -> Any:
     MissingInput
         If the file does not exist.
     DataError
-        If it cannot be read, naming the file.
+        If it cannot be read, or does not hold what was written, naming the file.
     """
-    import xarray as xr
-
     from neuropipe.errors import DataError, MissingInput
 
     path = Path(path)
     if not path.exists():
         raise MissingInput(f"{path}: no such file; run the step that writes it")
     try:
-        if path.suffix == ".zarr":
-            return xr.open_zarr(path, chunks=None).load()
-        if _has_groups(path):
-            with xr.open_datatree(path, engine="h5netcdf") as tree:
-                return tree.load()
-        return xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError) as error:
+        dataset = _load(path)
+    # A damaged file raises whatever its reader stumbles over first.
+    except Exception as error:
         raise DataError(f"{path}: cannot be read ({error}); remove it and run again") from error
+    written = _written_content(dataset)
+    if written and written != _content(_groups(dataset)):
+        raise DataError(
+            f"{path}: is damaged, its content is not what was written; remove it and run again"
+        )
+    return dataset
+
+
+def _written_content(dataset: xr.Dataset | xr.DataTree) -> str:
+    """Return the hash of what `write_dataset` wrote; "" for a dataset made elsewhere."""
+    try:
+        record = json.loads(dataset.attrs.get(PROVENANCE_ATTRIBUTE, "{}"))
+        return str(record.get("content_sha256", ""))
+    except (ValueError, TypeError, AttributeError):
+        return ""
+
+
+def _load(path: Path) -> xr.Dataset | xr.DataTree:
+    import xarray as xr
+
+    if path.suffix == ".zarr":
+        return xr.open_zarr(path, chunks=None).load()
+    if _has_groups(path):
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            return tree.load()
+    return xr.load_dataset(path, engine="h5netcdf")
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
@@ -215,7 +245,7 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
             return json.loads(group["attributes"][PROVENANCE_ATTRIBUTE])
         with h5py.File(path, "r") as file:
             return json.loads(file.attrs.get(PROVENANCE_ATTRIBUTE, "{}"))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

@@ -62,13 +62,17 @@ def open_store(path: Path | str, chunks: Mapping[str, int] | str | None = None) 
     MissingInput
         If `path` does not exist.
     DataError
-        If it is not a Zarr store, is damaged, or has a schema version we cannot read.
+        If it is not a Zarr store, is damaged, or has a schema version we cannot read. A chunk
+        that is damaged or gone is told when it is read, see `CheckedStore`.
     """
+    from neuropipe.store.checked_chunks import CheckedStore
+
     path = Path(path)
     consolidated = _is_consolidated(path)
     try:
+        store: Any = CheckedStore(path, read_only=True)  # xarray passes stores of zarr on
         tree = xr.open_datatree(
-            path,
+            store,
             engine="zarr",
             consolidated=consolidated,
             mask_and_scale=False,
@@ -78,6 +82,8 @@ def open_store(path: Path | str, chunks: Mapping[str, int] | str | None = None) 
         tree = xr.DataTree.from_dict(
             {node.path: _restored(node.to_dataset(inherit=False)) for node in tree.subtree}
         )
+    except DataError:
+        raise
     # A damaged store raises whatever its reader stumbles over first.
     except Exception as error:
         kind = type(error).__name__

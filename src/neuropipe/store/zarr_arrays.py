@@ -48,7 +48,7 @@ class ArrayWriter:
     attrs : mapping
         JSON-serialisable attributes.
     fill_value : optional
-        Value of chunks that are not stored because they hold nothing else.
+        Value of what is never written; every chunk is stored.
     chunks : tuple of int, optional
         Chunk length per dim; default: `chunk_shape`.
 
@@ -74,7 +74,7 @@ class ArrayWriter:
         fill_value: Any = None,
         chunks: tuple[int, ...] | None = None,
     ) -> None:
-        from zarr.codecs import BloscCodec
+        from zarr.codecs import BloscCodec, Crc32cCodec
 
         dtype = np.dtype(dtype)
         text = is_text(dtype)
@@ -84,7 +84,9 @@ class ArrayWriter:
             shape=tuple(shape),
             dtype=str if text else dtype.newbyteorder("="),
             chunks=self.chunks,
-            compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")],
+            # Whatever reads the store can tell a damaged chunk, and one that is gone.
+            compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), Crc32cCodec()],
+            config={"write_empty_chunks": True},
             fill_value=("" if text else dtype.type(0)) if fill_value is None else fill_value,
             dimension_names=tuple(str(dim) for dim in dims),
             attributes=encode_attrs(attrs or {}, f"{group.path}/{name}"),

@@ -9,54 +9,21 @@ Spikes only: ``counts(unit, time)`` from `neuropipe.assemble.binned`, in Python 
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import Any
+from neuropipe.analyses.face import make_lazy
 
-__all__ = [
-    "BiclusterModel",
-    "Priors",
-    "Settings",
-    "compare_models",
-    "figures",
-    "fit",
-    "rebin_check",
-    "score",
-    "simulate",
-]
-
-_PACKAGE = "neuropipe.analyses.bicluster"
-_WHERE = {
-    "BiclusterModel": f"{_PACKAGE}.model:BiclusterModel",
-    "Priors": f"{_PACKAGE}.chain_state:Priors",
-    "Settings": f"{_PACKAGE}.spec:Settings",
-    "compare_models": f"{_PACKAGE}.comparison:compare_models",
-    "rebin_check": f"{_PACKAGE}.comparison:rebin_check",
-    "fit": f"{_PACKAGE}.model:fit",
-    "score": f"{_PACKAGE}.scoring:score",
-    "simulate": "neuropipe.simulate.planted_biclusters:planted_biclusters",
-}
-
-
-def figures(result: Any) -> Any:
-    """Return the report figures of a result, by slug."""
-    return importlib.import_module(f"{_PACKAGE}.figures").figures(result)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _WHERE[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-class _Face(ModuleType):
-    """Keeps ``bicluster.figures`` the function after the module of that name was imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name == "figures" and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Face
+__all__ = make_lazy(
+    __name__,
+    {
+        "BiclusterModel": "neuropipe.analyses.bicluster.model:BiclusterModel",
+        "Priors": "neuropipe.analyses.bicluster.chain_state:Priors",
+        "Settings": "neuropipe.analyses.bicluster.spec:Settings",
+        "compare_models": "neuropipe.analyses.bicluster.comparison:compare_models",
+        "figures": "neuropipe.analyses.bicluster.figures:figures",
+        "fit": "neuropipe.analyses.bicluster.model:fit",
+        "posterior_predictive": "neuropipe.analyses.bicluster.predictive:posterior_predictive",
+        "rebin_check": "neuropipe.analyses.bicluster.comparison:rebin_check",
+        "score": "neuropipe.analyses.bicluster.scoring:score",
+        "simulate": "neuropipe.simulate.planted_biclusters:planted_biclusters",
+        "summarize": "neuropipe.analyses.bicluster.gather:summarize",
+    },
+)

@@ -1,4 +1,4 @@
-"""What prediction is compared with: each neuron's mean rate, negative binomial."""
+"""What prediction is compared with, each neuron's mean rate, and by how much it is better."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.kernels.likelihood import log_likelihood_bins
 
-__all__ = ["mean_rate_log_density"]
+__all__ = ["gain_per_spike", "mean_rate_log_density"]
 
 Floats = NDArray[np.float64]
 LARGEST = 1e4
@@ -31,3 +31,27 @@ def mean_rate_log_density(train: Floats, counts: Floats) -> Floats:
     eta = np.broadcast_to(np.log(mean)[:, None], counts.shape).copy()
     found: Floats = log_likelihood_bins(counts, eta, size, False)
     return found
+
+
+def gain_per_spike(
+    gain: Floats, held: NDArray[np.bool_], spikes: float, block: int
+) -> tuple[float, float]:
+    """Return the summed gain of held-out entries per spike in bits, and its standard error.
+
+    Parameters
+    ----------
+    gain : ndarray, shape (n_units, n_bins)
+        Difference of two log densities, natural.
+    held : ndarray of bool, shape (n_units, n_bins)
+        Entries that count.
+    spikes : float
+        Spikes of those.
+    block : int
+        Bins of a block; blocks of a unit, not their bins, are taken as independent.
+    """
+    edges = np.arange(0, held.shape[1], block)
+    sums = np.add.reduceat(np.where(held, gain, 0.0), edges, axis=1)
+    own = sums[np.add.reduceat(held, edges, axis=1).astype(bool)]
+    spread = own.std(ddof=1) if own.size > 1 else np.nan
+    scale = np.log(2.0) * spikes
+    return float(own.sum() / scale), float(spread * np.sqrt(own.size) / scale)

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
-from neuropipe.analyses.bicluster.joint import sample_counts, sample_prior
+from neuropipe.analyses.bicluster.joint import log_likelihood, sample_counts, sample_prior
+from neuropipe.analyses.bicluster.starts import initial_state
 from neuropipe.analyses.bicluster.sweep import Sweep
 
 __all__ = ["QUANTITIES", "geweke", "quantities", "simulation_ranks"]
 
 Floats = NDArray[np.float64]
+ATTEMPTS = 1000
 
 QUANTITIES = (
     "delta", "c^2", "log r", "arctan x", "trace A", "log det Q", "clusters", "states",
@@ -105,6 +107,22 @@ def geweke(
     return scores
 
 
+def _model_draw(
+    problem: Problem, priors: Priors, scheme: Scheme, rng: np.random.Generator, largest: float
+) -> tuple[ChainState, Problem]:
+    """Return parameters and the problem of counts drawn from the model, none over `largest`.
+
+    What is refused depends on the counts alone, and ranks are uniform given any counts, so they
+    stay uniform over those that are left.
+    """
+    for _ in range(ATTEMPTS):
+        truth = sample_prior(problem, priors, scheme, rng)
+        counts = sample_counts(problem, truth, scheme, rng)
+        if 0.0 < counts.max() <= largest:
+            return truth, replace(problem, counts=counts)
+    raise ValueError(f"{ATTEMPTS} draws of the prior all have counts over {largest:g}, or none")
+
+
 def simulation_ranks(
     problem: Problem,
     priors: Priors,
@@ -113,25 +131,54 @@ def simulation_ranks(
     *,
     sweeps: int,
     kept: int,
-) -> Floats:
-    """Return the rank of the truth among posterior draws, in [0, 1], one per quantity.
+    largest: float = 200.0,
+) -> tuple[Floats, Floats]:
+    """Return ranks of the truth among posterior draws, and how dependent those draws are.
 
     One replicate of simulation-based calibration (Talts et al. 2018): truth and counts from the
-    model, a chain from another draw of the prior, `kept` draws spread over its second half; ties,
-    as of numbers of clusters, are broken at random.
+    model, a chain from a start of `starts`, `kept` draws spread over its second half; ties, as of
+    numbers of clusters, are broken at random.
+
+    Parameters
+    ----------
+    problem : Problem
+        Shape, mask and trials; the counts are drawn.
+    priors, scheme
+        Hyper-parameters; model and moves.
+    rng : Generator
+        Random numbers.
+    sweeps, kept : int
+        Length of the chain; draws kept.
+    largest : float
+        Counts over this are drawn anew: prior dynamics may explode.
+
+    Returns
+    -------
+    ranks : ndarray, shape (n_quantities + 1,)
+        Draws below the truth, 0 to `kept`, for `QUANTITIES` and the log likelihood.
+    lag : ndarray, shape (n_quantities + 1,)
+        Autocorrelation of kept draws at lag one, NaN where they do not vary.
     """
-    truth = sample_prior(problem, priors, scheme, rng)
-    counts = sample_counts(problem, truth, scheme, rng)
-    state = sample_prior(problem, priors, scheme, rng)
-    sweep = Sweep(replace(problem, counts=counts), priors, scheme)
+    truth, problem = _model_draw(problem, priors, scheme, rng, largest)
+    state = initial_state(problem, priors, scheme, rng, int(rng.integers(4)))
+    sweep = Sweep(problem, priors, scheme)
     keep = set(np.linspace(sweeps // 2, sweeps - 1, kept).astype(int).tolist())
     drawn = []
     for index in range(sweeps):
         sweep(state, rng)
         if index in keep:
-            drawn.append(quantities(state, problem.start))
-    values, true = np.array(drawn), quantities(truth, problem.start)
-    below = (values < true).sum(axis=0)
-    ties = (values == true).sum(axis=0)
-    ranks: Floats = (below + rng.integers(0, ties + 1)) / len(values)
-    return ranks
+            drawn.append(_ranked(problem, state, scheme))
+    values, true = np.array(drawn), _ranked(problem, truth, scheme)
+    below, ties = (values < true).sum(axis=0), (values == true).sum(axis=0)
+    centred = values - values.mean(axis=0)
+    variance = (centred**2).sum(axis=0)
+    lag = np.full(true.size, np.nan)
+    np.divide((centred[1:] * centred[:-1]).sum(axis=0), variance, out=lag, where=variance > 0)
+    return (below + rng.integers(0, ties + 1)).astype(np.float64), lag
+
+
+def _ranked(problem: Problem, state: ChainState, scheme: Scheme) -> Floats:
+    found: Floats = np.append(
+        quantities(state, problem.start), log_likelihood(problem, state, scheme)
+    )
+    return found

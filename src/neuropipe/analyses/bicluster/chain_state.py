@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,10 @@ class Priors:
         Sticky HDP-HMM: concentration of rows, of shared weights, weight on staying.
     nu_extra, q0 : float
         ``Q ~ IW(n + nu_extra, q0 I)``.
+    hyper : tuple of 6 floats, optional
+        Shape and rate of the Gamma prior of ``alpha_h + kappa``, the same of ``gamma_h``, and the
+        shapes of the Beta prior of ``kappa / (alpha_h + kappa)``; then the three are sampled,
+        beginning at those given.
     """
 
     m_d: float = 0.0
@@ -83,6 +87,13 @@ class Priors:
     kappa: float = 10.0
     nu_extra: float = 2.0
     q0: float = 0.01
+    hyper: tuple[float, float, float, float, float, float] | None = None
+
+    def strength(self, state: ChainState) -> Floats:
+        """Return alpha_h, gamma_h and kappa: those of the state once they are sampled."""
+        if self.hyper is None or np.isnan(state.strength[0]):
+            return np.array([self.alpha_h, self.gamma_h, self.kappa])
+        return state.strength
 
     def baseline_means(self, counts: Floats) -> Floats:
         """Return the prior mean of each neuron's baseline."""
@@ -169,6 +180,8 @@ class ChainState:
         State of each bin.
     beta, transition : ndarray, shapes (n_states,) and (n_states, n_states)
         Shared weights and transition probabilities.
+    strength : ndarray, shape (3,)
+        alpha_h, gamma_h, kappa under hyper-priors; NaN before the first draw and without.
     concentration : float
         Concentration of the Dirichlet process, if that is the prior.
     window : int
@@ -187,6 +200,7 @@ class ChainState:
     states: Ints
     beta: Floats
     transition: Floats
+    strength: Floats = field(default_factory=lambda: np.full(3, np.nan))
     concentration: float = 1.0
     window: int = 50
     proposal_size: float = 100.0

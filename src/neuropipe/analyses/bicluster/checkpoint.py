@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from neuropipe.store.atomic import atomic_path
 __all__ = ["Checkpoint"]
 
 FILE = "chain.npz"
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError)
 
 
 class Checkpoint:
@@ -34,12 +37,18 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Return arrays and numbers of the last checkpoint, or None."""
+        """Return arrays and numbers of the last checkpoint, or None, also if it is damaged."""
         if self.folder is None or not (self.folder / FILE).exists():
             return None
-        with np.load(self.folder / FILE, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        numbers = json.loads(str(arrays.pop("numbers")))
+        try:
+            with (
+                (self.folder / FILE).open("rb") as file,
+                np.load(file, allow_pickle=False) as stored,
+            ):
+                arrays = {name: stored[name] for name in stored.files}
+            numbers = json.loads(str(arrays.pop("numbers")))
+        except (*_DAMAGED, zipfile.BadZipFile, zlib.error):
+            return None
         return (arrays, numbers) if numbers["signature"] == self.signature else None
 
     def due(self) -> bool:

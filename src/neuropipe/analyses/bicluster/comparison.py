@@ -75,26 +75,65 @@ def compare_models(
     return pd.DataFrame(rows).sort_values("bits_per_spike", ascending=False, ignore_index=True)
 
 
-def rebin_check(data: xr.Dataset, settings: Settings | None = None, seed: int = 0) -> float:
-    """Return the adjusted Rand index of the clusters at the bins given and at bins twice as wide.
-
-    Bins are joined in pairs within a trial; a pair with an unobserved bin is unobserved. Narrower
-    bins need the spikes: assemble again with another ``bin_ms``.
-    """
-    counts = data["counts"].transpose("unit", "time").values.astype(np.float64)
+def _doubled(data: xr.Dataset) -> xr.Dataset:
+    """Return data with bins joined in pairs within a trial; half-seen pairs are unobserved."""
+    data = data.transpose("unit", "time", ...)
+    counts = data["counts"].values.astype(np.float64)
     if "valid" in data:
-        counts[~data["valid"].transpose("unit", "time").values] = np.nan
+        counts[~data["valid"].values] = np.nan
     trial = data["trial"].values if "trial" in data else np.zeros(counts.shape[1], int)
     starts = np.flatnonzero(np.r_[True, np.diff(trial) != 0, True])
-    pairs = [np.arange(a, b - 1, 2) for a, b in pairwise(starts)]
-    first = np.concatenate(pairs)
-    coords = {"unit": data["unit"].values, "trial": ("time", trial[first])}
-    time = (data["time"].values[first] + data["time"].values[first + 1]) / 2
+    first = np.concatenate([np.arange(a, b - 1, 2) for a, b in pairwise(starts)])
+    time = data["time"].values
     wide = xr.Dataset(
         {"counts": (("unit", "time"), counts[:, first] + counts[:, first + 1])},
-        coords={**coords, "time": time},
+        coords={
+            "unit": data["unit"].values,
+            "trial": ("time", trial[first]),
+            "time": (time[first] + time[first + 1]) / 2,
+        },
     )
-    results = [fit(one, settings, seed) for one in (data, wide)]
-    known = np.intersect1d(*(one["unit"].values for one in results))
-    labels = [one["unit_cluster"].sel(unit=known).values for one in results]
-    return adjusted_rand_score(*labels)
+    if "offset" in data:
+        # The mean exposure of the pair: none given and an offset of zero are the same.
+        offset = data["offset"].values
+        mean = np.logaddexp(offset[:, first], offset[:, first + 1]) - np.log(2.0)
+        wide["offset"] = (("unit", "time"), mean)
+    return wide
+
+
+def rebin_check(
+    data: xr.Dataset,
+    settings: Settings | None = None,
+    seed: int = 0,
+    *,
+    halved: xr.Dataset | None = None,
+) -> dict[str, float]:
+    """Compare the clusters of units at the bins given with those at other widths.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        Input of `fit`. Its bins are joined in pairs within a trial; a pair with an unobserved bin
+        is unobserved.
+    settings : Settings, optional
+        Defaults if not given; the same for all widths.
+    seed : int
+        Seed of every fit.
+    halved : xarray.Dataset, optional
+        The same recording in bins half as wide: they need the spikes, so assemble them again with
+        half the ``bin_ms``.
+
+    Returns
+    -------
+    dict
+        ``doubled`` and, if given, ``halved``: adjusted Rand index over the units that both have.
+    """
+    base = fit(data, settings, seed)
+    others = {"doubled": _doubled(data)} | ({} if halved is None else {"halved": halved})
+    found = {}
+    for name, one in others.items():
+        other = fit(one, settings, seed)
+        known = np.intersect1d(base["unit"].values, other["unit"].values)
+        labels = [each["unit_cluster"].sel(unit=known).values for each in (base, other)]
+        found[name] = adjusted_rand_score(*labels)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,33 +15,58 @@ from neuropipe.errors import Issue
 from neuropipe.stats.chain_diagnostics import ess_bulk, ess_tail, rhat_rank
 from neuropipe.stats.clustering_scores import adjusted_rand_score
 
-__all__ = ["DECIDING", "RHAT", "chain_agreement", "diagnose", "verdict"]
+__all__ = ["DECIDING", "RHAT", "chain_agreement", "cluster_norms", "diagnose", "verdict"]
 
 DECIDING = ("log_joint", "n_clusters", "n_states")
 FURTHER = ("log_likelihood_total", "dispersion_mean", "log_rate_norm")
 RHAT, ESS, AGREEMENT, FULL = 1.05, 100.0, 0.8, 0.05
+MOST_CLUSTERS = 4
 
 
 def _draws(chains: Sequence[xr.Dataset], name: str) -> NDArray[np.float64]:
     if name == "dispersion_mean":
         return np.array([np.log(one["dispersion"].values).mean(axis=1) for one in chains])
     if name == "log_rate_norm":
-        # The part of the log rates that trajectories drive, by its loadings.
-        return np.array([(one["loading"].values ** 2).sum(axis=(1, 2)) for one in chains])
+        return _norms(chains, slice(None))
     return np.array([one[name].values for one in chains], dtype=np.float64)
 
 
-def diagnose(chains: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return R-hat and effective sample sizes of the summary quantities, dim ``quantity``."""
-    names = [*DECIDING, *FURTHER]
-    values = [_draws(chains, name) for name in names]
+def _norms(chains: Sequence[xr.Dataset], units: Any) -> NDArray[np.float64]:
+    """Return the root mean square over units and bins of the centred log rates, per draw."""
+    spread = [one["log_rate_spread"].values[:, units].astype(np.float64) for one in chains]
+    return np.array([np.sqrt((one**2).mean(axis=1)) for one in spread])
+
+
+def cluster_norms(
+    chains: Sequence[xr.Dataset], unit_cluster: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the norm of the log rates of each of the largest point clusters, per draw.
+
+    Averages over fixed sets of units, which no relabelling changes.
+    """
+    shown = range(min(int(unit_cluster.max()) + 1, MOST_CLUSTERS))
+    return {f"log_rate_norm_{k}": _norms(chains, unit_cluster == k) for k in shown}
+
+
+def diagnose(chains: Sequence[xr.Dataset], unit_cluster: NDArray[np.int64]) -> xr.Dataset:
+    """Return R-hat and effective sample sizes of the summary quantities, dim ``quantity``.
+
+    Parameters
+    ----------
+    chains : sequence of xarray.Dataset
+        Draws.
+    unit_cluster : ndarray of int, shape (n_units,)
+        Point partition; the norm of the log rates is looked at in each of its largest clusters.
+    """
+    values = {name: _draws(chains, name) for name in (*DECIDING, *FURTHER)}
+    values |= cluster_norms(chains, unit_cluster)
     return xr.Dataset(
         {
-            "rhat": ("quantity", np.array([rhat_rank(one) for one in values])),
-            "ess_bulk": ("quantity", np.array([ess_bulk(one) for one in values])),
-            "ess_tail": ("quantity", np.array([ess_tail(one) for one in values])),
+            "rhat": ("quantity", np.array([rhat_rank(one) for one in values.values()])),
+            "ess_bulk": ("quantity", np.array([ess_bulk(one) for one in values.values()])),
+            "ess_tail": ("quantity", np.array([ess_tail(one) for one in values.values()])),
         },
-        coords={"quantity": names},
+        coords={"quantity": list(values)},
     )
 
 

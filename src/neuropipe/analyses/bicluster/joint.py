@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import betaln, gammaln
 
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
 from neuropipe.analyses.bicluster.kernels.dynamics import draw_path, draw_prior_dynamics
@@ -34,6 +34,19 @@ def _log_dirichlet(weights: Floats, concentration: Floats) -> float:
     kept = concentration > 0.0
     a, w = concentration[kept], np.maximum(weights[kept], TINY)
     return float(gammaln(a.sum()) - gammaln(a).sum() + ((a - 1.0) * np.log(w)).sum())
+
+
+def _log_strength(alpha: float, gamma: float, kappa: float, priors: Priors) -> float:
+    """Return the log prior of alpha + kappa, kappa's share of it, and gamma, if they have one."""
+    if priors.hyper is None:
+        return 0.0
+    a, h, a_shared, h_shared, stays, leaves = priors.hyper
+    total = alpha + kappa
+    value = a * np.log(h) - gammaln(a) + (a - 1.0) * np.log(total) - h * total
+    value += a_shared * np.log(h_shared) - gammaln(a_shared)
+    value += (a_shared - 1.0) * np.log(gamma) - h_shared * gamma
+    value += (stays - 1.0) * np.log(kappa / total) + (leaves - 1.0) * np.log(alpha / total)
+    return float(value - betaln(stays, leaves))
 
 
 def log_joint(problem: Problem, state: ChainState, priors: Priors, scheme: Scheme) -> float:
@@ -72,10 +85,10 @@ def log_joint(problem: Problem, state: ChainState, priors: Priors, scheme: Schem
         r = state.dispersion
         value += float(((priors.a_r - 1.0) * np.log(r) - priors.h_r * r).sum())
         value += r.size * float(priors.a_r * np.log(priors.h_r) - gammaln(priors.a_r))
-    value += _log_dirichlet(state.beta, np.full(state.beta.size, priors.gamma_h / state.beta.size))
-    value += log_sequence_evidence(
-        state.states, problem.start, state.beta, priors.alpha_h, priors.kappa
-    )
+    alpha, gamma, kappa = priors.strength(state)
+    value += _log_strength(alpha, gamma, kappa, priors)
+    value += _log_dirichlet(state.beta, np.full(state.beta.size, gamma / state.beta.size))
+    value += log_sequence_evidence(state.states, problem.start, state.beta, alpha, kappa)
     failures = np.zeros(2, np.int64)
     for slot in state.active():
         value += log_trajectory_evidence(
@@ -119,10 +132,11 @@ def sample_prior(
         priors.baseline_means(problem.counts), np.sqrt(priors.v_d), n_units
     )
     beta, transition = np.empty(n_states), np.empty((n_states, n_states))
-    draw_dirichlet(rng, np.full(n_states, priors.gamma_h / n_states), beta)
+    alpha, gamma, kappa = strength = _strength(priors, rng)
+    draw_dirichlet(rng, np.full(n_states, gamma / n_states), beta)
     for k in range(n_states):
-        weight = priors.alpha_h * beta
-        weight[k] += priors.kappa
+        weight = alpha * beta
+        weight[k] += kappa
         draw_dirichlet(rng, weight, transition[k])
     states = np.zeros(n_bins, np.int64)
     for t in range(1, n_bins):
@@ -144,8 +158,17 @@ def sample_prior(
     dispersion = rng.gamma(priors.a_r, 1.0 / priors.h_r, n_units)
     return ChainState(
         labels.copy(), coefficients, dispersion, x, matrix, offset, noise, states, beta, transition,
-        concentration=concentration,
+        strength=strength, concentration=concentration,
     )  # fmt: skip
+
+
+def _strength(priors: Priors, rng: np.random.Generator) -> Floats:
+    """Return alpha, gamma and kappa, drawn if they have priors."""
+    if priors.hyper is None:
+        return np.array([priors.alpha_h, priors.gamma_h, priors.kappa])
+    a, h, a_shared, h_shared, stays, leaves = priors.hyper
+    total, stay = rng.gamma(a, 1.0 / h), rng.beta(stays, leaves)
+    return np.array([total * (1.0 - stay), rng.gamma(a_shared, 1.0 / h_shared), total * stay])
 
 
 def _partition(

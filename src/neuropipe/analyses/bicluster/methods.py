@@ -48,18 +48,30 @@ LOSSES = {
 }
 
 
+def _strengths(settings: Settings) -> str:
+    model, hyper = settings.model, settings.model.hyperpriors
+    if hyper is None:
+        return f"concentrations {model.alpha_h:g} and {model.gamma_h:g}, stickiness {model.kappa:g}"
+    rows, shared, stay = (f"{a:g}, {b:g}" for a, b in (hyper.rows, hyper.shared, hyper.stay))
+    return (
+        f"concentration and stickiness of the rows sampled, their sum with a Gamma({rows}) prior "
+        f"and the share of stickiness with Beta({stay}); concentration of the shared weights with "
+        f"Gamma({shared})"
+    )
+
+
 def _model(settings: Settings) -> str:
     model = settings.model
     values = model.model_dump()
     return (
         f"The log rate of a unit is its baseline plus the common log rate of its cluster plus its "
-        f"loadings times {model.p} latent factors of the cluster, with "
+        f"loadings times {model.p} latent factors of the cluster (baselines normal around "
+        f"{'the log mean count' if model.m_d == 'empirical' else format(model.m_d, 'g')}), with "
         f"{FAMILIES[model.family].format(**values)}. Clusters of units follow "
         f"{PARTITIONS[model.partition].format(**values)}; states of time a sticky hierarchical "
         f"Dirichlet process hidden Markov model (at most {model.n_states_max} states; "
-        f"concentrations {model.alpha_h:g} and {model.gamma_h:g}, stickiness {model.kappa:g}; Fox "
-        "et al. 2011); within a state the trajectory of each cluster follows linear dynamics of "
-        f"its own (innovation variance about {model.q0:g} a priori)."
+        f"{_strengths(settings)}; Fox et al. 2011); within a state the trajectory of each cluster "
+        f"follows linear dynamics of its own (innovation variance about {model.q0:g} a priori)."
     )
 
 

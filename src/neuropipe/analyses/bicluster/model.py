@@ -138,4 +138,4 @@ class BiclusterModel:
         scheme = self.scheme(fix_labels=labels is not None)
         return run_chain(
             problem, replace(self.priors), scheme, plan, labels=labels, checkpoint=checkpoint
-        )
+        ).assign_attrs(chain=chain)

@@ -61,7 +61,12 @@ class Prepared:
 def priors_of(settings: Settings) -> Priors:
     """Return the hyper-parameters of the settings."""
     names = ("rho", "gamma", "alpha_h", "gamma_h", "kappa", "a_r", "h_r", "q0")
-    return Priors(**{name: getattr(settings.model, name) for name in names})
+    model, hyper = settings.model, settings.model.hyperpriors
+    return Priors(
+        m_d=np.nan if model.m_d == "empirical" else float(model.m_d),
+        hyper=None if hyper is None else (*hyper.rows, *hyper.shared, *hyper.stay),
+        **{name: getattr(model, name) for name in names},
+    )
 
 
 def scheme_of(settings: Settings) -> Scheme:

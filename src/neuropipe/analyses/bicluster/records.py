@@ -13,18 +13,15 @@ from neuropipe.analyses.bicluster.joint import log_joint, log_likelihood, sample
 from neuropipe.analyses.bicluster.kernels.likelihood import log_likelihood_bins
 from neuropipe.analyses.bicluster.sweep import predictor
 
-__all__ = ["CHECKS", "LATENTS", "SHARES", "Records", "count_statistics"]
+__all__ = ["CHECKS", "LATENTS", "SHARES", "STRENGTHS", "Records", "count_statistics"]
 
 Floats = NDArray[np.float64]
 SHARES = (
-    "accept_label",
-    "accept_collapsed",
-    "accept_trajectory",
-    "accept_split",
-    "accept_merge",
-    "jitter",
-)
-CHECKS = ("fano", "isi0_fraction", "lag1_corr", "pop_var")
+    "accept_label", "accept_loading", "accept_collapsed", "accept_trajectory", "accept_split",
+    "accept_merge", "jitter",
+)  # fmt: skip
+CHECKS = ("fano", "isi0_fraction", "lag1_corr", "pairwise_corr", "pop_var")
+STRENGTHS = ("row_concentration", "shared_concentration", "stickiness")
 LATENTS = ("trajectory", "dynamics_matrix", "dynamics_offset", "noise_covariance")
 
 
@@ -32,8 +29,8 @@ def count_statistics(counts: Floats) -> dict[str, Floats]:
     """Return statistics of counts (n_units, n_bins), negative where unobserved, per unit.
 
     ``fano`` variance over mean, ``isi0_fraction`` share of empty bins, ``lag1_corr``
-    autocorrelation at one bin, and ``pop_var``, one number: variance over mean of the summed
-    count per bin.
+    autocorrelation at one bin, ``pairwise_corr`` mean correlation with the other units; and
+    ``pop_var``, one number: variance over mean of the summed count per bin.
     """
     seen = counts >= 0.0
     values = np.where(seen, counts, np.nan)
@@ -48,8 +45,22 @@ def count_statistics(counts: Floats) -> dict[str, Floats]:
         "fano": variance / np.where(mean > 0, mean, np.nan),
         "isi0_fraction": (values == 0).sum(axis=1) / number,
         "lag1_corr": lagged,
+        "pairwise_corr": _mean_correlation(centred),
         "pop_var": np.array(total.var() / max(total.mean(), 1e-12)),
     }
+
+
+def _mean_correlation(centred: Floats) -> Floats:
+    """Return each row's mean correlation with the others, without the matrix of pairs.
+
+    Rows (n_units, n_bins) have mean zero over their observed bins and are zero elsewhere.
+    """
+    length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+    unit = np.divide(centred, length, out=np.full(centred.shape, np.nan), where=length > 0)
+    known = np.isfinite(unit[:, 0])
+    total = unit[known].sum(axis=0)
+    found: Floats = (unit @ total - 1.0) / max(int(known.sum()) - 1, 1)
+    return found
 
 
 class Records:
@@ -83,6 +94,7 @@ class Records:
             "baseline": ((n_units,), np.float32),
             "loading": ((n_units, scheme.p), np.float32),
             "dispersion": ((n_units,), np.float32),
+            "log_rate_spread": ((n_units,), np.float32),
             "n_clusters": ((), np.int16),
             "n_states": ((), np.int16),
             "log_joint": ((), np.float64),
@@ -91,6 +103,8 @@ class Records:
             "state_weight": ((n_states,), np.float32),
             "transition_matrix": ((n_states, n_states), np.float32),
         }
+        if priors.hyper is not None:
+            shapes |= dict.fromkeys(STRENGTHS, ((), np.float64))
         shapes |= dict.fromkeys(SHARES, ((), np.float64))
         self.draws = {
             name: np.zeros((kept, *shape), dtype=kind) for name, (shape, kind) in shapes.items()
@@ -119,6 +133,7 @@ class Records:
             "baseline": state.coefficients[:, 0],
             "loading": state.coefficients[:, 1:],
             "dispersion": state.dispersion,
+            "log_rate_spread": (eta - self.problem.offset).std(axis=1),
             "n_clusters": labels.max() + 1,
             "n_states": np.unique(state.states[steps]).size,
             "log_joint": log_joint(self.problem, state, self.priors, self.scheme),
@@ -126,8 +141,12 @@ class Records:
             "held_out": density[self.held].mean() if self.held.any() else np.nan,
             "state_weight": state.beta,
             "transition_matrix": state.transition,
+            # Baseline and loadings are proposed with the label, in one move.
+            "accept_loading": shares["accept_label"],
             **shares,
         }
+        if self.priors.hyper is not None:
+            values |= dict(zip(STRENGTHS, state.strength, strict=True))
         for name, value in values.items():
             self.draws[name][self.done] = value
         if self.done % self.latent_thin == 0:
@@ -170,8 +189,8 @@ class Records:
         """Return the draws as a dataset; latents padded with NaN where a cluster is empty."""
         dims = {
             "cluster_label": ("unit",), "state_label": ("time",), "baseline": ("unit",),
-            "loading": ("unit", "latent"), "dispersion": ("unit",), "state_weight": ("state",),
-            "transition_matrix": ("state", "state_to"),
+            "loading": ("unit", "latent"), "dispersion": ("unit",), "log_rate_spread": ("unit",),
+            "state_weight": ("state",), "transition_matrix": ("state", "state_to"),
         }  # fmt: skip
         found: dict[str, Any] = {
             name: (("draw", *dims.get(name, ())), array) for name, array in self.draws.items()
@@ -198,4 +217,11 @@ class Records:
         found["log_rate_sd"] = (pair, np.sqrt(spread).astype(np.float32))
         density = self.sums["log_density"] - np.log(self.done)
         found["log_density"] = (pair, np.where(self.counts >= 0, density, np.nan))
-        return xr.Dataset(found)
+        found["counts"] = (pair, np.where(self.counts >= 0, self.counts, np.nan).astype(np.float32))
+        found["held"] = (pair, self.held)
+        found["first_of_trial"] = ("time", self.problem.start)
+        if self.problem.offset.any():
+            found["log_exposure"] = (pair, self.problem.offset)
+        return xr.Dataset(
+            found, attrs={"family": self.scheme.family, "latent_thin": self.latent_thin}
+        )

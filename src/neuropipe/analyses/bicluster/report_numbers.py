@@ -37,8 +37,12 @@ def headline(result: xr.DataTree) -> str:
     clusters = _counted(int(result["unit_cluster"].values.max()) + 1, "cluster")
     states = _counted(int(result["time_state"].values.max()) + 1, "state")
     chains, draws = result["posterior/n_clusters"].shape
-    gain = float(result["held_out_bits_per_spike"])
-    predicted = "" if np.isnan(gain) else f", {gain:+.3f} bits per spike on held-out entries"
+    gain, error = (float(result[f"held_out_bits_per_spike{end}"]) for end in ("", "_se"))
+    predicted = (
+        ""
+        if np.isnan(gain)
+        else f", {gain:+.3f} +- {error:.3f} bits per spike (standard error) on held-out entries"
+    )
     worst = float(np.nanmax(result["rhat"].values[:3]))
     told = "" if result.attrs["converged"] else "NOT CONVERGED: "
     return (
@@ -62,6 +66,13 @@ def _metric(name: str, values: Any, unit: str, n: int) -> dict[str, Any]:
     }
 
 
+def _held_out_metric(result: xr.DataTree) -> dict[str, Any]:
+    """Return the gain on held-out entries with its interval of 1.96 standard errors."""
+    gain, error = (float(result[f"held_out_bits_per_spike{end}"]) for end in ("", "_se"))
+    found = _metric("held_out_gain", gain, "bit/spike", result.sizes["unit"])
+    return found | {"low": gain - 1.96 * error, "high": gain + 1.96 * error}
+
+
 def metrics(result: xr.DataTree) -> list[dict[str, Any]]:
     """Return the numbers of the study's comparison table.
 
@@ -69,7 +80,7 @@ def metrics(result: xr.DataTree) -> list[dict[str, Any]]:
     -------
     list of dict
         Keys ``metric value unit low high n``; `low` and `high` are 2.5 and 97.5 % quantiles over
-        draws, bouts or units, NaN for plain numbers.
+        draws, bouts or units, 1.96 standard errors for the held-out gain.
     """
     units, bins = result.sizes["unit"], result.sizes["time"]
     sizes = np.bincount(result["unit_cluster"].values)
@@ -81,5 +92,5 @@ def metrics(result: xr.DataTree) -> list[dict[str, Any]]:
         _metric("dwell_time", dwell, "s", dwell.size),
         _metric("cluster_certainty", result["unit_cluster_probability"].values, "1", units),
         _metric("state_certainty", result["time_state_probability"].values, "1", bins),
-        _metric("held_out_gain", result["held_out_bits_per_spike"].values, "bit/spike", units),
+        _held_out_metric(result),
     ]

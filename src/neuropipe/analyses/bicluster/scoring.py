@@ -29,7 +29,8 @@ def score(result: xr.DataTree, truth: xr.Dataset) -> dict[str, float]:
     dict
         ``unit_ari``, ``state_ari``, ``clusters`` (posterior mode), ``large_states`` (posterior
         mode of the number of states with 5 % of the bins or more), ``log_rate_correlation``,
-        ``log_rate_coverage`` (95 % bands), ``dispersion_coverage`` (90 % intervals).
+        ``log_rate_coverage`` (95 % bands), ``dispersion_coverage`` (90 % intervals) if
+        dispersions were planted.
 
     Examples
     --------
@@ -41,10 +42,7 @@ def score(result: xr.DataTree, truth: xr.Dataset) -> dict[str, float]:
     states = result["posterior/state_label"].values
     states = states.reshape(-1, states.shape[-1])
     large = [(np.bincount(one) >= 0.05 * one.size).sum() for one in states]
-    dispersion = result["posterior/dispersion"].values
-    bounds = np.quantile(dispersion.reshape(-1, dispersion.shape[-1]), [0.05, 0.95], axis=0)
-    true = truth["dispersion"].values
-    return {
+    found = {
         "unit_ari": adjusted_rand_score(result["unit_cluster"].values, truth["unit_cluster"]),
         "state_ari": adjusted_rand_score(result["time_state"].values, truth["time_state"]),
         "clusters": float(np.bincount(result["posterior/n_clusters"].values.ravel()).argmax()),
@@ -53,5 +51,10 @@ def score(result: xr.DataTree, truth: xr.Dataset) -> dict[str, float]:
             np.corrcoef(result["log_rate_mean"].values.ravel(), eta.ravel())[0, 1]
         ),
         "log_rate_coverage": float(((eta >= low) & (eta <= high)).mean()),
-        "dispersion_coverage": float(((true >= bounds[0]) & (true <= bounds[1])).mean()),
     }
+    if "dispersion" in truth:
+        dispersion = result["posterior/dispersion"].values
+        bounds = np.quantile(dispersion.reshape(-1, dispersion.shape[-1]), [0.05, 0.95], axis=0)
+        true = truth["dispersion"].values
+        found["dispersion_coverage"] = float(((true >= bounds[0]) & (true <= bounds[1])).mean())
+    return found

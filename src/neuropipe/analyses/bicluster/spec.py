@@ -7,13 +7,34 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.registry import Analysis, Resources, at_most
 from neuropipe.config.models import Positive, StrictModel
 
-__all__ = ["ANALYSIS", "HeldoutSettings", "McmcSettings", "ModelSettings", "Settings"]
+__all__ = [
+    "ANALYSIS",
+    "HeldoutSettings",
+    "HyperSettings",
+    "McmcSettings",
+    "ModelSettings",
+    "Settings",
+]
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+
+
+class HyperSettings(StrictModel):
+    """Priors of the strengths of the sticky HDP-HMM, instead of fixed values."""
+
+    rows: tuple[Positive, Positive] = Field(
+        (1.0, 0.01), description="Shape and rate of the Gamma prior of alpha_h + kappa."
+    )
+    shared: tuple[Positive, Positive] = Field(
+        (1.0, 0.01), description="Shape and rate of the Gamma prior of gamma_h."
+    )
+    stay: tuple[Positive, Positive] = Field(
+        (10.0, 1.0), description="Both shapes of the Beta prior of kappa / (alpha_h + kappa)."
+    )
 
 
 class ModelSettings(StrictModel):
@@ -45,9 +66,25 @@ class ModelSettings(StrictModel):
     kappa: Annotated[float, Field(ge=0)] = Field(
         10.0, description="Extra weight on staying; larger makes states last."
     )
+    hyperpriors: HyperSettings | None = Field(
+        None,
+        description="Sample alpha_h, gamma_h and kappa under these priors, beginning at the values "
+        "above; not given: keep them.",
+    )
+    m_d: float | Literal["empirical"] = Field(
+        0.0,
+        description="Prior mean of the baselines (variance 1); `empirical`: each unit's log mean "
+        "count.",
+    )
     a_r: Positive = Field(1.0, description="Shape of the prior of the dispersion r.")
     h_r: Positive = Field(0.1, description="Rate of the prior of the dispersion r.")
     q0: Positive = Field(0.01, description="Prior mean of the innovation variance of a latent.")
+
+    @model_validator(mode="after")
+    def _starts_inside(self) -> ModelSettings:
+        if self.hyperpriors is not None and self.kappa == 0:
+            raise ValueError("model.kappa is 0 but hyperpriors let it vary; begin above 0")
+        return self
 
 
 class McmcSettings(StrictModel):
@@ -115,7 +152,7 @@ def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
     # working arrays per entry and sweep.
     entries = sizes.get("input_mb", 1.0) * 1e6 / 8
     sweeps = settings.mcmc.warmup + settings.mcmc.draws
-    minutes = 10 + int(sweeps * entries * 5e-6 / 60)
+    minutes = at_most(10 + sweeps * entries * 5e-6 / 60)
     return Resources(cpus=1, mem_mb=int(2000 + entries * 2e-4), minutes=minutes)
 
 
@@ -124,11 +161,18 @@ PACKAGE = "neuropipe.analyses.bicluster"
 ANALYSIS = Analysis(
     name="bicluster",
     title="Clusters of neurons and states of time (Bayesian bi-clustering)",
+    about=(
+        "Which units belong together, and which stretches of time are alike? Units of a cluster "
+        "share a trajectory of few dimensions, whose dynamics switch between states; how many "
+        "clusters and states there are is estimated too. Several chains of draws show how sure "
+        "this is: build on no result whose chains did not converge."
+    ),
     scopes=("recording", "session"),
     assemble="neuropipe.assemble.binned:binned",
     accepts={"spikes": "counts"},
     settings=Settings,
     fit=f"{PACKAGE}.model:fit",
+    series="time_state",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=(
         "counts",
@@ -142,6 +186,8 @@ ANALYSIS = Analysis(
     ),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.report_numbers:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
+    courses=f"{PACKAGE}.courses:courses",
     headline=f"{PACKAGE}.report_numbers:headline",
     metrics=f"{PACKAGE}.report_numbers:metrics",
     stages=("chain", "summary"),

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.bicluster.aligned import aligned_trajectories, eigenvalues
-from neuropipe.analyses.bicluster.baseline_model import mean_rate_log_density
+from neuropipe.analyses.bicluster.baseline_model import gain_per_spike, mean_rate_log_density
 from neuropipe.analyses.bicluster.diagnostics import chain_agreement, diagnose, verdict
 from neuropipe.analyses.bicluster.kernels.point_partition import (
     align_labels,
@@ -20,7 +20,13 @@ from neuropipe.analyses.bicluster.kernels.point_partition import (
     point_partition_of_draws,
 )
 from neuropipe.analyses.bicluster.prepare import Prepared
-from neuropipe.analyses.bicluster.records import CHECKS, LATENTS, SHARES, count_statistics
+from neuropipe.analyses.bicluster.records import (
+    CHECKS,
+    LATENTS,
+    SHARES,
+    STRENGTHS,
+    count_statistics,
+)
 from neuropipe.analyses.bicluster.spec import Settings
 from neuropipe.errors import Issue, issues_to_json
 
@@ -31,7 +37,7 @@ Ints = NDArray[np.int64]
 MOST_BINS, MOST_POINTWISE = 2000, 200_000
 POSTERIOR = (
     "cluster_label", "state_label", "baseline", "loading", "dispersion", "n_clusters", "n_states",
-    "log_joint", "log_likelihood_total", "state_weight", "transition_matrix",
+    "log_joint", "log_likelihood_total", "log_rate_spread", "state_weight", "transition_matrix",
 )  # fmt: skip
 
 
@@ -116,21 +122,27 @@ def _latents(chains: Sequence[xr.Dataset], partitions: xr.Dataset, thin: int) ->
     return found.merge(eigenvalues(labels, matrices, states, point, point_states))
 
 
-def _prediction(ready: Prepared, chains: Sequence[xr.Dataset]) -> dict[str, Any]:
-    """Return the mean log density of held-out entries and its gain over a mean rate, bits."""
+def _prediction(ready: Prepared, chains: Sequence[xr.Dataset], block: int) -> dict[str, Any]:
+    """Return the mean log density of held-out entries and its gain over a mean rate, bits.
+
+    The standard error takes the blocks of bins of a unit, not their bins, as independent.
+    """
+    names = ("held_out_log_likelihood", "held_out_bits_per_spike", "held_out_bits_per_spike_se")
     if not ready.held.any():
-        return {"held_out_log_likelihood": ((), np.nan), "held_out_bits_per_spike": ((), np.nan)}
-    density = np.logaddexp.reduce([one["log_density"].values for one in chains], axis=0)
+        return dict.fromkeys(names, ((), np.nan))
+    own = [np.nan_to_num(one["log_density"].values) for one in chains]  # NaN: never held out
+    density = np.logaddexp.reduce(own, axis=0)
     density = density - np.log(len(chains))
     baseline = mean_rate_log_density(ready.problem.counts, ready.counts)
     held, spikes = ready.held, max(float(ready.counts[ready.held].sum()), 1.0)
-    gain = float((density[held] - baseline[held]).sum()) / np.log(2.0) / spikes
-    error = float((density[held] - baseline[held]).std()) * np.sqrt(held.sum())
-    return {
-        "held_out_log_likelihood": ((), float(density[held].mean())),
-        "held_out_bits_per_spike": ((), gain),
-        "held_out_bits_per_spike_se": ((), error / np.log(2.0) / spikes),
-    }
+    gain, error = gain_per_spike(density - baseline, held, spikes, block)
+    values = (float(density[held].mean()), gain, error)
+    return {name: ((), value) for name, value in zip(names, values, strict=True)}
+
+
+def _component_first(latent: xr.Dataset) -> xr.Dataset:
+    """Return latents with trajectories as (..., component, time)."""
+    return latent.assign(trajectory=latent["trajectory"].transpose(..., "component", "time"))
 
 
 def _groups(ready: Prepared, chains: Sequence[xr.Dataset]) -> dict[str, xr.Dataset]:
@@ -143,16 +155,25 @@ def _groups(ready: Prepared, chains: Sequence[xr.Dataset]) -> dict[str, xr.Datas
             picked = [one.pad(draw_cluster=(0, most - one.sizes["draw_cluster"])) for one in picked]
         return xr.concat(picked, "chain", join="exact").drop_attrs()
 
+    strengths = [name for name in STRENGTHS if name in chains[0]]
     checks = stacked([f"check_{name}" for name in CHECKS])
     seen = count_statistics(ready.problem.counts)
+    counts = ready.data["counts"].values
+    if (ready.counts < 0).any():
+        counts = np.where(ready.counts < 0, np.nan, ready.counts)
     observed = xr.Dataset(
-        {"counts": (("unit", "time"), ready.data["counts"].values)}
+        {"counts": (("unit", "time"), counts)}
         | {name: (("unit",) if seen[name].ndim else (), seen[name]) for name in CHECKS}
     )
+    if "log_exposure" in chains[0]:
+        observed["log_exposure"] = chains[0]["log_exposure"].drop_vars("unit", errors="ignore")
     groups = {
-        "posterior": stacked(POSTERIOR),
-        "latent": stacked(LATENTS),
-        "sample_stats": stacked(SHARES),
+        "posterior": stacked([*POSTERIOR, *strengths]),
+        "latent": _component_first(stacked(LATENTS)),
+        # Seconds are no draws: as an attribute they leave results of a seed equal bit for bit.
+        "sample_stats": stacked(SHARES).assign_attrs(
+            time_per_sweep_s=[float(one.attrs.get("time_per_sweep_s", np.nan)) for one in chains]
+        ),
         "posterior_predictive": checks.rename(
             {f"check_{name}": name for name in CHECKS} | {"latent_draw": "ppc_draw"}
         ),
@@ -162,6 +183,18 @@ def _groups(ready: Prepared, chains: Sequence[xr.Dataset]) -> dict[str, xr.Datas
     if ready.counts.size <= MOST_POINTWISE:
         groups["log_likelihood"]["counts"] = stacked(["log_density"])["log_density"]
     return groups
+
+
+def _remarks(partitions: xr.Dataset, p: int) -> list[Issue]:
+    """Return what the point partitions give cause to say."""
+    found, sizes = [], np.bincount(partitions["unit_cluster"].values)
+    if (sizes < p).any():
+        message = f"{(sizes < p).sum()} clusters have fewer than p = {p} units: the prior decides"
+        found.append(Issue("SMALL_CLUSTERS", "model.p", message, "lower `p`", "info"))
+    if partitions["time_state"].values.max() == 0:
+        message = "all bins are in one state: the activity is stationary or says too little"
+        found.append(Issue("ONE_STATE", "time_state", message, "widen `span_s`", "info"))
+    return found
 
 
 def summarise(ready: Prepared, settings: Settings, chains: Sequence[xr.Dataset]) -> xr.DataTree:
@@ -186,7 +219,8 @@ def summarise(ready: Prepared, settings: Settings, chains: Sequence[xr.Dataset])
     partitions = _partitions(chains, settings.loss)
     width = float(data.attrs.get("bin_width_s", np.median(np.diff(data["time"].values))))
     trial = data["trial"].values if "trial" in data else np.zeros(data.sizes["time"], int)
-    found, agreement = diagnose(chains), chain_agreement(chains)
+    found = diagnose(chains, partitions["unit_cluster"].values)
+    agreement = chain_agreement(chains)
     converged, issues = verdict(found, agreement, chains, settings.model.n_states_max)
     root = xr.merge(
         [
@@ -195,7 +229,7 @@ def summarise(ready: Prepared, settings: Settings, chains: Sequence[xr.Dataset])
             _bouts(partitions["time_state"].values, trial, width),
             _latents(chains, partitions, settings.mcmc.latent_thin),
             found,
-            xr.Dataset(_prediction(ready, chains)),
+            xr.Dataset(_prediction(ready, chains, settings.heldout.block_bins)),
             xr.Dataset({"chain_agreement": (("chain", "chain_2"), agreement)}),
         ]
     )
@@ -207,10 +241,7 @@ def summarise(ready: Prepared, settings: Settings, chains: Sequence[xr.Dataset])
         trial=("time", trial),
         region=("unit", region.astype(str)),
     )
-    sizes = np.bincount(partitions["unit_cluster"].values)
-    if (sizes < settings.model.p).any():
-        message = f"{(sizes < settings.model.p).sum()} clusters have fewer than p neurons"
-        issues.append(Issue("SMALL_CLUSTERS", "model.p", message, "lower p", "info"))
+    issues += _remarks(partitions, settings.model.p)
     seconds = [float(one.attrs.get("time_per_sweep_s", np.nan)) for one in chains]
     root.attrs = {
         "converged": int(converged),
@@ -219,6 +250,7 @@ def summarise(ready: Prepared, settings: Settings, chains: Sequence[xr.Dataset])
         "bin_width_s": width,
         "time_per_sweep_s": float(np.mean(seconds)),
         "family": settings.model.family,
+        "latent_thin": settings.mcmc.latent_thin,
         "loss": settings.loss,
     }
     groups = _groups(ready, chains)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
 from neuropipe.analyses.bicluster.kernels.collapsed_dynamics import scale_noise
 from neuropipe.analyses.bicluster.kernels.collapsed_labels import Chain, Working, move_labels
+from neuropipe.analyses.bicluster.kernels.concentrations import sample_concentrations
 from neuropipe.analyses.bicluster.kernels.dispersion import sample_dispersion
 from neuropipe.analyses.bicluster.kernels.dynamics import sample_dynamics
 from neuropipe.analyses.bicluster.kernels.frames import move_frame
@@ -27,7 +28,7 @@ from neuropipe.analyses.bicluster.kernels.trajectory import (
     sample_backward,
     sample_trajectory,
 )
-from neuropipe.analyses.bicluster.kernels.transitions import sample_transitions
+from neuropipe.analyses.bicluster.kernels.transitions import count_transitions, sample_transitions
 from neuropipe.analyses.bicluster.kernels.windows import update_windows
 from neuropipe.analyses.bicluster.split_merge import SplitMerge
 from neuropipe.errors import ComputationError
@@ -280,10 +281,15 @@ class Sweep:
             state.x, active, state.A, state.b, state.Q, start, self.tally.failures
         )
         sample_states_blocked(rng, density, state.transition, start, state.states)
+        strength = self.priors.strength(state)
+        if self.priors.hyper is not None:
+            counts = count_transitions(state.states, start, state.beta.size)
+            sample_concentrations(rng, counts, state.beta, np.array(self.priors.hyper), strength)
+            state.strength = strength
+        alpha, gamma, kappa = strength
         sample_transitions(
-            rng, state.states, start, self.priors.alpha_h, self.priors.gamma_h, self.priors.kappa,
-            state.beta, state.transition,
-        )  # fmt: skip
+            rng, state.states, start, alpha, gamma, kappa, state.beta, state.transition
+        )
 
     def labels(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw label, baseline and loadings of every neuron, in random order."""

@@ -9,41 +9,18 @@ modality ``<m>(trial, time_<m>, unit_<m>)`` on its own clock. Python users may a
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import Any
+from neuropipe.analyses.face import make_lazy
 
-__all__ = ["Settings", "figures", "fit", "load", "pyro_model", "score", "simulate"]
-
-_WHERE = {
-    "Settings": "neuropipe.analyses.gp_vae.spec:Settings",
-    "fit": "neuropipe.analyses.gp_vae.model:fit",
-    "load": "neuropipe.analyses.gp_vae.model:load",
-    "pyro_model": "neuropipe.analyses.gp_vae.probabilistic:pyro_model",
-    "score": "neuropipe.analyses.gp_vae.scoring:score",
-    "simulate": "neuropipe.simulate.spikes_and_frames:spikes_and_frames",
-}
-
-
-def figures(result: Any) -> Any:
-    """Return the report figures of a result, by slug."""
-    return importlib.import_module("neuropipe.analyses.gp_vae.figures").figures(result)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _WHERE[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-class _Face(ModuleType):
-    """Keeps ``gp_vae.figures`` the function after the module of that name was imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name == "figures" and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Face
+__all__ = make_lazy(
+    __name__,
+    {
+        "Settings": "neuropipe.analyses.gp_vae.spec:Settings",
+        "figures": "neuropipe.analyses.gp_vae.figures:figures",
+        "fit": "neuropipe.analyses.gp_vae.model:fit",
+        "load": "neuropipe.analyses.gp_vae.model:load",
+        "pyro_model": "neuropipe.analyses.gp_vae.probabilistic:pyro_model",
+        "pyro_posterior": "neuropipe.analyses.gp_vae.probabilistic:pyro_posterior",
+        "score": "neuropipe.analyses.gp_vae.scoring:score",
+        "simulate": "neuropipe.simulate.spikes_and_frames:spikes_and_frames",
+    },
+)

@@ -10,7 +10,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
-from neuropipe.analyses.gp_vae.kernels.posterior import Moments
 
 __all__ = ["Blended", "blend", "overlap", "scored_later"]
 
@@ -21,7 +20,7 @@ EXACT = 1e-6  # seconds; rounding of clocks
 
 @dataclass(frozen=True)
 class Blended:
-    """Latents on the clock of the recording.
+    """Latents or predictions on the clock of the recording.
 
     Attributes
     ----------
@@ -106,52 +105,55 @@ def overlap(data: xr.Dataset, grid: Float, step: float) -> float:
 
 
 def blend(
-    data: xr.Dataset, moments: Moments, inside: NDArray[np.bool_], grid: Float, step: float
-) -> Blended:
-    """Blend the latents of overlapping blocks; each fades in from its edges.
+    data: xr.Dataset, mean: Float, var: Float, inside: NDArray[np.bool_], grid: Float, step: float,
+    late: Float | None = None,
+) -> Blended:  # fmt: skip
+    """Blend what overlapping blocks say; each fades in from its edges.
 
     Parameters
     ----------
     data : xarray.Dataset
         Input with the coordinate ``trial_onset``.
-    moments : Moments
-        Of the latents at the grid, (R, T, K).
+    mean, var : ndarray (R, T, K)
+        Moments of latents or predictions at the grid.
     inside : ndarray (R, T) of bool
         Times of the grid within the span of each trial.
     grid : ndarray (T,)
         Seconds after ``trial_onset``.
     step : float
         Of the grid, seconds.
+    late : ndarray (R,), optional
+        By how much the samples of each trial lie behind the grid, seconds.
     """
     onset, run = data["trial_onset"].values.astype(float), _runs(data)
+    begun = onset if late is None else onset + late
     pieces = []
     for name in np.unique(run):
         rows = np.flatnonzero((run == name) & inside.any(axis=1))
         if not rows.size:
             continue
-        begin, end = onset[rows].min() + grid[0], onset[rows].max() + grid[-1]
+        begin, end = begun[rows].min() + grid[0], begun[rows].max() + grid[-1]
         time = begin + step * np.arange(round((end - begin) / step) + 1)
-        mean, var = _mixture(moments, inside, onset, rows, grid, step, time)
-        pieces.append((time, np.full(time.size, name), mean, var))
+        found = _mixture((mean, var), inside, begun, rows, grid, step, time)
+        pieces.append((time, np.full(time.size, name), *found))
     return Blended(*(np.concatenate([piece[i] for piece in pieces]) for i in range(4)))
 
 
 def _mixture(
-    moments: Moments, inside: NDArray[np.bool_], onset: Float, rows: NDArray[np.intp],
+    moments: tuple[Float, Float], inside: NDArray[np.bool_], onset: Float, rows: NDArray[np.intp],
     grid: Float, step: float, time: Float,
 ) -> tuple[Float, Float]:  # fmt: skip
     """Return mean and variance of the weighted mixture of trials at some times, NaN outside."""
-    latents = moments.mean.shape[2]
+    count = moments[0].shape[2]
     total = np.zeros((time.size, 1))
-    first, second = np.zeros((time.size, latents)), np.zeros((time.size, latents))
-    var = np.diagonal(moments.cov, axis1=2, axis2=3)
+    first, second = np.zeros((time.size, count)), np.zeros((time.size, count))
     for row in rows:
         own = onset[row] + grid[inside[row]]
         here = np.flatnonzero((time > own[0] - step / 2) & (time < own[-1] + step / 2))
         edge = np.minimum(time[here] - own[0], own[-1] - time[here]) + step
         mean, spread = (
             np.stack([np.interp(time[here], own, one) for one in part[row, inside[row]].T], axis=1)
-            for part in (moments.mean, var)
+            for part in moments
         )
         weight = edge[:, None]
         total[here] += weight

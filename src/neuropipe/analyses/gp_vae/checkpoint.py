@@ -50,12 +50,16 @@ class Checkpoint:
         self._last = -np.inf
 
     def load(self) -> dict[str, Any] | None:
-        """Return the last state, or None."""
+        """Return the last state, or None, also when it cannot be read."""
         import torch
 
         if self.folder is None or not (self.folder / FILE).exists():
             return None
-        state = torch.load(self.folder / FILE, weights_only=True, map_location="cpu")
+        try:
+            state = torch.load(self.folder / FILE, weights_only=True, map_location="cpu")
+        # A damaged file raises whatever torch stumbles over; the fit then begins anew.
+        except Exception:
+            return None
         return state if state["signature"] == self.signature else None
 
     def save(self, state: dict[str, Any], *, force: bool = False) -> None:

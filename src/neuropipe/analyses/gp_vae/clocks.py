@@ -9,10 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
-from neuropipe.analyses.gp_vae.spec import Settings
-from neuropipe.errors import DataError, Issue
+from neuropipe.errors import DataError
 
-__all__ = ["bin_width", "rounded_shifts", "shift_of", "step_of", "without_shifts"]
+__all__ = ["bin_width", "rounded_shifts", "shift_of", "step_of"]
 
 Float = NDArray[np.float64]
 ROUNDING = 0.01  # of the shortest length scale: latents move by less than 0.5 % of their SD
@@ -62,18 +61,3 @@ def rounded_shifts(modalities: dict[str, Modality], shortest: float) -> dict[str
         name: one if one.shift is None else replace(one, shift=step * np.round(one.shift / step))
         for name, one in modalities.items()
     }
-
-
-def without_shifts(modalities: dict[str, Modality], settings: Settings) -> list[Issue]:
-    """Drop shifts, in place, that encoders cannot take; return what that leaves out."""
-    late = [name for name, one in modalities.items() if one.shift is not None]
-    if not late:
-        return []
-    most = max(float(np.abs(modalities[name].shift).max()) for name in late)
-    for name in late:
-        modalities[name] = replace(modalities[name], shift=None)
-    family = "inference: svi" if settings.inference == "svi" else "encoders"
-    message = (
-        f"{family} leave out by how much samples lie behind their times (at most {most:.3g} s)"
-    )
-    return [Issue("SAMPLE_OFFSETS", ", ".join(late), message, severity="info")]

@@ -60,11 +60,11 @@ class Fitted:
         self,
         data: Mapping[str, Modality],
         *,
-        clocks: Mapping[str, Float] | None = None,
+        clocks: Mapping[str, Float | Modality] | None = None,
         keep_cov: bool = False,
     ) -> Posterior:
         """Return the posterior of trials, with moments on every modality's clock and `clocks`."""
-        wanted = {name: data[name].times for name in self.mlp} | dict(clocks or {})
+        wanted = dict(clocks or {})
         if self.network is not None and not self.refine:
             return self._encoded(data, wanted)
         if not self.mlp:
@@ -76,7 +76,9 @@ class Fitted:
         pseudo = pseudo_observations(self.network, data, list(self.mlp))
         return fuse(self.model, data, pseudo, clocks=wanted, keep_cov=keep_cov)
 
-    def _encoded(self, data: Mapping[str, Modality], clocks: Mapping[str, Float]) -> Posterior:
+    def _encoded(
+        self, data: Mapping[str, Modality], clocks: Mapping[str, Float | Modality]
+    ) -> Posterior:
         from neuropipe.analyses.gp_vae.kernels.fusion import encoded_posterior
 
         assert self.network is not None
@@ -99,23 +101,30 @@ class Fitted:
         for start in range(0, len(moments.mean), BLOCK):
             rows = slice(start, start + BLOCK)
             total, square = 0.0, 0.0
-            for eta in self._samples(name, Moments(moments.mean[rows], moments.cov[rows]), rng):
+            part = Moments(moments.mean[rows], moments.cov[rows])
+            for eta in self._samples(name, modality.take(rows), part, rng):
                 found = modality.model.predict(eta, np.zeros_like(eta))
                 total, square = total + found / SAMPLES, square + found**2 / SAMPLES
             means.append(total)
             variances.append(np.maximum(square - np.square(total), 0))
         return np.concatenate(means), np.concatenate(variances)
 
-    def _samples(self, name: str, moments: Moments, rng: np.random.Generator) -> Any:
+    def _samples(
+        self, name: str, modality: Modality, moments: Moments, rng: np.random.Generator
+    ) -> Any:
+        """Yield predictors (R, T, N) at latents drawn from their moments."""
         import torch
 
         assert self.network is not None
+        known = modality.regressor
+        regressor = None if known is None else torch.as_tensor(known, dtype=torch.float32)
         root = np.linalg.cholesky(moments.cov + 1e-9 * np.eye(moments.cov.shape[-1]))
         for _ in range(SAMPLES):
             noise = rng.standard_normal(moments.mean.shape)
             latents = moments.mean + (root @ noise[..., None])[..., 0]
             with torch.no_grad():
-                eta = self.network.decoders[name](torch.as_tensor(latents, dtype=torch.float32))
+                drawn = torch.as_tensor(latents, dtype=torch.float32)
+                eta = self.network.decoders[name](drawn, regressor)
             yield eta.numpy().astype(float)
 
     def noise(self, name: str) -> Float:
@@ -144,7 +153,8 @@ class Fitted:
         for start in range(0, len(moments.mean), BLOCK):
             rows = slice(start, start + BLOCK)
             one = modality.take(rows)
-            for eta in self._samples(name, Moments(moments.mean[rows], moments.cov[rows]), rng):
+            part = Moments(moments.mean[rows], moments.cov[rows])
+            for eta in self._samples(name, one, part, rng):
                 value = modality.model.expect(one.values, eta, np.zeros_like(eta), noise).value
                 total += float((value * one.valid).sum()) / SAMPLES
         return total / len(moments.mean)
@@ -233,14 +243,19 @@ def _network(
     circle = fitted.model.circle
     omega = state["omega"]
     functions = np.flatnonzero(circle.omega <= float(omega.max()) * (1 + 1e-6))
-    masks = {}
-    for name in data:
-        masks[name] = np.zeros(fitted.model.latents, bool)
-        for group in ("shared", f"private:{name}"):
-            masks[name][fitted.groups.get(group, np.zeros(0, int))] = True
+    masks, sizes = {}, {}
+    for name, one in data.items():
+        weight = state.get(f"decoders.{name}.weight")
+        known = None if weight is None else np.zeros((1, one.times.size, weight.shape[1]))
+        sizes[name] = replace(one, regressor=known)
+        if name in fitted.mlp:
+            places = state[f"decoders.{name}.places"]
+            masks[name] = np.isin(np.arange(fitted.model.latents), places)
+        else:
+            masks[name] = fitted.model.decoders[name].seen
     decays = {name: one.decay for name, one in fitted.model.decoders.items()}
     network = Network(
-        data, circle, functions, fitted.model.lengths, masks, list(fitted.mlp), decays=decays
+        sizes, circle, functions, fitted.model.lengths, masks, list(fitted.mlp), decays=decays
     )
     network.load_state_dict({name: torch.as_tensor(np.array(v)) for name, v in state.items()})
     return network

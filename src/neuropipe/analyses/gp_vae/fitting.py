@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,19 @@ from numpy.typing import NDArray
 from neuropipe.analyses.gp_vae.checkpoint import Checkpoint, signature_of
 from neuropipe.analyses.gp_vae.fitted import Fitted
 from neuropipe.analyses.gp_vae.kernels.em import LinearFit, fit_linear
-from neuropipe.analyses.gp_vae.kernels.linear_model import LinearModel
-from neuropipe.analyses.gp_vae.kernels.posterior import Posterior
 from neuropipe.analyses.gp_vae.kernels.start import initial_model
 from neuropipe.analyses.gp_vae.prepare import Prepared
+from neuropipe.analyses.gp_vae.pruning import Groups, prune, relevant_groups
 from neuropipe.analyses.gp_vae.spec import AUTO_GROUPS, GroupSizes, Settings
 from neuropipe.errors import ConfigError, DataError, Issue
 from neuropipe.seeds import stage_generator
 
-__all__ = ["Fit", "fit_one", "group_sizes", "inference_of", "linear_shares"]
+if TYPE_CHECKING:
+    from neuropipe.analyses.gp_vae.kernels.schedule import Plan
+
+__all__ = ["Fit", "fit_one", "group_sizes", "inference_of"]
 
 Float = NDArray[np.float64]
-Groups = Mapping[str, NDArray[np.intp]]
-PRUNE_SHARE = 0.005
 PERTURB = 0.4  # of the starting latents of restarts after the first
 LINEAR_ITERATIONS, RELEVANCE_ITERATIONS = 100, 25
 PHASES = (60, 15, 30)
@@ -100,7 +101,7 @@ def group_sizes(settings: Settings, latents: int, prepared: Prepared) -> dict[st
         units = prepared.data[names[0]].values.shape[2]
         return {"shared": min(latents, units) if settings.latents == "auto" else latents}
     elif settings.latents == "auto":
-        shared, private = (1, 1) if prepared.mlp else AUTO_GROUPS
+        shared, private = AUTO_GROUPS if settings.relevance or not prepared.mlp else (1, 1)
     else:
         raise ConfigError(
             f"latents: {settings.latents} with {len(names)} modalities; write "
@@ -142,47 +143,6 @@ def _limit(settings: Settings) -> float:
     return 0.6 * psutil.virtual_memory().available / 1e9
 
 
-def linear_shares(model: LinearModel, posterior: Posterior) -> dict[str, Float]:
-    """Return each latent's share of the variance of each modality's linear predictor, (K,)."""
-    found = {}
-    for name, one in model.decoders.items():
-        moments = posterior.moments[name]
-        second = (moments.mean**2).mean(axis=(0, 1)) + np.diagonal(
-            moments.cov, axis1=2, axis2=3
-        ).mean(axis=(0, 1))
-        power = (one.loading**2).sum(axis=0) * second
-        found[name] = power / max(power.sum(), 1e-300)
-    return found
-
-
-def _prune(fit: LinearFit, groups: Groups) -> tuple[LinearModel, dict[str, NDArray[np.intp]], int]:
-    """Drop latents from modalities in which they explain next to nothing."""
-    model = fit.model
-    shares = linear_shares(model, fit.posterior)
-    seen = {name: one.seen & (shares[name] >= PRUNE_SHARE) for name, one in model.decoders.items()}
-    for name, mask in seen.items():
-        if not mask.any():
-            seen[name] = shares[name] == shares[name].max()
-    used = np.flatnonzero(np.any(list(seen.values()), axis=0))
-    dropped = model.latents - used.size
-    decoders = {
-        name: replace(
-            one,
-            loading=np.where(seen[name], one.loading, 0.0)[:, used],
-            seen=seen[name][used],
-            precision=one.precision[used] if one.precision.size else one.precision,
-        )
-        for name, one in model.decoders.items()
-    }
-    table = np.stack([seen[name][used] for name in model.decoders])
-    found = {"shared": np.flatnonzero(table.sum(axis=0) > 1) if len(table) > 1
-             else np.arange(used.size)}  # fmt: skip
-    if len(table) > 1:
-        for row, name in enumerate(model.decoders):
-            found[f"private:{name}"] = np.flatnonzero(table[row] & (table.sum(axis=0) == 1))
-    return replace(model, lengths=model.lengths[used], decoders=decoders), found, dropped
-
-
 def _fit_linear(
     prepared: Prepared, settings: Settings, groups: Groups, rng: np.random.Generator, restart: int
 ) -> tuple[LinearFit, Groups, int]:
@@ -200,16 +160,16 @@ def _fit_linear(
         perturb=PERTURB if restart else 0.0,
     )  # fmt: skip
     most = LINEAR_ITERATIONS if settings.max_epochs == "auto" else settings.max_epochs
-    if not settings.relevance or prepared.mlp:
+    if not settings.relevance:
         return fit_linear(start, train, bounds=prepared.bounds, iterations=most), groups, 0
     # Length scales wait: those of latents that nothing needs would run to the shortest.
     brief = min(most, RELEVANCE_ITERATIONS)
     first = fit_linear(
         start, train, bounds=prepared.bounds, iterations=brief, relevance=True, frozen_lengths=brief
     )
-    model, kept, dropped = _prune(first, groups)
+    model, kept, dropped = prune(first, groups)
     second = fit_linear(model, train, bounds=prepared.bounds, iterations=most, relevance=True)
-    model, kept, further = _prune(second, kept)
+    model, kept, further = prune(second, kept)
     third = fit_linear(model, train, bounds=prepared.bounds, iterations=brief, relevance=True)
     history = np.concatenate([one.history for one in (first, second, third)])
     return replace(third, history=history), kept, dropped + further
@@ -249,17 +209,26 @@ def fit_one(
         if name.removeprefix("private:") not in prepared.mlp
     }  # fmt: skip
     linear, kept, dropped = _fit_linear(prepared, settings, linear_groups, rng, restart)
-    issues = []
+    issues: list[Issue] = []
+    begin: Float | None = None
+    if not prepared.mlp:
+        groups = kept
+    elif settings.relevance:
+        found = relevant_groups(
+            linear.model, prepared.take(prepared.trials("train")), kept,
+            {name: groups[f"private:{name}"].size for name in prepared.mlp},
+            _plan(settings), int(rng.integers(2**31)),
+        )  # fmt: skip
+        groups, begin, dropped = found.groups, found.start, dropped + found.dropped
     if dropped:
         message = f"{dropped} latents explained less than 0.5 % of every modality and were pruned"
         issues.append(Issue("PRUNED_LATENTS", "latents", message, severity="info"))
-    groups = kept if not prepared.mlp else groups
     fitted = Fitted(linear.model, groups, inference, settings.refine)
     if inference == "svi":
         return _with_svi(prepared, linear, fitted, rng, issues)
     if inference == "amortized":
         state = Checkpoint(checkpoint, signature_of(prepared, settings, seed, latents, restart))
-        return _with_network(prepared, settings, linear, fitted, rng, issues, state)
+        return _with_network(prepared, settings, linear, fitted, rng, issues, state, begin)
     return Fit(fitted, linear.history, linear.converged, tuple(issues))
 
 
@@ -283,27 +252,20 @@ def _with_svi(
 
 def _with_network(
     prepared: Prepared, settings: Settings, linear: LinearFit, fitted: Fitted,
-    rng: np.random.Generator, issues: list[Issue], checkpoint: Checkpoint,
+    rng: np.random.Generator, issues: list[Issue], checkpoint: Checkpoint, begin: Float | None,
 ) -> Fit:  # fmt: skip
     from neuropipe.analyses.gp_vae.kernels.fusion import linear_part, polish, pseudo_observations
-    from neuropipe.analyses.gp_vae.kernels.schedule import Plan, fit_amortized
+    from neuropipe.analyses.gp_vae.kernels.schedule import fit_amortized
     from neuropipe.threads import one_torch_thread
 
-    epochs = PHASES if settings.max_epochs == "auto" else (settings.max_epochs,) * 3
-    plan = Plan(
-        *epochs,
-        batch_trials=settings.batch_trials,
-        channel_dropout=settings.channel_dropout,
-        modality_dropout=settings.modality_dropout,
-        warmup=settings.beta_warmup_epochs,
-    )
     train = prepared.take(prepared.trials("train"))
     held = prepared.take(prepared.trials("validation"))
     device, told = _device(settings)
     with one_torch_thread():
         network, rows = fit_amortized(
-            linear, train, held, fitted.groups, prepared.mlp, plan, int(rng.integers(2**31)),
-            device=device, resume=checkpoint.load(), save=checkpoint.save,
+            linear, train, held, fitted.groups, prepared.mlp, _plan(settings),
+            int(rng.integers(2**31)), start=begin, device=device, resume=checkpoint.load(),
+            save=checkpoint.save,
         )  # fmt: skip
         model = linear_part(network, linear.model, prepared.linear)
         if settings.refine:
@@ -313,6 +275,20 @@ def _with_network(
     history = np.array([[row.get(name, np.nan) for name in order] for row in rows])
     fitted = replace(fitted, model=model, network=network, mlp=tuple(prepared.mlp))
     return Fit(fitted, history, _at_rest(history), (*issues, *told), device)
+
+
+def _plan(settings: Settings) -> Plan:
+    """Return epochs and rates of network training."""
+    from neuropipe.analyses.gp_vae.kernels.schedule import Plan
+
+    epochs = PHASES if settings.max_epochs == "auto" else (settings.max_epochs,) * 3
+    return Plan(
+        *epochs,
+        batch_trials=settings.batch_trials,
+        channel_dropout=settings.channel_dropout,
+        modality_dropout=settings.modality_dropout,
+        warmup=settings.beta_warmup_epochs,
+    )
 
 
 def _at_rest(history: Float) -> bool:

@@ -21,6 +21,9 @@ REFERENCES = {
     "analysis of neural population activity. J Neurophysiol 102:614-635.",
     "Pei": "Pei F et al. (2021). Neural Latents Benchmark '21. NeurIPS Datasets and Benchmarks, "
     "arXiv:2109.04463.",
+    "Radhakrishnan": "Radhakrishnan A, Beaglehole D, Pandit P, Belkin M (2024). Mechanism for "
+    "feature learning in neural networks and backpropagation-free machine learning models. "
+    "Science 383:1461-1467.",
     "Dabholkar": "Dabholkar K, Barak O (2025). When predict can also explain: few-shot prediction "
     "to select better neural latents. arXiv:2405.14425.",
 }
@@ -107,7 +110,7 @@ def _count(settings: Settings, result: xr.Dataset) -> str:
         return (
             f"{result.sizes['latent']} latents were left by automatic relevance determination "
             "(pruned below 0.5 % of a modality's predictor variance)."
-        )
+        ) + _directions(result)
     if isinstance(settings.latents, list):
         tried = ", ".join(map(str, settings.candidates))
         return (
@@ -120,6 +123,18 @@ def _count(settings: Settings, result: xr.Dataset) -> str:
             "private to each modality."
         )
     return f"The number of latents was set to {chosen}."
+
+
+def _directions(result: xr.Dataset) -> str:
+    """Return how shared latents of network decoders were counted."""
+    names = map(str, result["modality"].values)
+    decoders = [str(result[f"prediction_{name}"].attrs["decoder"]) for name in names]
+    if "mlp" not in decoders or decoders.count("linear") != 1:
+        return ""
+    return (
+        " Latents that network decoders share were directions of the gradients of a kernel "
+        "regression (Radhakrishnan et al. 2024), as many as predict left-out trials."
+    )
 
 
 def _scores(settings: Settings, result: xr.Dataset) -> str:
@@ -161,4 +176,8 @@ def text(settings: Settings, result: xr.Dataset) -> str:
     if changed:
         listed = "; ".join(f"{key} = {_written(value)}" for key, value in changed.items())
         paragraph += f" Settings other than the defaults: {listed}."
-    return paragraph + "\n\nReferences\n\n" + "\n".join(f"- {one}" for one in REFERENCES.values())
+    return (
+        paragraph
+        + "\n\nReferences\n\n"
+        + "\n".join(f"- {one}" for name, one in REFERENCES.items() if name in paragraph)
+    )

@@ -12,13 +12,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.gp_vae.blocks import blend, overlap
+from neuropipe.analyses.gp_vae.clocks import step_of
 from neuropipe.analyses.gp_vae.evaluate import Scores
 from neuropipe.analyses.gp_vae.fitted import Fitted
-from neuropipe.analyses.gp_vae.fitting import PRUNE_SHARE
 from neuropipe.analyses.gp_vae.frames import turn_moments, variance_explained
 from neuropipe.analyses.gp_vae.kernels.likelihoods import ETA_CAP
 from neuropipe.analyses.gp_vae.kernels.posterior import Posterior, linear_predictor
 from neuropipe.analyses.gp_vae.prepare import SPLITS, Prepared
+from neuropipe.analyses.gp_vae.pruning import PRUNE_SHARE
 from neuropipe.errors import Issue, issues_to_json
 
 __all__ = ["Chosen", "result_dataset"]
@@ -107,19 +108,42 @@ def _latents(data: xr.Dataset, chosen: Chosen) -> dict[str, Any]:
     }
 
 
-def _recording(data: xr.Dataset, chosen: Chosen) -> dict[str, Any]:
-    """Return the latents of overlapping blocks on the clock of the recording."""
+def _recording(data: xr.Dataset, chosen: Chosen, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return latents and predictions of overlapping blocks on the clock of the recording."""
     prepared = chosen.prepared
     if not overlap(data, prepared.grid, prepared.step) > 0:
         return {}
     begin = min(float(data[f"time_{name}"].values[0]) for name in prepared.names)
     moments = turn_moments(chosen.frame, chosen.posterior.moments["grid"])
-    found = blend(data, moments, _inside(prepared), prepared.grid + begin, prepared.step)
+    var = np.diagonal(moments.cov, axis1=2, axis2=3)
+    latents = blend(
+        data, moments.mean, var, _inside(prepared), prepared.grid + begin, prepared.step
+    )
+    blended: dict[str, Any] = {
+        "recording_latent_mean": (("recording_time", "latent"), latents.mean),
+        "recording_latent_var": (("recording_time", "latent"), latents.var),
+        "recording_time": ("recording_time", latents.time, {"units": "s"}),
+        "recording_run": ("recording_time", latents.run),
+    }
+    for name in prepared.names:
+        blended |= _recorded_prediction(data, prepared, name, found[f"prediction_{name}"][1])
+    return blended
+
+
+def _recorded_prediction(
+    data: xr.Dataset, prepared: Prepared, name: str, predicted: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Return the prediction of a modality on the clock of the recording, at its own step."""
+    one, times = prepared.data[name], data[f"time_{name}"].values.astype(float)
+    step = step_of(data, name, times)
+    inside = np.ones((len(prepared.split), times.size), bool)
+    values = predicted.astype(float)
+    whole = blend(data, values, np.zeros_like(values), inside, times, step, one.shift)
+    clock = f"recording_time_{name}"
     return {
-        "recording_latent_mean": (("recording_time", "latent"), found.mean),
-        "recording_latent_var": (("recording_time", "latent"), found.var),
-        "recording_time": ("recording_time", found.time, {"units": "s"}),
-        "recording_run": ("recording_time", found.run),
+        f"recording_prediction_{name}": ((clock, f"unit_{name}"), whole.mean.astype(np.float32)),
+        clock: (clock, whole.time, {"units": "s"}),
+        f"recording_run_{name}": (clock, whole.run),
     }
 
 
@@ -291,7 +315,8 @@ def result_dataset(data: xr.Dataset, chosen: Chosen) -> xr.Dataset:
     for name in prepared.names:
         variables |= _modality(name, chosen)
     score, score_coords = _score_array(chosen)
-    variables |= {"score": score, **_training(chosen), **_recording(data, chosen)}
+    variables |= {"score": score, **_training(chosen)}
+    variables |= _recording(data, chosen, variables)
     begin = min(float(data[f"time_{name}"].values[0]) for name in prepared.names)
     omega = fitted.model.circle.omega[chosen.posterior.functions]
     coords: dict[str, Any] = {
@@ -310,7 +335,7 @@ def result_dataset(data: xr.Dataset, chosen: Chosen) -> xr.Dataset:
         labels = data.coords.get(f"unit_{name}")
         coords[f"unit_{name}"] = np.arange(units) if labels is None else labels.values
     offsets = [f"sample_offset_{name}" for name in prepared.names]
-    for name in ("trial_label", "trial_onset", "trial_start", *offsets):
+    for name in ("trial_label", "trial_onset", "trial_start", "run", *offsets):
         if name in data.coords or name in data:
             coords[name] = ("trial", data[name].values)
     result = xr.Dataset(variables, coords=coords)

@@ -11,13 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.gp_vae.blocks import scored_later
-from neuropipe.analyses.gp_vae.clocks import (
-    bin_width,
-    rounded_shifts,
-    shift_of,
-    step_of,
-    without_shifts,
-)
+from neuropipe.analyses.gp_vae.clocks import bin_width, rounded_shifts, shift_of, step_of
 from neuropipe.analyses.gp_vae.kernels.fourier import Circle, make_circle
 from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
 from neuropipe.analyses.gp_vae.spec import ModalitySettings, Settings
@@ -217,7 +211,8 @@ def _choices(data: xr.Dataset, name: str, given: ModalitySettings) -> tuple[str,
     return likelihood, decoder, kernel
 
 
-def _regressor(data: xr.Dataset, name: str, shape: tuple[int, ...]) -> Float | None:
+def _regressor(data: xr.Dataset, name: str, shape: tuple[int, ...], train: Bool) -> Float | None:
+    """Return nuisance regressors (R, T, D) as z-scores of the training trials, NaN if missing."""
     key = f"regressor_{name}"
     if key not in data:
         return None
@@ -225,7 +220,11 @@ def _regressor(data: xr.Dataset, name: str, shape: tuple[int, ...]) -> Float | N
     array = data[key].transpose("trial", f"time_{name}", *feature).values.astype(float)
     if array.shape[:2] != shape[:2]:
         raise DataError(f"{key}: {array.shape[:2]} trials and times, {name} has {shape[:2]}")
-    return array
+    seen = np.where(np.isfinite(array[train]), array[train], np.nan)
+    if not np.isfinite(seen).any(axis=(0, 1)).all():
+        raise DataError(f"{key}: a regressor has no finite value in the training trials")
+    centre, sd = np.nanmean(seen, axis=(0, 1)), np.nanstd(seen, axis=(0, 1))
+    return (np.where(np.isfinite(array), array, np.nan) - centre) / np.where(sd > 0, sd, 1.0)
 
 
 def split_trials(count: int, shares: list[float], seed: int) -> NDArray[np.str_]:
@@ -248,14 +247,13 @@ def _one(
     likelihood, decoder, kernel = _choices(data, name, given)
     values, times = _array(data, name)
     valid = _valid(data, name, values)
-    regressor = _regressor(data, name, values.shape)
+    train = split == "train"
+    regressor = _regressor(data, name, values.shape, train)
     if regressor is not None:
-        gone = ~np.isfinite(regressor).all(axis=2)
-        valid = valid & ~gone[..., None]
+        valid = valid & np.isfinite(regressor).all(axis=2)[..., None]
         regressor = np.nan_to_num(regressor)
     if likelihood in CHECKS:
         CHECKS[likelihood](name, values, valid)
-    train = split == "train"
     if not valid[train].any():
         raise DataError(f"{name}: no valid value in any training trial; leave the modality out")
     raw = np.where(valid, values, 0).astype(float)
@@ -347,10 +345,6 @@ def prepare(data: xr.Dataset, settings: Settings, seed: int) -> Prepared:
     for name in names:
         modalities[name], channels[name], told = _one(data, name, settings, split, seed)
         issues += told
-    if settings.inference in ("amortized", "svi") or any(
-        one.decoder == "mlp" for one in channels.values()
-    ):
-        issues += without_shifts(modalities, settings)
     steps = {name: step_of(data, name, one.times) for name, one in modalities.items()}
     finest = min(steps, key=lambda name: steps[name])
     shortest, longest, span = _bounds(modalities, settings, steps[finest])

@@ -6,18 +6,26 @@ description, for `pyro.infer.Predictive` and samples of data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuropipe.analyses.gp_vae.fitted import Fitted
-from neuropipe.analyses.gp_vae.kernels.linear_model import LinearModel, Modality
-from neuropipe.analyses.gp_vae.kernels.posterior import infer
+from neuropipe.analyses.gp_vae.kernels.linear_model import (
+    LinearModel,
+    Modality,
+    active_functions,
+)
+from neuropipe.analyses.gp_vae.kernels.maximise import LEAST_PRECISION
+from neuropipe.analyses.gp_vae.kernels.posterior import View, infer, views_of
 
-__all__ = ["fit_svi", "pyro_guide", "pyro_model"]
+if TYPE_CHECKING:
+    from neuropipe.analyses.gp_vae.kernels.networks import Network
+
+__all__ = ["fit_svi", "pyro_guide", "pyro_model", "pyro_posterior"]
 
 SVI_STEPS, SVI_RATE = 300, 1e-2
 
@@ -40,7 +48,13 @@ def _distribution(likelihood: str, eta: Any, scale: Any, width: float) -> Any:
     return made[likelihood]()
 
 
-def pyro_model(fitted: Fitted, data: Mapping[str, Modality], *, observed: bool = True) -> Any:
+def pyro_model(
+    fitted: Fitted,
+    data: Mapping[str, Modality],
+    *,
+    observed: bool = True,
+    free_loadings: bool = False,
+) -> Any:
     """Return a Pyro model: whitened coefficients per trial, observations per modality.
 
     Parameters
@@ -51,38 +65,34 @@ def pyro_model(fitted: Fitted, data: Mapping[str, Modality], *, observed: bool =
         Modality -> observations; shapes, clocks and masks.
     observed : bool
         Condition on the values; False: sample them.
+    free_loadings : bool
+        Loadings of linear decoders are sites too, ``loading_<m> ~ N(0, 1/alpha)`` with the
+        precision that the fit used; False: as fitted.
 
     Returns
     -------
     callable
-        Sites ``u`` and one per modality, missing entries masked.
+        Sites ``u`` and one per modality, missing entries masked; networks are Pyro modules.
     """
     import pyro
     import pyro.distributions as dist
     import torch
-
-    from neuropipe.analyses.gp_vae.kernels.linear_model import active_functions, mixed_basis
 
     model = fitted.model
     functions = active_functions(model)
     trials = len(next(iter(data.values())).values)
     size = functions.size
 
+    views = views_of(model, data, functions)
+
     def sampled() -> None:
         with pyro.plate("trial", trials):
             zero = torch.zeros(model.latents, size, dtype=torch.float64)
             u = pyro.sample("u", dist.Normal(zero, 1.0).to_event(2))
         for name, one in data.items():
-            decay = model.decoders[name].decay if name in model.decoders else 0.5
-            late = np.zeros(1) if one.shift is None else one.shift
-            maps = np.stack(
-                [mixed_basis(model, one.times + s, functions, one.kernel, decay) for s in late]
-            )
-            if one.shift is None:
-                z = torch.einsum("rkf,kft->rtk", u, torch.as_tensor(maps[0]))
-            else:
-                z = torch.einsum("rkf,rkft->rtk", u, torch.as_tensor(maps))
-            eta, scale = _predictor(fitted, name, one, z)
+            loading = _free_loading(fitted, name) if free_loadings else None
+            z = _latents_at(u, views[name], model.circle.omega[functions])
+            eta, scale = _predictor(fitted, name, one, z, loading)
             mask = torch.as_tensor(one.valid)
             values = torch.as_tensor(np.asarray(one.values, float)) if observed else None
             found = _distribution(one.likelihood, eta, scale, one.bin_width)
@@ -92,19 +102,86 @@ def pyro_model(fitted: Fitted, data: Mapping[str, Modality], *, observed: bool =
     return sampled
 
 
-def _predictor(fitted: Fitted, name: str, one: Modality, z: Any) -> tuple[Any, Any]:
+def _latents_at(u: Any, view: View, omega: NDArray[np.float64]) -> Any:
+    """Return latents (R, T, K) at the samples of a modality."""
+    import torch
+
+    from neuropipe.analyses.gp_vae.kernels.networks import turned
+
+    if view.shift is not None:
+        u = turned(u, torch.as_tensor(omega), torch.as_tensor(view.shift), 2)
+    return torch.einsum("rkf,kft->rtk", u, torch.as_tensor(view.maps))
+
+
+def _free_loading(fitted: Fitted, name: str) -> Any:
+    """Sample the loadings of a linear decoder, 0 for latents that it does not see."""
+    import pyro
+    import pyro.distributions as dist
+    import torch
+
+    if name in fitted.mlp:
+        return None
+    decoder = fitted.model.decoders[name]
+    precision = np.full(decoder.seen.size, LEAST_PRECISION)
+    if decoder.precision.size:
+        precision = np.maximum(decoder.precision, LEAST_PRECISION)
+    sd = torch.as_tensor(np.broadcast_to(1 / np.sqrt(precision), decoder.loading.shape).copy())
+    drawn = pyro.sample(f"loading_{name}", dist.Normal(torch.zeros_like(sd), sd).to_event(2))
+    return drawn * torch.as_tensor(decoder.seen.astype(float))
+
+
+def _predictor(fitted: Fitted, name: str, one: Modality, z: Any, loading: Any) -> tuple[Any, Any]:
+    import pyro
     import torch
 
     scale = torch.as_tensor(fitted.noise(name))
+    known = None if one.regressor is None else torch.as_tensor(one.regressor)
     if name in fitted.mlp:
         assert fitted.network is not None
-        decoder = fitted.network.decoders[name]
-        return decoder(z.float()).double(), scale
+        network = pyro.module(f"decoder_{name}", fitted.network.decoders[name])
+        eta = network(z.float(), None if known is None else known.float())
+        return eta.double(), scale
     decoder = fitted.model.decoders[name]
-    eta = z @ torch.as_tensor(decoder.loading).T + torch.as_tensor(decoder.offset)
-    if one.regressor is not None:
-        eta = eta + torch.as_tensor(one.regressor) @ torch.as_tensor(decoder.weight).T
-    return eta, scale
+    loading = torch.as_tensor(decoder.loading) if loading is None else loading
+    eta = z @ loading.T + torch.as_tensor(decoder.offset)
+    return eta if known is None else eta + known @ torch.as_tensor(decoder.weight).T, scale
+
+
+def pyro_posterior(fitted: Fitted, data: Mapping[str, Modality]) -> Any:
+    """Return a guide that samples ``u`` from the fitted posterior, joint over latents.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        From `load`.
+    data : mapping
+        Modality -> observations of any trials.
+
+    Notes
+    -----
+    ``Predictive(pyro_model(fitted, data, observed=False), guide=pyro_posterior(fitted, data),
+    num_samples=100)()`` draws data from the posterior predictive distribution.
+    """
+    import pyro
+    import pyro.distributions as dist
+    import torch
+    from torch.distributions.transforms import ReshapeTransform
+
+    found = fitted.posterior(data, keep_cov=True)
+    count, latents, size = found.mean.shape
+    flat = torch.as_tensor(found.mean.reshape(count, -1))
+    if found.cov is None:  # encoders alone keep variances of coefficients only
+        factor = torch.diag_embed(torch.as_tensor(np.sqrt(found.variance.reshape(count, -1))))
+    else:
+        factor = torch.as_tensor(np.linalg.cholesky(found.cov + 1e-12 * np.eye(latents * size)))
+    shape = ReshapeTransform((latents * size,), (latents, size))
+
+    def sampled() -> None:
+        with pyro.plate("trial", count):
+            normal = dist.MultivariateNormal(flat, scale_tril=factor)
+            pyro.sample("u", dist.TransformedDistribution(normal, [shape]))
+
+    return sampled
 
 
 def pyro_guide(mean: NDArray[np.float64], tril: NDArray[np.float64]) -> Any:
@@ -184,25 +261,47 @@ def fit_svi(
     """
     import pyro
     import pyro.optim
-    import torch
     from pyro.infer import SVI, Trace_ELBO
-    from torch.distributions import constraints
 
     from neuropipe.analyses.gp_vae.kernels.fusion import linear_part
-    from neuropipe.analyses.gp_vae.kernels.networks import Sites
     from neuropipe.analyses.gp_vae.kernels.schedule import network_of
-    from neuropipe.analyses.gp_vae.kernels.training import tensors
 
     pyro.set_rng_seed(seed)
     pyro.clear_param_store()
     network = network_of(model, data, groups, [], model.lengths)
-    loc, wide = _starting_factors(model, data, network.omega.numpy().astype(float))
-    batch, generator = tensors(data), torch.Generator().manual_seed(seed)
+    start = _starting_factors(model, data, network.omega.numpy().astype(float))
     history: list[dict[str, float]] = []
+    bound, guide = _bound_and_guide(network, data, start, seed, history)
+    optimiser = pyro.optim.ClippedAdam({"lr": SVI_RATE, "clip_norm": 1e4})
+    svi = SVI(bound, guide, optimiser, loss=Trace_ELBO())
+    with pyro.validation_enabled(False):
+        for _ in range(steps):
+            svi.step()
+    pyro.clear_param_store()
+    return linear_part(network, replace(model), list(data)), history
+
+
+def _bound_and_guide(
+    network: Network,
+    data: Mapping[str, Modality],
+    start: tuple[NDArray[np.float64], NDArray[np.float64]],
+    seed: int,
+    history: list[dict[str, float]],
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return the closed-form ELBO as a Pyro factor, and a guide of parameters only."""
+    import pyro
+    import torch
+    from torch.distributions import constraints
+
+    from neuropipe.analyses.gp_vae.kernels.networks import Sites
+    from neuropipe.analyses.gp_vae.kernels.training import tensors
+
+    batch, generator = tensors(data), torch.Generator().manual_seed(seed)
+    first, factors = (torch.as_tensor(one).float() for one in start)
 
     def guide() -> None:
-        pyro.param("u_loc", torch.as_tensor(loc).float())
-        pyro.param("u_tril", torch.as_tensor(wide).float(), constraint=constraints.lower_cholesky)
+        pyro.param("u_loc", first)
+        pyro.param("u_tril", factors, constraint=constraints.lower_cholesky)
 
     def bound() -> None:
         pyro.module("network", network)
@@ -212,7 +311,9 @@ def fit_svi(
         kl = 0.5 * (square - centre[0].numel() + logdet)
         sites = Sites(centre, factor.transpose(-1, -2), kl)
         terms = {
-            name: network.loglik(name, batch.values[name], batch.masks[name], sites, generator)
+            name: network.loglik(
+                name, batch.values[name], batch.masks[name], sites, generator, view=batch.view(name)
+            )
             for name in network.names
         }
         pyro.factor("elbo", sum(terms.values()).sum() - kl.sum())
@@ -221,10 +322,4 @@ def fit_svi(
         row["total"] = sum(row.values()) - 2 * row["kl"]
         history.append(row)
 
-    optimiser = pyro.optim.ClippedAdam({"lr": SVI_RATE, "clip_norm": 1e4})
-    svi = SVI(bound, guide, optimiser, loss=Trace_ELBO())
-    with pyro.validation_enabled(False):
-        for _ in range(steps):
-            svi.step()
-    pyro.clear_param_store()
-    return linear_part(network, replace(model), list(data)), history
+    return bound, guide

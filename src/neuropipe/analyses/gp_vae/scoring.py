@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["affine_r2", "score"]
+__all__ = ["affine_r2", "mapped", "score", "with_times_of"]
 
 Float = NDArray[np.float64]
 NORMAL_95 = 1.959964
@@ -31,6 +31,33 @@ def affine_r2(train: tuple[Float, Float], test: tuple[Float, Float]) -> float:
     return float(1 - ((predicted - truth) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
 
 
+def with_times_of(truth: xr.Dataset, result: xr.Dataset) -> xr.Dataset:
+    """Return the truth at the times of the latents, linearly between its own."""
+    if truth.sizes["time"] == result.sizes["time"]:
+        return truth
+    ends = {"fill_value": "extrapolate"}
+    return truth.interp(time=result["time"].values, kwargs=ends)
+
+
+def mapped(result: xr.Dataset, planted: Float) -> tuple[Float, Float]:
+    """Return mean and SD of one planted latent by an affine map fitted on training trials.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Result of `fit`.
+    planted : ndarray, shape (n_trials, n_times)
+
+    Returns
+    -------
+    mean, sd : ndarray, shape (n_trials, n_times)
+    """
+    train = result["trial_split"].values == "train"
+    mean, var = result["latent_mean"].values, result["latent_var"].values
+    weights = _map(mean[train], planted[train])
+    return mean @ weights[:-1] + weights[-1], np.sqrt(var @ weights[:-1] ** 2)
+
+
 def score(result: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:
     """Return how well planted latents and rates were found.
 
@@ -44,17 +71,20 @@ def score(result: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:
     Returns
     -------
     dict
-        ``r2_<latent>``: R2 on test trials of an affine map (fitted on training trials) from the
-        one estimated latent of the same group that fits best (`spikes` and `shared` from any
-        latent without video); ``joint_r2_<latent>``: from all latents; ``rate_r2``;
-        ``bits_per_spike`` and ``oracle_bits_per_spike`` of held-out units;
+        For each planted latent ``r2_<latent>``: R2 on test trials of an affine map (fitted on
+        training trials) from the one estimated latent of the same group that fits best
+        (`spikes` and `shared` from any latent without video); ``joint_r2_<latent>``: from all
+        latents; ``rate_r2``; ``bits_per_spike`` and ``oracle_bits_per_spike`` of held-out units;
         ``coverage_<latent>``: share of true values inside 95 % posterior intervals.
     """
     split = result["trial_split"].values
     train, test = split == "train", split == "test"
     mean, var = result["latent_mean"].values, result["latent_var"].values
     found: dict[str, float] = {}
-    names = ["shared", "spikes", *(["video"] if "prediction_video" in result else [])]
+    truth = with_times_of(truth, result)
+    names = [str(one) for one in truth["latent"].values]
+    if "prediction_video" not in result:
+        names = [name for name in names if name != "video"]
     group = [str(one) for one in result["latent_group"].values]
     for name in names:
         true = truth["latent_value"].sel(latent=name).values

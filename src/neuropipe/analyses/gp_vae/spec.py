@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.registry import Analysis, Resources, at_most
 from neuropipe.config.models import Positive, StrictModel
 
 __all__ = [
@@ -189,11 +189,16 @@ def _scatter(settings: Settings) -> dict[str, list[dict[str, int]]]:
 
 def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
     # Float copies of counts, predictors and variances of one chunk, posteriors of all trials.
-    wanted = 2500 + 40 * sizes.get("input_mb", 10.0)
+    # An iteration takes about 3 us per entry, of which there are 2 million in a MB of counts.
+    size = sizes.get("input_mb", 1.0)
+    wanted = 2500 + 40 * size
     if settings.max_memory_gb != "auto":
         wanted = min(wanted, 2000 + 1000 * settings.max_memory_gb)
+    epochs = 100 if settings.max_epochs == "auto" else settings.max_epochs
+    latents = max(settings.candidates) / 3
+    minutes = 60 + 3 * 2e6 * size * 3e-6 * epochs * max(latents, 1.0) / 60
     gpu = int(settings.device == "cuda")
-    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=120, gpu=gpu)
+    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=at_most(minutes), gpu=gpu)
 
 
 PACKAGE = "neuropipe.analyses.gp_vae"
@@ -202,16 +207,25 @@ FIT_KEYS = tuple(key for key in Settings.model_fields if key != "restarts")
 ANALYSIS = Analysis(
     name="gp_vae",
     title="Shared and private latent trajectories (GP-VAE)",
+    about=(
+        "Which few smooth trajectories explain many rows, and which of them do several "
+        "modalities share? Shared latents drive all modalities, private ones a single modality. "
+        "Latents are known up to an affine map: compare what they predict and what they span, "
+        "not single axes."
+    ),
     scopes=("session", "recording"),
     assemble="neuropipe.assemble.multimodal:multimodal",
     accepts={m: m for m in ("spikes", "calcium", "eeg", "meg", "ieeg", "fmri")},
     settings=Settings,
     fit=f"{PACKAGE}.model:fit",
+    series="latent_mean",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=("latents", "loadings", "prediction", "variance", "scores", "training"),
-    optional_slugs=(),
+    optional_slugs=("recording",),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
+    courses=f"{PACKAGE}.courses:courses",
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("fit", "summary"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from neuropipe.analyses.hmm_glm.kernels.priors import FixedPrior, SharedMean
 from neuropipe.analyses.hmm_glm.prepare import Prepared
 from neuropipe.analyses.hmm_glm.spec import Settings
 from neuropipe.analyses.hmm_glm.starts import (
+    OneState,
     activity_labels,
     fit_one_state,
     labelled_start,
@@ -39,8 +40,9 @@ from neuropipe.analyses.hmm_glm.starts import (
 )
 from neuropipe.errors import Issue
 from neuropipe.seeds import stage_generator
+from neuropipe.store.pieces import Pieces
 
-__all__ = ["Fitted", "fit_rules", "fit_states", "refit"]
+__all__ = ["KEPT_KINDS", "Fitted", "fit_rules", "fit_states", "refit"]
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +53,8 @@ FIRST_VARIANCE = 1 / 9  # of weights around their shared mean, until it is learn
 BIAS_RIDGE = 0.1  # of the ridge of weights
 EMPTY_SHARE = 0.05  # of an equal share of the bins, below which a state counts as empty
 LARGEST_CONDITION = 1e10
+# What a start that is kept consists of.
+KEPT_KINDS = (Fit, Parameters, Posterior, FixedPrior, SharedMean)
 
 
 @dataclass(frozen=True)
@@ -88,25 +92,20 @@ def _clustered_count(settings: Settings, count: int) -> int:
     return 0 if settings.init == "perturb" else max(count - 1, 1)
 
 
-def _starts(
-    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, ridge: Floats, seed: int
-) -> list[Parameters]:
+def _start(
+    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, *, one: OneState,
+    seed: int, index: int,
+) -> Parameters:  # fmt: skip
+    """Return where a start begins."""
     data = prepared.observations
-    one = fit_one_state(data, rules, ridge)
     if n_states == 1:
-        return [single_start(one, rules)]
-    count = settings.restarts
+        return single_start(one, rules)
     guess = activity_labels if settings.init == "kmeans" else score_labels
-    found = []
-    for index, sigma in enumerate(islice(cycle(SIGMAS), count)):
-        rng = stage_generator(seed, "fit", index)
-        if index < _clustered_count(settings, count):
-            labels = guess(data, one, rules, n_states=n_states, sigma=sigma, rng=rng)
-            found.append(labelled_start(data, one, rules, labels, n_states))
-        else:
-            scaled = data.code == GAUSSIAN
-            found.append(perturbed_start(one, rules, n_states=n_states, rng=rng, scaled=scaled))
-    return found
+    rng, sigma = stage_generator(seed, "fit", index), SIGMAS[index % len(SIGMAS)]
+    if index < _clustered_count(settings, settings.restarts):
+        labels = guess(data, one, rules, n_states=n_states, sigma=sigma, rng=rng)
+        return labelled_start(data, one, rules, labels, n_states)
+    return perturbed_start(one, rules, n_states=n_states, rng=rng, scaled=data.code == GAUSSIAN)
 
 
 def _prior(prepared: Prepared, settings: Settings, n_states: int, ridge: Floats) -> Prior:
@@ -213,22 +212,23 @@ def _run_to_the_end(fit: Fit, data: Observations, rules: Rules, max_iter: int) -
 
 
 def _best_start(
-    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, ridge: Floats, seed: int
-) -> tuple[Fit, tuple[Fit, ...]]:
+    prepared: Prepared, settings: Settings, n_states: int, rules: Rules, ridge: Floats, seed: int,
+    pieces: Pieces,
+) -> tuple[Fit, tuple[Fit, ...]]:  # fmt: skip
     """Run every start for some iterations and the best of them to the end."""
     data, prior = prepared.observations, _prior(prepared, settings, n_states, ridge)
-    tried = [
-        run(
-            data,
-            start,
-            _around(prior, start),
-            rules,
-            max_iter=min(TRIAL_ITERATIONS, settings.max_iter),
-        )
-        for start in _starts(prepared, settings, n_states, rules, ridge, seed)
-    ]
+    one = fit_one_state(data, rules, ridge)
+
+    def begun(index: int) -> Fit:
+        start = _start(prepared, settings, n_states, rules, one=one, seed=seed, index=index)
+        most = min(TRIAL_ITERATIONS, settings.max_iter)
+        return run(data, start, _around(prior, start), rules, max_iter=most)
+
+    count = 1 if n_states == 1 else settings.restarts
+    tried = [pieces(f"start-{k}", functools.partial(begun, k)) for k in range(count)]
     for index in np.argsort([-fit.trace[-1] for fit in tried], kind="stable")[:KEPT]:
-        tried[index] = _run_to_the_end(tried[index], data, rules, settings.max_iter)
+        ended = functools.partial(_run_to_the_end, tried[index], data, rules, settings.max_iter)
+        tried[index] = pieces(f"end-{index}", ended)
     return tried[int(np.argmax([fit.trace[-1] for fit in tried]))], tuple(tried)
 
 
@@ -275,7 +275,9 @@ def refit(prepared: Prepared, settings: Settings, start: Parameters, seed: int) 
     return _connected(prepared, settings, found, rules, seed)[0].parameters
 
 
-def fit_states(prepared: Prepared, settings: Settings, n_states: int, seed: int) -> Fitted:
+def fit_states(
+    prepared: Prepared, settings: Settings, n_states: int, seed: int, pieces: Pieces | None = None
+) -> Fitted:
     """Fit one number of states.
 
     Parameters
@@ -286,10 +288,13 @@ def fit_states(prepared: Prepared, settings: Settings, n_states: int, seed: int)
         One of the numbers that the settings list.
     seed : int
         Restart ``i`` has a stream of its own.
+    pieces : Pieces, optional
+        Keeps the starts, so that a killed fit goes on after the last.
     """
     data, rules = prepared.observations, fit_rules(prepared, settings, n_states)
     ridge = _ridge(prepared, settings)
-    best, tried = _best_start(prepared, settings, n_states, rules, ridge, seed)
+    kept = Pieces(None) if pieces is None else pieces
+    best, tried = _best_start(prepared, settings, n_states, rules, ridge, seed, kept)
     classes, n_basis = _connection_rules(settings), prepared.basis.shape[0]
     best, connections = _connected(prepared, settings, best, rules, seed)
     called = None

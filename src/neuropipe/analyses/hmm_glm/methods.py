@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from neuropipe.analyses.hmm_glm.spec import Settings
 from neuropipe.analyses.hmm_glm.summary import best_agreement
+from neuropipe.analyses.methods_text import (
+    changed_sentence,
+    counted,
+    paragraph,
+    software_sentence,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["changed_settings", "text"]
+__all__ = ["text"]
 
 REFERENCES = {
     "Li et al. 2024": "Li C, Kim SY, Rodgers C, Choi H, Wu A (2024). One-hot generalized linear "
@@ -68,36 +72,10 @@ START = {
 }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def changed_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that differ from the defaults, by dotted key.
-
-    Examples
-    --------
-    >>> changed_settings(Settings(states=3, sticky={"kappa": 10.0}))
-    {'states': [3], 'sticky.kappa': 10.0}
-    """
-    # The default of the folds depends on the number of candidates.
-    defaults = dict(_flat(Settings(states=list(settings.candidates)).model_dump()))
-    defaults["states"] = Settings().states
-    return {key: v for key, v in _flat(settings.model_dump()) if v != defaults[key]}
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def _defaults(settings: Settings) -> Settings:
+    """Return the defaults; that of the folds depends on whether the states are given."""
+    folds = Settings(states=list(settings.candidates)).cv_folds
+    return Settings().model_copy(update={"cv_folds": folds})
 
 
 def _model(settings: Settings, result: xr.Dataset) -> str:
@@ -111,9 +89,9 @@ def _model(settings: Settings, result: xr.Dataset) -> str:
         past = f"a coupling from every row to every row (Pillow et al. 2008) through {basis}"
     covariates = "; regressors entered linearly" if "regressor_weight" in result else ""
     bias = "in each state" if settings.bias == "per_state" else "common to the states"
-    trials = _number(result.sizes["trial"], "trial")
+    trials = counted(result.sizes["trial"], "trial")
     return (
-        f"Discrete states were inferred from {_number(result.sizes['unit'], 'row')} in {trials} "
+        f"Discrete states were inferred from {counted(result.sizes['unit'], 'row')} in {trials} "
         f"(step {1000 * float(result.attrs['bin_width_s']):g} ms) by a hidden Markov model whose "
         f"states are generalised linear models (HMM-GLM, Escola et al. 2011; Li et al. 2024). "
         f"{observed}; each state had {past}, and each row a base level {bias}{covariates}."
@@ -153,7 +131,7 @@ def _fitting(settings: Settings, result: xr.Dataset) -> str:
     kept = "the two best after ten iterations were run" if settings.restarts > 2 else "run"
     return (
         "Parameters were estimated by expectation maximisation with one Fisher-scoring step per "
-        f"iteration from {_number(settings.restarts, 'start')} ({START[settings.init]}; {kept} "
+        f"iteration from {counted(settings.restarts, 'start')} ({START[settings.init]}; {kept} "
         f"until the objective grew by less than {settings.tol:g}, at most {settings.max_iter} "
         f"iterations).{agreed}{first}"
     )
@@ -192,20 +170,6 @@ def _intervals(settings: Settings) -> str:
     )
 
 
-def _changed(settings: Settings) -> str:
-    changed = changed_settings(settings)
-    if not changed:
-        return "All settings were at their defaults."
-    listed = "; ".join(f"{key} = {_written(value)}" for key, value in changed.items())
-    return f"Settings that differ from the defaults: {listed}."
-
-
-def _versions(result: xr.Dataset) -> str:
-    versions = json.loads(result.attrs.get("versions", "{}") or "{}")
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"Software: {listed}." if listed else ""
-
-
 def text(settings: Settings, result: xr.Dataset) -> str:
     """Return the methods paragraph of a result, in Markdown, with its references.
 
@@ -218,8 +182,7 @@ def text(settings: Settings, result: xr.Dataset) -> str:
     """
     parts = (
         _model(settings, result), _prior(settings), _fitting(settings, result),
-        _selection(settings, result), _intervals(settings), _changed(settings), _versions(result),
+        _selection(settings, result), _intervals(settings),
+        changed_sentence(settings, _defaults(settings)), software_sentence(result.attrs),
     )  # fmt: skip
-    paragraph = " ".join(part for part in parts if part)
-    cited = [reference for name, reference in REFERENCES.items() if name in paragraph]
-    return paragraph + "\n\n" + "\n".join(f"- {reference}" for reference in cited) + "\n"
+    return paragraph(parts, REFERENCES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from neuropipe.analyses.hmm_glm.spec import Settings
 from neuropipe.analyses.hmm_glm.variables import mean_counts
 from neuropipe.errors import Issue
 from neuropipe.seeds import stage_generator
+from neuropipe.store.pieces import Pieces
 
 __all__ = [
     "choose_states",
@@ -65,7 +67,7 @@ def held_out_folds(
 
 
 def held_out_scores(
-    data: xr.Dataset, settings: Settings, n_states: int, seed: int
+    data: xr.Dataset, settings: Settings, n_states: int, seed: int, pieces: Pieces | None = None
 ) -> tuple[Floats, Floats, list[Issue]]:
     """Fit every fold and score what it left out, by the forward pass alone.
 
@@ -77,6 +79,8 @@ def held_out_scores(
     n_states : int
     seed : int
         Seed of the job.
+    pieces : Pieces, optional
+        Keeps the folds, and the starts of one that is under way.
 
     Returns
     -------
@@ -93,14 +97,17 @@ def held_out_scores(
         message = "the recording is too short to hold out blocks of it"
         hint = "choose one number of states, or a shorter history"
         return nothing, nothing, [Issue("STATES_NOT_TESTED", "time", message, hint)]
-    scores = []
-    for k, (train, test) in enumerate(folds):
-        own = int(stage_generator(seed, "fold", k).integers(2**63))
+    kept = Pieces(None) if pieces is None else pieces
+
+    def scored(k: int) -> tuple[float, float]:
+        (train, test), own = folds[k], int(stage_generator(seed, "fold", k).integers(2**63))
         prepared = prepare(train, used)
-        fitted = fit_states(prepared, used, n_states, own)
+        fitted = fit_states(prepared, used, n_states, own, kept.within(f"fold-{k}"))
         left = prepare(test, used, silent=prepared.silent)
         score = held_out(left.observations, fitted.fit.parameters, mean_counts(prepared))
-        scores.append((score["log_likelihood_per_bin"], score["bits_per_spike"]))
+        return float(score["log_likelihood_per_bin"]), float(score["bits_per_spike"])
+
+    scores = [kept(f"fold-{k}", functools.partial(scored, k)) for k in range(len(folds))]
     nats, bits = np.array(scores).reshape(-1, 2).T
     return nats, bits, []
 

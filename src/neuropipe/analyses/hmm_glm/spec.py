@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.registry import Analysis, Resources, at_most
 from neuropipe.config.models import Positive, StrictModel
 
 __all__ = [
@@ -195,11 +195,18 @@ def _scatter(settings: Settings) -> dict[str, list[dict[str, int]]]:
     return {"fit": [{"states": count} for count in settings.candidates]}
 
 
+# Seconds of an iteration per entry of the counts and state, three times what was measured.
+ITERATION_S = 3e-7
+
+
 def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
-    # Counts shrink well on disk; the design and the working copies of a fit are some hundred
-    # times larger.
-    wanted = 2000 + 150 * sizes.get("input_mb", 10.0)
-    return Resources(cpus=2, mem_mb=int(min(wanted, 64_000)), minutes=240)
+    # Counts shrink well on disk, to half a byte and less; the design and the working copies of a
+    # fit are some hundred times larger.
+    size = sizes.get("input_mb", 1.0)
+    iterations = 10 * settings.restarts + 2 * min(settings.max_iter, 100)
+    seconds = 2e6 * size * max(settings.candidates) * ITERATION_S * iterations
+    minutes = 30 + seconds * (settings.cv_folds + 1 + 0.3 * settings.bootstrap) / 60
+    return Resources(cpus=2, mem_mb=int(min(2000 + 150 * size, 64_000)), minutes=at_most(minutes))
 
 
 PACKAGE = "neuropipe.analyses.hmm_glm"
@@ -208,6 +215,12 @@ CHOICE_KEYS = {"states", "bootstrap"}  # of the summary alone: they refit nothin
 ANALYSIS = Analysis(
     name="hmm_glm",
     title="Discrete states with coupling networks of their own (HMM-GLM)",
+    about=(
+        "In which discrete states are the recorded rows, and how does their influence on each "
+        "other change between states? In each state the activity of a row is predicted from the "
+        "recent past of all rows (its couplings); which state comes next depends on the present "
+        "one alone. Couplings say what predicts what, which is no proof of a connection."
+    ),
     scopes=("recording", "session"),
     assemble="neuropipe.assemble.trials:trials",
     accepts={
@@ -216,6 +229,7 @@ ANALYSIS = Analysis(
     },
     settings=Settings,
     fit=f"{PACKAGE}.model:fit",
+    series="state_probability",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=(
         "states", "weights", "transitions", "dwell", "selection", "restarts", "rates", "goodness",
@@ -223,10 +237,13 @@ ANALYSIS = Analysis(
     ),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
+    courses=f"{PACKAGE}.courses:courses",
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("fit", "summary"),
     scatter=_scatter,
+    checkpointed=("fit",),
     stage_settings={
         "fit": tuple(key for key in Settings.model_fields if key not in CHOICE_KEYS)
     },

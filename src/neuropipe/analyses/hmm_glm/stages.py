@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import xarray as xr
 
 from neuropipe.analyses.hmm_glm.bootstrap import intervals
 from neuropipe.analyses.hmm_glm.evaluate import decoded, parameters_of
-from neuropipe.analyses.hmm_glm.fitting import Fitted, fit_states
+from neuropipe.analyses.hmm_glm.fitting import KEPT_KINDS, Fitted, fit_states
 from neuropipe.analyses.hmm_glm.goodness import goodness_variables, state_means
 from neuropipe.analyses.hmm_glm.kernels.em import Parameters
 from neuropipe.analyses.hmm_glm.prepare import Prepared, prepare
@@ -21,7 +23,7 @@ from neuropipe.analyses.hmm_glm.selection import (
     information_criterion,
     restart_agreement,
 )
-from neuropipe.analyses.hmm_glm.spec import Settings
+from neuropipe.analyses.hmm_glm.spec import ANALYSIS, Settings
 from neuropipe.analyses.hmm_glm.units import with_units
 from neuropipe.analyses.hmm_glm.variables import (
     chain_variables,
@@ -32,6 +34,9 @@ from neuropipe.analyses.hmm_glm.variables import (
     weight_variables,
 )
 from neuropipe.errors import DataError, Issue, issues_from_json, issues_to_json
+from neuropipe.store.code import code_fingerprint
+from neuropipe.store.hashing import content_sha256
+from neuropipe.store.pieces import Pieces, signature_of
 from neuropipe.threads import one_blas_thread
 
 __all__ = ["fit", "summary"]
@@ -69,9 +74,29 @@ def _fit_issues(prepared: Prepared, fitted: Fitted, n_states: int) -> list[Issue
     return issues
 
 
+def _pieces(
+    folder: Path | None, data: xr.Dataset, settings: Settings, seed: int, states: int
+) -> Pieces:
+    """Return the keeper of what a killed fit of this input and these settings had done."""
+    if folder is None:
+        return Pieces(None)
+    used = ANALYSIS.for_stage(settings, "fit")
+    signature = signature_of(
+        content_sha256(data), json.dumps(used, sort_keys=True), seed, states,
+        code_fingerprint(ANALYSIS.code_modules),
+    )  # fmt: skip
+    return Pieces(folder, signature, KEPT_KINDS)
+
+
 @one_blas_thread
 def fit(
-    data: xr.Dataset, settings: Settings, seed: int, parts: Parts, *, states: int
+    data: xr.Dataset,
+    settings: Settings,
+    seed: int,
+    parts: Parts,
+    *,
+    states: int,
+    checkpoint: Path | None = None,
 ) -> xr.Dataset:
     """Fit one number of states on all data and on the training data of every fold.
 
@@ -87,6 +112,8 @@ def fit(
         Not used.
     states : int
         Number of states.
+    checkpoint : Path, optional
+        Folder that keeps starts and folds, from which a killed job goes on.
 
     Returns
     -------
@@ -96,8 +123,9 @@ def fit(
     """
     data = data.isel(plain_order(data)[0])
     prepared = prepare(data, settings)
-    fitted = fit_states(prepared, settings, states, seed)
-    nats, bits, issues = held_out_scores(data, settings, states, seed)
+    pieces = _pieces(checkpoint, data, settings, seed, states)
+    fitted = fit_states(prepared, settings, states, seed, pieces)
+    nats, bits, issues = held_out_scores(data, settings, states, seed, pieces)
     likelihood = np.full(settings.restarts, np.nan)
     likelihood[: len(fitted.restarts)] = [one.log_likelihood for one in fitted.restarts]
     mass = fitted.fit.posterior.probability[prepared.observations.valid].sum(axis=0)
@@ -113,7 +141,8 @@ def fit(
     }
     if settings.cv_folds:
         scores["held_out_log_likelihood"] = (("n_states", "fold"), nats[None])
-        scores["bits_per_spike"] = (("n_states", "fold"), bits[None])
+        if not np.isnan(bits).all():  # of activity there are no spikes
+            scores["bits_per_spike"] = (("n_states", "fold"), bits[None])
     return xr.Dataset(
         {
             **weight_variables(prepared, fitted), **_traces(fitted, settings.restarts), **scores,

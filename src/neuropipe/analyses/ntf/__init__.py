@@ -21,65 +21,25 @@ events, for protocols in other orders) or ``single`` (one recording).
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import Any
+from neuropipe.analyses.face import make_lazy
 
-__all__ = [
-    "AffinitySettings",
-    "CommunitySettings",
-    "NTFResult",
-    "Settings",
-    "affinity_tensor",
-    "detect_communities",
-    "dynamic_connectome",
-    "figures",
-    "fit",
-    "fit_ntf",
-    "motif_table",
-    "score",
-    "select_rank",
-    "simulate",
-    "wiring_table",
-]
-
-_WHERE = {
-    "AffinitySettings": "neuropipe.analyses.ntf.spec:AffinitySettings",
-    "CommunitySettings": "neuropipe.analyses.ntf.spec:CommunitySettings",
-    "NTFResult": "neuropipe.analyses.ntf.kernels.factorise:NTFResult",
-    "Settings": "neuropipe.analyses.ntf.spec:Settings",
-    "affinity_tensor": "neuropipe.analyses.ntf.model:affinity_tensor",
-    "detect_communities": "neuropipe.analyses.ntf.backends:detect_communities",
-    "dynamic_connectome": "neuropipe.analyses.ntf.graphs:dynamic_connectome",
-    "fit": "neuropipe.analyses.ntf.model:fit",
-    "fit_ntf": "neuropipe.analyses.ntf.model:fit_ntf",
-    "score": "neuropipe.analyses.ntf.scoring:score",
-    "select_rank": "neuropipe.analyses.ntf.model:select_rank",
-    "motif_table": "neuropipe.analyses.ntf.summary:motif_table",
-    "wiring_table": "neuropipe.analyses.ntf.summary:wiring_table",
-    "simulate": "neuropipe.simulate.planted_calcium:planted_calcium",
-}
-
-
-def figures(result: Any) -> Any:
-    """Return the report figures of a result, by slug."""
-    return importlib.import_module("neuropipe.analyses.ntf.figures").figures(result)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _WHERE[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-class _Face(ModuleType):
-    """Keeps ``ntf.figures`` the function after the module of that name was imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name == "figures" and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Face
+__all__ = make_lazy(
+    __name__,
+    {
+        "AffinitySettings": "neuropipe.analyses.ntf.spec:AffinitySettings",
+        "CommunitySettings": "neuropipe.analyses.ntf.spec:CommunitySettings",
+        "NTFResult": "neuropipe.analyses.ntf.kernels.factorise:NTFResult",
+        "Settings": "neuropipe.analyses.ntf.spec:Settings",
+        "affinity_tensor": "neuropipe.analyses.ntf.model:affinity_tensor",
+        "detect_communities": "neuropipe.analyses.ntf.backends:detect_communities",
+        "dynamic_connectome": "neuropipe.analyses.ntf.graphs:dynamic_connectome",
+        "figures": "neuropipe.analyses.ntf.figures:figures",
+        "fit": "neuropipe.analyses.ntf.model:fit",
+        "fit_ntf": "neuropipe.analyses.ntf.model:fit_ntf",
+        "motif_table": "neuropipe.analyses.ntf.summary:motif_table",
+        "score": "neuropipe.analyses.ntf.scoring:score",
+        "select_rank": "neuropipe.analyses.ntf.model:select_rank",
+        "simulate": "neuropipe.simulate.planted_calcium:planted_calcium",
+        "wiring_table": "neuropipe.analyses.ntf.summary:wiring_table",
+    },
+)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neuropipe.analyses.methods_text import (
+    changed_sentence,
+    counted,
+    paragraph,
+    software_sentence,
+)
 from neuropipe.analyses.ntf.motifs import list_motifs
 from neuropipe.analyses.ntf.spec import SHIFT_DRAWS, Settings
 from neuropipe.analyses.ntf.summary import restart_similarity
@@ -14,7 +19,7 @@ from neuropipe.analyses.ntf.summary import restart_similarity
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["changed_settings", "text"]
+__all__ = ["text"]
 
 REFERENCES = {
     "Dyballa": "Dyballa L, Lang S, Haslund-Gourley A, Yemini E, Zucker SW (2024). Learning dynamic "
@@ -91,37 +96,6 @@ BACKENDS = {
 }
 
 
-def changed_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that differ from the defaults, by dotted key.
-
-    Examples
-    --------
-    >>> changed_settings(Settings(rank=4, affinity={"bin_s": 2.0}))
-    {'affinity.bin_s': 2.0, 'rank': 4}
-    """
-
-    def walk(values: dict[str, Any], defaults: dict[str, Any], prefix: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in values.items():
-            if isinstance(value, dict):
-                found |= walk(value, defaults[key], f"{prefix}{key}.")
-            elif value != defaults[key]:
-                found[f"{prefix}{key}"] = value
-        return found
-
-    return walk(settings.model_dump(), Settings().model_dump(), "")
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def _affinity(settings: Settings, result: xr.Dataset) -> str:
     rules = settings.affinity
     formula = AFFINITY[rules.mode].format(window_s=rules.window_s)
@@ -129,8 +103,8 @@ def _affinity(settings: Settings, result: xr.Dataset) -> str:
     align = str(result.attrs.get("align", ""))
     aligned = f" (time aligned: {align})" if align else ""
     return (
-        f"Dynamic functional connectomes were estimated from {_number(neurons, 'neuron')} in "
-        f"{_number(subjects, 'subject')}{aligned}, after Dyballa et al. (2024). Gaps of up to "
+        f"Dynamic functional connectomes were estimated from {counted(neurons, 'neuron')} in "
+        f"{counted(subjects, 'subject')}{aligned}, after Dyballa et al. (2024). Gaps of up to "
         f"{rules.max_gap_s:g} s were interpolated; neurons that were not identified in a subject "
         "stayed missing. Derivatives were computed with a Savitzky-Golay filter (order 2, "
         f"window {rules.deriv_window_s:g} s or 5 frames if longer); their absolute values were "
@@ -172,7 +146,7 @@ def _factorisation(settings: Settings, result: xr.Dataset) -> str:
         f"the observed cells only (Tomasi and Bro 2005), with {settings.inner} sweeps per mode and "
         f"iteration, a ridge of {settings.ridge:g} on the pair factors where data were missing, at "
         f"most {settings.max_iter} iterations, ended when the relative error changed by less than "
-        f"{settings.tol:g}; the best of {_number(settings.restarts, 'random start')} was kept. "
+        f"{settings.tol:g}; the best of {counted(settings.restarts, 'random start')} was kept. "
         f"{_rank(settings, result.sizes['component'])} The model explains "
         f"{100 * float(result['explained_variance']):.0f} % of the squared affinity.{agreement}"
         f"{bootstrap}"
@@ -190,7 +164,7 @@ def _communities(settings: Settings, result: xr.Dataset) -> str:
         weights=rules.weights,
         k_max=rules.k_max,
         resolution=rules.resolution,
-        starts=_number(rules.restarts, "start"),
+        starts=counted(rules.restarts, "start"),
     )
     sampled = (
         f" Of the block model, {rules.samples} partitions were drawn from the posterior (Gibbs "
@@ -222,20 +196,6 @@ def _connectome(result: xr.Dataset) -> str:
     )
 
 
-def _changed(settings: Settings) -> str:
-    changed = changed_settings(settings)
-    if not changed:
-        return "All settings were at their defaults."
-    listed = "; ".join(f"{key} = {_written(value)}" for key, value in changed.items())
-    return f"Settings that differ from the defaults: {listed}."
-
-
-def _versions(result: xr.Dataset) -> str:
-    versions = json.loads(result.attrs.get("versions", "{}") or "{}")
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"Software: {listed}." if listed else ""
-
-
 def text(settings: Settings, result: xr.Dataset) -> str:
     """Return the methods paragraph of a result, in Markdown, with its references.
 
@@ -246,17 +206,9 @@ def text(settings: Settings, result: xr.Dataset) -> str:
     result : xarray.Dataset
         Result of the analysis; its attribute ``versions`` (JSON) names the software.
     """
-    paragraph = " ".join(
-        part
-        for part in (
-            _affinity(settings, result),
-            _factorisation(settings, result),
-            _communities(settings, result),
-            _connectome(result),
-            _changed(settings),
-            _versions(result),
-        )
-        if part
-    )
-    cited = [reference for name, reference in REFERENCES.items() if name in paragraph]
-    return paragraph + "\n\n" + "\n".join(f"- {reference}" for reference in cited) + "\n"
+    parts = (
+        _affinity(settings, result), _factorisation(settings, result),
+        _communities(settings, result), _connectome(result),
+        changed_sentence(settings), software_sentence(result.attrs),
+    )  # fmt: skip
+    return paragraph(parts, REFERENCES)

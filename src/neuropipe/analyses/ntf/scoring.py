@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from neuropipe.analyses.ntf.intervals import is_active
 from neuropipe.stats.factor_match import factor_match
 
-__all__ = ["score"]
+__all__ = ["match", "score"]
 
 Float = NDArray[np.float64]
 
@@ -29,6 +29,14 @@ def _planted(result: xr.Dataset, truth: xr.Dataset) -> tuple[Float, Float, Float
     )
     subjects = truth["subject_strength"].sel(subject=result["subject"].values)
     return pairs.T.astype(float), time.values.T.astype(float), subjects.values.T
+
+
+def match(result: xr.Dataset, truth: xr.Dataset) -> list[int]:
+    """Return the component that matches each planted motif best."""
+    names = ("pair_factor", "time_factor", "subject_factor")
+    found = tuple(result[name].values.T.astype(float) for name in names)
+    _, columns, _ = factor_match(_planted(result, truth), found)
+    return [int(column) for column in columns]
 
 
 def score(result: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:

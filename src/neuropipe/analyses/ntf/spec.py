@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.registry import Analysis, Resources, at_most
 from neuropipe.config.models import Positive, StrictModel
 
 __all__ = ["ANALYSIS", "SHIFT_DRAWS", "AffinitySettings", "CommunitySettings", "Settings"]
@@ -132,14 +132,23 @@ def _scatter(settings: Settings) -> dict[str, list[dict[str, int]]]:
     return {"rank": [{"rank": rank} for rank in settings.candidate_ranks]}
 
 
+# Seconds of an iteration per cell of the tensor and component, three times what was measured.
+ITERATION_S = 4e-10
+
+
 def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
     # The tensor is about (neurons / frames per bin / 4) times the input; 80 covers 300 neurons
     # at 4 frames per bin and the working copies of a fit.
-    wanted = 2000 + 80 * sizes.get("input_mb", 10.0)
+    size = sizes.get("input_mb", 1.0)
+    wanted = 2000 + 80 * size
     if settings.max_memory_gb != "auto":
         wanted = min(wanted, 2000 + 4000 * settings.max_memory_gb)
-    minutes = 240 if settings.significance == "circular_shift" else 60
-    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=minutes)
+    runs = settings.restarts + 3 * settings.cv_folds + settings.bootstrap
+    largest = max(settings.candidate_ranks, default=settings.rank)
+    minutes = 30 + 1e7 * size * largest * ITERATION_S * settings.max_iter * runs / 60
+    if settings.significance == "circular_shift":
+        minutes += 180 + 10 * size
+    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=at_most(minutes))
 
 
 FIT_KEYS = ("max_iter", "inner", "tol", "ridge", "max_memory_gb")
@@ -148,6 +157,12 @@ PACKAGE = "neuropipe.analyses.ntf"
 ANALYSIS = Analysis(
     name="ntf",
     title="Dynamic functional connectomes (NTF)",
+    about=(
+        "Which neurons act together, when, and in which animals? The affinity of every pair of "
+        "neurons in sliding windows is written as a sum of a few components: a weight per pair "
+        "(a graph), a time course, and a strength per animal. Communities of the graph are the "
+        "groups that act together. Affinity is shared variation of activity, not a synapse."
+    ),
     scopes=("cohort", "recording"),
     assemble="neuropipe.assemble.cohort:cohort",
     accepts=dict.fromkeys(("calcium", "spikes", "fmri", "eeg", "meg", "ieeg"), "activity"),
@@ -160,11 +175,14 @@ ANALYSIS = Analysis(
     table_files=("motifs.csv",),
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
+    courses=f"{PACKAGE}.courses:courses",
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("affinity", "rank", "fit", "communities"),
     scatter=_scatter,
     part_suffix={"affinity": ".zarr"},
+    checkpointed=("rank", "fit"),
     stage_settings={
         "affinity": ("affinity", "max_memory_gb"),
         "rank": ("cv_folds", "restarts", *FIT_KEYS),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,12 @@ from neuropipe.analyses.ntf.kernels.rank import (
     held_out_folds,
     restart_similarity,
 )
-from neuropipe.analyses.ntf.spec import Settings
+from neuropipe.analyses.ntf.spec import ANALYSIS, Settings
 from neuropipe.analyses.ntf.tensor import build_tensor, load_problem
 from neuropipe.errors import DataError, Issue, issues_from_json, issues_to_json
 from neuropipe.seeds import stage_generator
+from neuropipe.store.code import code_fingerprint
+from neuropipe.store.pieces import Pieces, signature_of
 from neuropipe.threads import one_blas_thread
 
 __all__ = ["affinity", "communities", "fit", "rank"]
@@ -65,6 +69,22 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _pieces(
+    folder: Path | None, problem: Problem, settings: Settings, seed: int, stage: str, rank: int
+) -> Pieces:
+    """Return the keeper of what a killed job of this tensor and these settings had done."""
+    if folder is None:
+        return Pieces(None)
+    # Sums over pairs stand for the tensor, which may be larger than memory.
+    tensor = (problem.norm2, problem.subject_norm2, problem.column_sum, problem.W, problem.V)
+    used = ANALYSIS.for_stage(settings, stage)
+    signature = signature_of(
+        *tensor, str(problem.X.shape), str(problem.X.dtype), json.dumps(used, sort_keys=True),
+        seed, rank, code_fingerprint(ANALYSIS.code_modules),
+    )  # fmt: skip
+    return Pieces(folder, signature, (NTFResult,))
+
+
 def _generators(seed: int, stage: str, count: int) -> list[np.random.Generator]:
     return [stage_generator(seed, stage, index) for index in range(count)]
 
@@ -74,7 +94,7 @@ def _largest_rank(problem: Problem) -> int:
 
 
 def _held_out_errors(
-    problem: Problem, part: xr.Dataset, settings: Settings, seed: int, rank: int
+    problem: Problem, part: xr.Dataset, settings: Settings, seed: int, rank: int, pieces: Pieces
 ) -> NDArray[np.float64]:
     """Return the held-out error of each fold, NaN where nothing can be held out."""
     pairs, bins = part["pair_observed"].values, part["time_observed"].values
@@ -85,11 +105,21 @@ def _held_out_errors(
     except ValueError:
         return np.full(settings.cv_folds, np.nan)
     rngs = _generators(seed, f"rank-{rank}-fold", len(folds))
-    return held_out_errors(problem.X, pairs, bins, folds, rank, rngs, **_options(settings))
+    return held_out_errors(
+        problem.X, pairs, bins, folds, rank, rngs, once=pieces, **_options(settings)
+    )
 
 
 @one_blas_thread
-def rank(data: xr.Dataset, settings: Settings, seed: int, parts: Parts, *, rank: int) -> xr.Dataset:
+def rank(
+    data: xr.Dataset,
+    settings: Settings,
+    seed: int,
+    parts: Parts,
+    *,
+    rank: int,
+    checkpoint: Path | None = None,
+) -> xr.Dataset:
     """Measure one rank: error on held-out cells, similarity of restarts.
 
     Parameters
@@ -104,6 +134,8 @@ def rank(data: xr.Dataset, settings: Settings, seed: int, parts: Parts, *, rank:
         ``affinity``.
     rank : int
         Number of components.
+    checkpoint : Path, optional
+        Folder that keeps folds and restarts, from which a killed job goes on.
 
     Returns
     -------
@@ -113,6 +145,7 @@ def rank(data: xr.Dataset, settings: Settings, seed: int, parts: Parts, *, rank:
     """
     (part,) = parts["affinity"]
     problem = load_problem(part, settings.max_memory_gb)
+    pieces = _pieces(checkpoint, problem, settings, seed, "rank", rank)
     count = settings.restarts
     errors, similarity = np.full(settings.cv_folds, np.nan), np.full((count, count), np.nan)
     final, issues, converged = np.full(count, np.nan), [], 1
@@ -120,9 +153,9 @@ def rank(data: xr.Dataset, settings: Settings, seed: int, parts: Parts, *, rank:
         message = f"rank {rank} exceeds {_largest_rank(problem)}, the most the tensor allows"
         issues.append(Issue("RANK_TOO_LARGE", f"rank {rank}", message, "lower max_rank", "info"))
     else:
-        errors = _held_out_errors(problem, part, settings, seed, rank)
+        errors = _held_out_errors(problem, part, settings, seed, rank, pieces)
         rngs = _generators(seed, f"rank-{rank}", count)
-        result = factorise(problem, rank, rngs, **_options(settings))
+        result = factorise(problem, rank, rngs, once=pieces, **_options(settings))
         similarity = restart_similarity(result.restarts)
         final = np.array([one.relative_error for one in result.restarts])
         converged = int(result.converged)
@@ -192,7 +225,14 @@ def _fit_issues(
 
 
 @one_blas_thread
-def fit(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr.Dataset:
+def fit(
+    data: xr.Dataset,
+    settings: Settings,
+    seed: int,
+    parts: Parts,
+    *,
+    checkpoint: Path | None = None,
+) -> xr.Dataset:
     """Choose the rank and factorise the tensor.
 
     Parameters
@@ -205,6 +245,8 @@ def fit(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr.Dat
         Seed of the job.
     parts : mapping
         ``affinity`` and, unless the rank is given, ``rank``.
+    checkpoint : Path, optional
+        Folder that keeps restarts and resamplings, from which a killed job goes on.
 
     Returns
     -------
@@ -221,13 +263,14 @@ def fit(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr.Dat
     ranks = parts.get("rank", ())
     used, issues = _selected(settings, ranks, _largest_rank(problem))
     rngs = _generators(seed, "fit", settings.restarts)
-    result = factorise(problem, used, rngs, **_options(settings))
+    pieces = _pieces(checkpoint, problem, settings, seed, "fit", used)
+    result = factorise(problem, used, rngs, once=pieces, **_options(settings))
     similarity = restart_similarity(result.restarts)
     issues += _fit_issues(result, similarity, settings)
     dataset = _factors(result, problem, part).merge(_selection(ranks, settings, used, similarity))
     if settings.bootstrap:
         draws = _generators(seed, "bootstrap", settings.bootstrap)
-        dataset = dataset.merge(_intervals(problem, result, draws, settings))
+        dataset = dataset.merge(_intervals(problem, result, draws, settings, pieces))
     return dataset.assign_attrs(
         converged=int(result.converged),
         issues=issues_to_json(issues),
@@ -283,8 +326,9 @@ def _intervals(
     result: NTFResult,
     draws: Sequence[np.random.Generator],
     settings: Settings,
+    pieces: Pieces,
 ) -> xr.Dataset:
-    found = bootstrap(problem, result, draws, **_options(settings))
+    found = bootstrap(problem, result, draws, once=pieces, **_options(settings))
     return xr.Dataset(
         {
             "time_factor_interval": (

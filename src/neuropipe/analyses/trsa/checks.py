@@ -9,12 +9,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.trsa.kernels.design import condition_means
+from neuropipe.analyses.trsa.spec_limits import LEAST_CONDITIONS
 from neuropipe.errors import DataError, Issue
 
 __all__ = ["RegionPatterns", "ordered", "region_patterns", "subjects_of", "unusual_rdms"]
 
 Floats = NDArray[np.float64]
-MIN_CONDITIONS, FEW_CONDITIONS = 4, 10
+FEW_CONDITIONS = 10
 ONLY = "all"
 GRID = ("subject", "region", "run", "condition", "channel")
 
@@ -52,10 +53,10 @@ def _check_conditions(labels: NDArray[np.str_]) -> None:
     if (count > 1).any():
         twice = ", ".join(names[count > 1][:5])
         raise DataError(f"input: condition labels must be unique; found more than once: {twice}")
-    if names.size < MIN_CONDITIONS:
+    if names.size < LEAST_CONDITIONS:
         raise DataError(
-            f"input: {names.size} condition{'' if names.size == 1 else 's'}; need {MIN_CONDITIONS} "
-            "or more. Name more events under input.labels"
+            f"input: {names.size} condition{'' if names.size == 1 else 's'}; need "
+            f"{LEAST_CONDITIONS} or more. Name more events under input.labels"
         )
 
 

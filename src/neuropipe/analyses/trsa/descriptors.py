@@ -1,26 +1,20 @@
-"""Descriptors of all RDMs: transformed (RGTM), geodesic (RGDM), persistent homology."""
+"""Descriptors of all RDMs: transformed (RGTM) and geodesic (RGDM)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from neuropipe.analyses.trsa.kernels.geodesic import fill_unconnected, rgdm
-from neuropipe.analyses.trsa.kernels.homology import (
-    betti_curve,
-    persistence_entropy,
-    rips_bars,
-    total_persistence,
-)
-from neuropipe.analyses.trsa.kernels.transform import prescale, rgtm, threshold_class
+from neuropipe.analyses.trsa.kernels.transform import prescale, rgtm, smooth, threshold_class
 from neuropipe.analyses.trsa.spec import DescriptorSettings
 
 __all__ = ["describe", "descriptor_names", "descriptor_vectors", "geodesics"]
 
 Floats = NDArray[np.float64]
-BAR_NUMBERS = ("total_persistence", "persistence_entropy", "longest_bar", "n_long_bars")
-FILTRATION = np.linspace(0.0, 1.0, 64)
 
 
 def cell_name(lower: float, upper: float) -> str:
@@ -30,7 +24,21 @@ def cell_name(lower: float, upper: float) -> str:
 
 def descriptor_names(settings: DescriptorSettings) -> list[str]:
     """Return the names of the descriptors, the raw RDM first, the geodesic one last."""
-    return ["RDM", *(cell_name(*cell) for cell in settings.cells), "RGDM"]
+    cells = [cell_name(*cell) for cell in settings.cells]
+    return ["RDM", *cells, *smooth_names(settings), "RGDM"]
+
+
+def smooth_names(settings: DescriptorSettings) -> list[str]:
+    """Return the name of the smooth descriptor, if there is one."""
+    one = settings.smooth
+    return [] if one is None else [f"smooth ({one.slope:g}, {one.centre:g})"]
+
+
+def _smoothed(scaled: Floats, settings: DescriptorSettings) -> dict[str, Floats]:
+    one = settings.smooth
+    if one is None:
+        return {}
+    return {smooth_names(settings)[0]: smooth(scaled, one.slope, one.centre)}
 
 
 def geodesics(scaled: Floats, settings: DescriptorSettings) -> tuple[Floats, NDArray[np.int64]]:
@@ -40,7 +48,7 @@ def geodesics(scaled: Floats, settings: DescriptorSettings) -> tuple[Floats, NDA
     found, count = np.full(rows.shape, np.nan), np.zeros(len(rows), dtype=np.int64)
     for k, row in enumerate(rows):
         if np.isfinite(row).any():
-            paths, count[k] = rgdm(row, options.rule, **options.parameters)
+            paths, count[k] = rgdm(row, options.rule, **settings.geodesic_parameters)
             filled = fill_unconnected(paths, options.unconnected)
             found[k] = np.where(np.isfinite(row), filled, np.nan)
     if options.rank:
@@ -58,18 +66,28 @@ def scaled_rdms(values: Floats, settings: DescriptorSettings) -> Floats:
 def descriptor_vectors(values: Floats, settings: DescriptorSettings) -> dict[str, Floats]:
     """Return every descriptor of RDMs ``(..., n_pairs)``, by name."""
     scaled = scaled_rdms(values, settings)
-    cells = {cell_name(*cell): rgtm(scaled, *cell) for cell in settings.cells}
-    return {"RDM": values, **cells, "RGDM": geodesics(scaled, settings)[0]}
+    mode = settings.threshold_mode
+    cells = {cell_name(*cell): rgtm(scaled, *cell, mode=mode) for cell in settings.cells}
+    paths = geodesics(scaled, settings)[0]
+    return {"RDM": values, **cells, **_smoothed(scaled, settings), "RGDM": paths}
+
+
+def _class(cell: Sequence[float], settings: DescriptorSettings) -> str:
+    """Return the class of a cell; thresholds in the unit of the measure have none."""
+    if settings.threshold_mode == "absolute" and settings.prescale == "none":
+        return "unscaled"
+    return threshold_class(*cell)
 
 
 def _cells(values: Floats, settings: DescriptorSettings, timed: bool) -> Floats:
     """Return transformed RDMs ``(..., n_cells, n_pairs)``, of a movie with shared thresholds."""
+    mode = settings.threshold_mode
     if timed and settings.thresholds == "pooled":
         joined = scaled_rdms(values.reshape(*values.shape[:2], -1), settings)
-        parts = [rgtm(joined, *cell).reshape(values.shape) for cell in settings.cells]
+        parts = [rgtm(joined, *cell, mode=mode).reshape(values.shape) for cell in settings.cells]
     else:
         scaled = scaled_rdms(values, settings)
-        parts = [rgtm(scaled, *cell) for cell in settings.cells]
+        parts = [rgtm(scaled, *cell, mode=mode) for cell in settings.cells]
     return np.stack(parts, axis=-2)
 
 
@@ -86,7 +104,7 @@ def describe(rdms: xr.DataArray, settings: DescriptorSettings) -> xr.Dataset:
     -------
     xarray.Dataset
         ``rgtm(subject, region, [time,] cell, pair)``, ``rgdm``, ``n_components`` and, if asked
-        for, the variables of persistent homology.
+        for, ``rgtm_smooth``.
     """
     timed = "time" in rdms.dims
     lead = rdms.dims[:-1]
@@ -103,31 +121,9 @@ def describe(rdms: xr.DataArray, settings: DescriptorSettings) -> xr.Dataset:
             "cell": [cell_name(*cell) for cell in settings.cells],
             "cell_lower": ("cell", lower),
             "cell_upper": ("cell", upper),
-            "threshold_class": ("cell", [threshold_class(*cell) for cell in settings.cells]),
+            "threshold_class": ("cell", [_class(cell, settings) for cell in settings.cells]),
         },
     )
-    if settings.homology and not timed:
-        found = found.merge(_homology(scaled, lead, settings.long_bar))
+    for name, values in _smoothed(scaled, settings).items():
+        found["rgtm_smooth"] = ((*lead, "pair"), values, {"name": name})
     return found
-
-
-def _homology(scaled: Floats, lead: tuple[str, ...], long: float) -> xr.Dataset:
-    """Return Betti curves, sizes of the bars and number of long ones of complete RDMs."""
-    shape = scaled.shape[:-1]
-    curves = np.zeros((*shape, 2, FILTRATION.size), dtype=np.int64)
-    numbers = {name: np.full((*shape, 2), np.nan) for name in BAR_NUMBERS}
-    for place in np.ndindex(shape):
-        if not np.isfinite(scaled[place]).all():
-            continue
-        for degree, bars in enumerate(rips_bars(scaled[place])):
-            curves[(*place, degree)] = betti_curve(bars, FILTRATION, forever=int(degree == 0))
-            numbers["total_persistence"][(*place, degree)] = total_persistence(bars)
-            numbers["persistence_entropy"][(*place, degree)] = persistence_entropy(bars)
-            length = bars[:, 1] - bars[:, 0]
-            numbers["longest_bar"][(*place, degree)] = length.max(initial=0.0)
-            numbers["n_long_bars"][(*place, degree)] = (length > long).sum()
-    return xr.Dataset(
-        {"betti": ((*lead, "homology", "filtration"), curves)}
-        | {name: ((*lead, "homology"), v) for name, v in numbers.items()},
-        coords={"homology": ["H0", "H1"], "filtration": FILTRATION},
-    )

@@ -1,4 +1,4 @@
-"""Subjects side by side: parts joined, common conditions, group maps."""
+"""Subjects side by side: parts joined, common conditions, common centres of maps."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from neuropipe.analyses.trsa.kernels.inference import max_statistic, sign_flips
-from neuropipe.analyses.trsa.spec import InferenceSettings
+from neuropipe.analyses.trsa.spec_limits import LEAST_CONDITIONS
 from neuropipe.errors import DataError, Issue, issues_to_json
-from neuropipe.seeds import stage_generator
 
-__all__ = ["common_conditions", "joined_parts", "searchlight_group"]
+__all__ = ["centre_keys", "common_conditions", "joined_parts"]
 
 AXES = ("x", "y", "z")
 SAME_PLACE_MM = 0.01
-LEAST_SUBJECTS, LEAST_CONDITIONS = 5, 4
 
 
-def _places(part: xr.Dataset) -> list[tuple[float, ...]]:
+def centre_keys(part: xr.Dataset) -> list[tuple[float, ...]]:
+    """Return what tells the centres of a map apart: their places to a hundredth of a millimetre."""
     axes = np.stack([part[axis].values for axis in AXES], axis=1)
     return [tuple(row) for row in np.round(axes / SAME_PLACE_MM).tolist()]
 
@@ -31,7 +29,7 @@ def _on_common_centres(
     """Keep the centres that every subject has, in the order of the first subject."""
     if not any("centre" in part.dims for part in parts):
         return list(parts), []
-    places = [_places(part) for part in parts]
+    places = [centre_keys(part) for part in parts]
     common = set(places[0]).intersection(*places[1:])
     total = len(set().union(*places))
     if len(common) == total and all(own == places[0] for own in places):
@@ -101,30 +99,3 @@ def common_conditions(joined: xr.Dataset, strict: bool) -> tuple[xr.Dataset, lis
         "CONDITIONS_DROPPED", "condition", message, "set rdm.strict to make this an error"
     )
     return joined.isel(pair=pairs, condition=np.flatnonzero(kept)), [issue]
-
-
-def searchlight_group(joined: xr.Dataset, settings: InferenceSettings, seed: int) -> xr.Dataset:
-    """Return the mean map of each model and its family-wise p.
-
-    Five subjects or more are tested by their signs, one alone by permuted condition labels; with
-    two to four there is no test.
-    """
-    scores = joined["searchlight_score"].transpose("model", "subject", "centre")
-    values = scores.values
-    mean = np.where(np.isfinite(values).all(axis=1), values.mean(axis=1), np.nan)
-    attrs = joined["searchlight_score"].attrs
-    found = xr.Dataset({"searchlight_score": (("model", "centre"), mean, attrs)})
-    if values.shape[1] >= LEAST_SUBJECTS and settings.permutations:
-        p = np.full(mean.shape, np.nan)
-        for k, rows in enumerate(values):
-            seen = np.isfinite(rows).all(axis=0)
-            rng = stage_generator(seed, "searchlight", k)
-            p[k, seen] = max_statistic(sign_flips(rows[:, seen], settings.permutations, rng))
-        found["searchlight_pvalue"] = (("model", "centre"), p, {"test": "signs of subjects"})
-    elif "searchlight_maximum" in joined:
-        best = joined["searchlight_maximum"].isel(subject=0).transpose("model", "permutation")
-        above = (best.values[:, :, None] >= mean[:, None] - 1e-12).mean(axis=1)
-        p = np.where(np.isfinite(mean), above, np.nan)
-        found["searchlight_pvalue"] = (("model", "centre"), p, {"test": "permuted conditions"})
-    kept = {axis: joined[axis] for axis in AXES}
-    return found.assign_coords(kept | {"model": joined["model"].values})

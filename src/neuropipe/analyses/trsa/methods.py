@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from neuropipe.analyses.methods_text import (
+    changed_sentence,
+    counted,
+    paragraph,
+    software_sentence,
+)
+from neuropipe.analyses.trsa.methods_patterns import patterns_sentences
 from neuropipe.analyses.trsa.model_scores import FLEXIBLE_DRAWS
-from neuropipe.analyses.trsa.spec import ACCURACY_DRAWS, NOISE_KINDS, Settings
+from neuropipe.analyses.trsa.spec import (
+    ACCURACY_DRAWS,
+    NOISE_KINDS,
+    DescriptorSettings,
+    Settings,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,8 +39,15 @@ REFERENCES = {
     "matrix estimation. Statistical Applications in Genetics and Molecular Biology 4, 32.",
     "Ledoit": "Ledoit O, Wolf M (2004). A well-conditioned estimator for large-dimensional "
     "covariance matrices. Journal of Multivariate Analysis 88, 365-411.",
+    "Glover": "Glover GH (1999). Deconvolution of impulse response in event-related BOLD fMRI. "
+    "NeuroImage 9, 416-429.",
+    "Satterthwaite et al.": "Satterthwaite TD et al. (2013). An improved framework for confound "
+    "regression and filtering for control of motion artifact in the preprocessing of resting-state "
+    "functional connectivity data. NeuroImage 64, 240-256.",
     "Smith": "Smith SM, Nichols TE (2009). Threshold-free cluster enhancement. NeuroImage 44, "
     "83-98.",
+    "Carrière": "Carrière M, Cuturi M, Oudot S (2017). Sliced Wasserstein kernel for persistence "
+    "diagrams. Proceedings of ICML 34, 664-673.",
     "Edelsbrunner": "Edelsbrunner H, Letscher D, Zomorodian A (2002). Topological persistence and "
     "simplification. Discrete and Computational Geometry 28, 511-533.",
 }
@@ -69,30 +88,30 @@ SCALES = {
     "minmax": "values brought to [0, 1]",
     "none": "values as they are",
 }
+TESTS = {
+    "signs of subjects": "random signs of subjects",
+    "permuted conditions": "permuted conditions of the models, the same in all subjects",
+}
+DISTANCES = {
+    "bottleneck": "Diagrams were compared by the bottleneck distance. ",
+    "sliced_wasserstein": "Diagrams were compared by the sliced Wasserstein distance (Carrière et "
+    "al. 2017). ",
+}
 RULES = {
-    "gt": "pairs below quantile {u:g} (lengths ramped from quantile {l:g})",
+    "gt": "pairs below {what} {u:g} (lengths ramped from {what} {l:g})",
     "p_shortest": "the {p:g} of shortest pairs",
     "k_nearest": "pairs of which one is among the {k} nearest of the other",
     "p_nearest": "pairs of which one is among the nearest {p:g} of the other",
 }
 
 
-def _changed(values: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(defaults.get(key), dict):
-            found |= _changed(value, defaults[key], f"{prefix}{key}.")
-        elif value != defaults.get(key):
-            found[f"{prefix}{key}"] = value
-    return found
-
-
 def _rdm_text(settings: Settings, result: xr.Dataset) -> str:
     measure = str(result.attrs["measure"])
     text = (
         f"Representational dissimilarity matrices (RDMs, Kriegeskorte et al. 2008) of "
-        f"{result.sizes['condition']} conditions in {result.sizes['subject']} subject(s) and "
-        f"{result.sizes['region']} region(s) hold "
+        f"{counted(result.sizes['condition'], 'condition')} in "
+        f"{counted(result.sizes['subject'], 'subject')} and "
+        f"{counted(result.sizes['region'], 'region')} hold "
         f"{MEASURES.get(measure, measure).format(runs=result.attrs['runs'])}, divided by the "
         "number of channels. "
     )
@@ -121,11 +140,13 @@ def _rdm_text(settings: Settings, result: xr.Dataset) -> str:
 def _descriptor_text(settings: Settings) -> str:
     chosen = settings.descriptor
     cells = ", ".join(f"({lower:g}, {upper:g})" for lower, upper in chosen.cells)
-    graph = RULES[chosen.geodesic.rule].format(**chosen.geodesic.model_dump())
+    what = {"quantile": "quantile", "absolute": "threshold"}[chosen.threshold_mode]
+    graph = RULES[chosen.geodesic.rule].format(what=what, **chosen.geodesic.model_dump())
     text = (
         f"Each RDM was scaled by itself ({SCALES[chosen.prescale]}) and transformed to "
         f"geo-topological descriptors (RGTM, Lin and Kriegeskorte 2024) with lower and upper "
-        f"quantiles {cells}: 0 below the lower, 1 above the upper, linear between. Geodesic "
+        f"{what}s {cells}: 0 below the lower, 1 above the upper, linear between. "
+        f"{_smooth_text(chosen)}Geodesic "
         f"descriptors (RGDM) are shortest paths over the graph of {graph}"
         f"{', ranked' if chosen.geodesic.rank else ''}. "
     )
@@ -134,7 +155,18 @@ def _descriptor_text(settings: Settings) -> str:
             "Persistent homology of the Vietoris-Rips filtration of the scaled RDMs was computed "
             "in degrees 0 and 1 (Edelsbrunner et al. 2002). "
         )
+    if chosen.homology_distance != "none":
+        text += DISTANCES[chosen.homology_distance]
     return text
+
+
+def _smooth_text(chosen: DescriptorSettings) -> str:
+    if chosen.smooth is None:
+        return ""
+    return (
+        f"A smooth variant is 1 / (1 + exp(-{chosen.smooth.slope:g} (d - "
+        f"{chosen.smooth.centre:g}))). "
+    )
 
 
 def _model_text(settings: Settings, result: xr.Dataset) -> str:
@@ -142,7 +174,7 @@ def _model_text(settings: Settings, result: xr.Dataset) -> str:
         return ""
     method, inference = str(result.attrs["comparator"]), settings.inference
     text = (
-        f"{result.sizes['model']} model RDMs were compared with the subjects' by "
+        f"{_models_were(result.sizes['model'])} compared with the subjects' by "
         f"{COMPARATORS[method]}; the noise ceiling is that of the mean RDM of all subjects (upper) "
         "and of the others (lower). "
     )
@@ -175,6 +207,10 @@ def _model_text(settings: Settings, result: xr.Dataset) -> str:
     return text
 
 
+def _models_were(count: int) -> str:
+    return f"{counted(count, 'model RDM')} {'was' if count == 1 else 'were'}"
+
+
 def _region_text(settings: Settings, result: xr.Dataset) -> str:
     if "identification_accuracy" not in result:
         return ""
@@ -203,6 +239,28 @@ def _region_text(settings: Settings, result: xr.Dataset) -> str:
     return text
 
 
+def _map_text(settings: Settings, result: xr.Dataset) -> str:
+    if "searchlight_score" not in result or settings.searchlight is None:
+        return ""
+    near = settings.searchlight
+    size = (
+        f"of radius {near.radius_mm:g} mm"
+        if near.nearest is None
+        else f"of the {near.nearest} nearest channels"
+    )
+    along = ""
+    if near.surfaces:
+        along = " (distances along the surface, over edges and unfolded pairs of triangles)"
+    body = (
+        f"Searchlights {size}{along} with at least {near.min_voxels} channels, noise normalised "
+        "per channel, were compared with the models. "
+    )
+    if "searchlight_pvalue" in result:
+        how = result["searchlight_pvalue"].attrs.get("test", "")
+        body += f"Maps were tested by the largest score over all centres under {TESTS[how]}. "
+    return body
+
+
 def text(settings: Settings, result: xr.Dataset) -> str:
     """Return the methods paragraph with references.
 
@@ -213,25 +271,14 @@ def text(settings: Settings, result: xr.Dataset) -> str:
     result : xarray.Dataset
         Result of the analysis.
     """
-    body = _rdm_text(settings, result) + _descriptor_text(settings)
-    body += _model_text(settings, result) + _region_text(settings, result)
-    if "searchlight_score" in result and settings.searchlight is not None:
-        near = settings.searchlight
-        size = (
-            f"of radius {near.radius_mm:g} mm"
-            if near.nearest is None
-            else f"of the {near.nearest} nearest channels"
-        )
-        body += (
-            f"Searchlights {size} with at least {near.min_voxels} channels, noise normalised per "
-            "channel, were compared with the models. "
-        )
-        if "searchlight_pvalue" in result:
-            how = result["searchlight_pvalue"].attrs.get("test", "signs of subjects")
-            body += f"Maps were tested by the largest score over all centres under random {how}. "
-    changed = _changed(settings.model_dump(mode="json"), Settings().model_dump(mode="json"))
-    if changed:
-        listed = ", ".join(f"{key} = {value}" for key, value in changed.items())
-        body += f"Settings other than the defaults: {listed}. "
-    used = [entry for name, entry in REFERENCES.items() if name in body]
-    return body.strip() + "\n\nReferences\n\n" + "\n".join(f"- {entry}" for entry in used) + "\n"
+    parts = (
+        patterns_sentences(result.attrs),
+        _rdm_text(settings, result),
+        _descriptor_text(settings),
+        _model_text(settings, result),
+        _region_text(settings, result),
+        _map_text(settings, result),
+        changed_sentence(settings),
+        software_sentence(result.attrs),
+    )
+    return paragraph(tuple(part.strip() for part in parts), REFERENCES)

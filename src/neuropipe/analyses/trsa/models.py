@@ -13,12 +13,12 @@ from neuropipe.analyses.trsa.kernels.models import Model
 from neuropipe.analyses.trsa.kernels.pairs import to_pairs
 from neuropipe.analyses.trsa.kernels.rdm import rdm
 from neuropipe.analyses.trsa.spec import NOISE_KINDS, ModelSettings
+from neuropipe.analyses.trsa.spec_limits import LEAST_FLEXIBLE
 from neuropipe.errors import DataError, MissingInput
 
 __all__ = ["named_models"]
 
 Floats = NDArray[np.float64]
-LEAST_CONDITIONS = 12  # of flexible models
 
 
 def _square(values: Floats, labels: list[str], wanted: Sequence[str], name: str) -> Floats:
@@ -96,10 +96,10 @@ def named_models(
             raise MissingInput(f"{path}: file of model {one.name} does not exist")
         if path.suffix not in READERS:
             raise DataError(f"{path}: model {one.name}: expected .csv or .nc")
-        if one.kind != "fixed" and len(conditions) < LEAST_CONDITIONS:
+        if one.kind != "fixed" and len(conditions) < LEAST_FLEXIBLE:
             raise DataError(
                 f"model {one.name}: {one.kind} models are fitted to some conditions and scored on "
-                f"others; need {LEAST_CONDITIONS} conditions or more, found {len(conditions)}"
+                f"others; need {LEAST_FLEXIBLE} conditions or more, found {len(conditions)}"
             )
         found[one.name] = Model(one.kind, READERS[path.suffix](path, one.name, conditions))
     return found

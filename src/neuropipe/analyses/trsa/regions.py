@@ -126,12 +126,21 @@ def _noisy(values: Floats, settings: Settings, seed: int) -> xr.Dataset:
     )
 
 
+def _top(scaled: Floats, settings: Settings) -> float:
+    """Return what 1 stands for on the grid: the largest dissimilarity of unscaled RDMs, or 1."""
+    chosen = settings.descriptor
+    if chosen.threshold_mode == "quantile" or chosen.prescale != "none":
+        return 1.0
+    return float(np.nanmax(scaled)) or 1.0
+
+
 def _grid(values: Floats, settings: Settings, seed: int) -> xr.Dataset:
     """Return the accuracy over all thresholds, that of nested choice and that of classes."""
     cells = threshold_grid(settings.descriptor.grid_step)
-    scaled = scaled_rdms(values, settings.descriptor)
+    scaled, mode = scaled_rdms(values, settings.descriptor), settings.descriptor.threshold_mode
+    thresholds = cells * _top(scaled, settings)
     nested = settings.identify.select == "nested" and len(values) > 2
-    accuracy, outer, inner = accuracy_map(scaled, cells, nested=nested)
+    accuracy, outer, inner = accuracy_map(scaled, thresholds, nested=nested, mode=mode)
     steps = np.unique(np.round(cells, 6))
     found = np.full((steps.size, steps.size), np.nan)
     place = np.searchsorted(steps, np.round(cells, 6))
@@ -154,14 +163,15 @@ def _grid(values: Floats, settings: Settings, seed: int) -> xr.Dataset:
     )
     draws = min(settings.inference.permutations, ACCURACY_DRAWS)
     if draws:
-        null = accuracy_null(scaled, cells, draws, stage_generator(seed, "accuracy-null"))
+        rng = stage_generator(seed, "accuracy-null")
+        null = accuracy_null(scaled, thresholds, draws, rng, mode=mode)
         tested = np.full(found.shape, np.nan)
         tested[tuple(place.T)] = max_statistic(np.vstack([accuracy, null]))
         result["accuracy_map_pvalue"] = (("lower", "upper"), tested)
     if nested:
         best, chosen = nested_accuracy(outer, inner)
         result["accuracy_nested"] = ((), best)
-        result["nested_cell"] = (("subject", "limit"), cells[chosen])
+        result["nested_cell"] = (("subject", "limit"), thresholds[chosen])
         result = result.assign_coords(limit=["lower", "upper"])
     return result
 

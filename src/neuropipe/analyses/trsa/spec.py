@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from neuropipe.analyses.registry import Analysis, Resources
+from neuropipe.analyses.registry import Analysis, Resources, at_most
+from neuropipe.analyses.trsa.settings_check import file_problems, settings_problems
 from neuropipe.config.models import Positive, StrictModel
 from neuropipe.config.strict import Fraction
 
-__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "NOISE_KINDS", "Settings"]
+__all__ = ["ACCURACY_DRAWS", "ANALYSIS", "NOISE_KINDS", "Settings", "file_word"]
 
 ACCURACY_DRAWS = 200  # resamples behind the standard errors of identification accuracy
 
@@ -21,7 +23,8 @@ Count = Annotated[int, Field(ge=0)]
 Comparator = Literal[
     "cosine", "pearson", "spearman", "kendall_tau_a", "rho_a", "cosine_w", "pearson_w"
 ]
-Cell = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+Threshold = Annotated[float, Field(ge=0)]
+Cell = Annotated[list[Threshold], Field(min_length=2, max_length=2)]
 
 
 class RdmSettings(StrictModel):
@@ -78,8 +81,8 @@ class GeodesicSettings(StrictModel):
         description="Edges: below the upper threshold (gt), the share `p` of shortest pairs, or "
         "the `k` (or the share `p`) nearest conditions of either end.",
     )
-    l: Fraction = Field(0.0, description="Lower quantile of `gt`.")  # noqa: E741 - the paper's
-    u: Fraction = Field(0.3, description="Upper quantile of `gt`.")
+    l: Threshold = Field(0.0, description="Lower threshold of `gt`.")  # noqa: E741 - the paper's
+    u: Threshold = Field(0.3, description="Upper threshold of `gt`.")
     p: Fraction = Field(0.1, description="Share of pairs or of conditions.")
     k: Annotated[int, Field(ge=1)] = Field(5, description="Nearest conditions.")
     rank: bool = Field(True, description="Replace path lengths by their ranks.")
@@ -104,6 +107,13 @@ class GeodesicSettings(StrictModel):
         }[self.rule]
 
 
+class SmoothSettings(StrictModel):
+    """A smooth step in place of two thresholds: 1 / (1 + exp(-slope (d - centre)))."""
+
+    slope: Positive = Field(10.0, description="Steepness.")
+    centre: Threshold = Field(0.5, description="Scaled dissimilarity that becomes 0.5.")
+
+
 class DescriptorSettings(StrictModel):
     """From RDMs to descriptors between geometry and topology."""
 
@@ -118,6 +128,14 @@ class DescriptorSettings(StrictModel):
         description="Thresholds [l, u] whose descriptors are kept; the first is the baseline.",
         min_length=1,
     )
+    threshold_mode: Literal["quantile", "absolute"] = Field(
+        "quantile",
+        description="Thresholds are quantiles within each RDM, or values of the scaled "
+        "dissimilarity (with `prescale: none` in its unit).",
+    )
+    smooth: SmoothSettings | None = Field(
+        None, description="A descriptor more, by a smooth step; null: none."
+    )
     thresholds: Literal["each", "pooled"] = Field(
         "each", description="Quantiles of each time, or of all times of a movie together."
     )
@@ -131,6 +149,11 @@ class DescriptorSettings(StrictModel):
     long_bar: Fraction = Field(
         0.1, description="Length over which bars of persistent homology are counted."
     )
+    homology_distance: Literal["none", "bottleneck", "sliced_wasserstein"] = Field(
+        "none",
+        description="Distance between the diagrams of persistent homology of all subjects and "
+        "regions.",
+    )
 
     @field_validator("cells")
     @classmethod
@@ -139,6 +162,25 @@ class DescriptorSettings(StrictModel):
             if lower > upper:
                 raise ValueError(f"cell [{lower}, {upper}]: l is above u")
         return value
+
+    @model_validator(mode="after")
+    def _in_range(self) -> DescriptorSettings:
+        thresholds = [*(number for cell in self.cells for number in cell)]
+        thresholds += [self.geodesic.l, self.geodesic.u]
+        if self.threshold_mode == "quantile" and max(thresholds) > 1:
+            raise ValueError(
+                f"{max(thresholds):g} is no quantile (0 to 1); write `threshold_mode: absolute` "
+                "for thresholds that are dissimilarities"
+            )
+        if self.homology_distance != "none" and not self.homology:
+            raise ValueError("homology_distance compares diagrams; write `homology: true` too")
+        return self
+
+    @property
+    def geodesic_parameters(self) -> dict[str, Any]:
+        """The numbers that the rule of the geodesic graph takes."""
+        mode = {"mode": self.threshold_mode} if self.geodesic.rule == "gt" else {}
+        return self.geodesic.parameters | mode
 
 
 class ModelSettings(StrictModel):
@@ -201,6 +243,11 @@ class SearchlightSettings(StrictModel):
     nearest: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Channels per neighbourhood instead of a radius."
     )
+    surfaces: dict[Literal["left", "right"], str] = Field(
+        default_factory=dict,
+        description="GIFTI meshes (.surf.gii) of the hemispheres whose vertices the data hold, "
+        "relative to the study folder; distances then run along them.",
+    )
     min_voxels: Annotated[int, Field(ge=2)] = Field(10, description="Voxels at least.")
     chunk_mb: Positive = Field(256.0, description="Memory of the work arrays, MB.")
     keep_rdms: bool = Field(
@@ -208,8 +255,8 @@ class SearchlightSettings(StrictModel):
     )
     permutations: Count = Field(
         1000,
-        description="Permutations of condition labels that test the map of a study of one subject; "
-        "0: none. Five subjects and more are tested by their signs.",
+        description="Permutations of condition labels that test the mean map of up to four "
+        "subjects; 0: none. Five subjects and more are tested by their signs.",
     )
 
 
@@ -229,6 +276,11 @@ class Settings(StrictModel):
     rdm: RdmSettings = Field(default_factory=RdmSettings, description="Dissimilarities.")
     descriptor: DescriptorSettings = Field(
         default_factory=DescriptorSettings, description="Geo-topological descriptors."
+    )
+    categories: dict[str, str] = Field(
+        default_factory=dict,
+        description="Category of conditions (condition: category), which orders and colours them "
+        "in figures.",
     )
     compare: Literal["auto"] | Comparator = Field(
         "auto", description="Comparator; `auto`: cosine_w for squared distances, else pearson."
@@ -251,24 +303,46 @@ class Settings(StrictModel):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Files that the stages read beside their input: the models."""
-        return tuple(dict.fromkeys(model.path for model in self.models))
+        """Files that the stages read beside their input: models and surfaces."""
+        surfaces = () if self.searchlight is None else self.searchlight.surfaces.values()
+        return tuple(dict.fromkeys([*(model.path for model in self.models), *surfaces]))
 
     @model_validator(mode="after")
     def _distinct(self) -> Settings:
         names = [model.name for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"names of models {names} repeat")
+        words = [file_word(name).lower() for name in names]
+        if len(set(words)) < len(words):
+            raise ValueError(
+                f"names of models {names} give the same names of files; let them differ by more "
+                "than upper and lower case or punctuation"
+            )
         if sum(model.kind in NOISE_KINDS for model in self.models) > 1:
             raise ValueError("more than one model is a precision or covariance; give one")
         return self
 
 
+def file_word(name: str) -> str:
+    """Return a name as a part of a file name.
+
+    Examples
+    --------
+    >>> file_word("face / house")
+    'face-house'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "model"
+
+
 def _resources(settings: Settings, sizes: Mapping[str, float]) -> Resources:
-    wanted = 2000 + 6 * sizes.get("input_mb", 50.0)
+    size = sizes.get("input_mb", 1.0)
+    wanted = 2000 + 6 * size
+    draws = settings.rdm.permutations + settings.inference.bootstrap
+    minutes = 30 + 0.05 * size + (draws + settings.inference.permutations) / 100
     if settings.searchlight is not None:
         wanted += 4 * settings.searchlight.chunk_mb
-    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=60)
+        minutes += 60 + 0.5 * size * (1 + settings.searchlight.permutations / 1000)
+    return Resources(cpus=1, mem_mb=int(min(wanted, 64_000)), minutes=at_most(minutes))
 
 
 PACKAGE = "neuropipe.analyses.trsa"
@@ -276,18 +350,30 @@ PACKAGE = "neuropipe.analyses.trsa"
 ANALYSIS = Analysis(
     name="trsa",
     title="Representational geometry and topology (tRSA)",
+    about=(
+        "How alike are the responses to different conditions, and which model of likeness "
+        "explains that? In every region the dissimilarities of all pairs of conditions (an RDM) "
+        "are compared with those of other regions, subjects and models; topological descriptors "
+        "keep who is near to whom and leave out exact distances. A cross-validated "
+        "dissimilarity of 0 means that two conditions cannot be told apart."
+    ),
     scopes=("cohort", "subject"),
     assemble="neuropipe.assemble.conditions:conditions",
     accepts=dict.fromkeys(("fmri", "eeg", "meg", "ieeg", "spikes", "calcium"), "patterns"),
     settings=Settings,
+    check=settings_problems,
+    check_files=file_problems,
     fit=f"{PACKAGE}.model:fit",
     figures=f"{PACKAGE}.figures:figures",
     figure_slugs=("rdms", "models", "identification", "arrangement"),
     optional_slugs=("movie", "searchlight", "homology"),
     tables=f"{PACKAGE}.summary:tables",
     table_files=("models.csv", "identification.csv"),
+    maps=f"{PACKAGE}.map_files:map_files",
+    map_pattern="searchlight_*.*",
     methods=f"{PACKAGE}.methods:text",
     summary=f"{PACKAGE}.summary:summary",
+    truth=f"{PACKAGE}.figures.truth:compare",
     headline=f"{PACKAGE}.summary:headline",
     metrics=f"{PACKAGE}.summary:metrics",
     stages=("rdm", "summary"),

@@ -8,16 +8,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuropipe.analyses.methods_text import counted
 from neuropipe.analyses.trsa.arrangement import arrange, condition_map
 from neuropipe.analyses.trsa.checks import few_conditions, ordered, subjects_of, unusual_rdms
 from neuropipe.analyses.trsa.courses import generalisation, time_courses
 from neuropipe.analyses.trsa.descriptors import describe
-from neuropipe.analyses.trsa.group import common_conditions, joined_parts, searchlight_group
+from neuropipe.analyses.trsa.group import common_conditions, joined_parts
 from neuropipe.analyses.trsa.kernels.compare import WHITENED
 from neuropipe.analyses.trsa.kernels.rdm import MEASURES
+from neuropipe.analyses.trsa.map_group import searchlight_group
 from neuropipe.analyses.trsa.maps import check_searchlight
 from neuropipe.analyses.trsa.model_scores import model_scores, resampled
 from neuropipe.analyses.trsa.models import named_models
+from neuropipe.analyses.trsa.persistence import homology
 from neuropipe.analyses.trsa.regions import identification
 from neuropipe.analyses.trsa.spec import Settings
 from neuropipe.analyses.trsa.subject import given_rdms, subject_rdms
@@ -26,7 +29,7 @@ from neuropipe.threads import one_blas_thread
 
 __all__ = ["rdm", "summary"]
 
-WORKING = ("rdm_half", "searchlight_score", "searchlight_maximum")  # replaced by what they give
+WORKING = ("rdm_half", "searchlight_score")  # replaced by what they give
 
 Parts = Mapping[str, Sequence[xr.Dataset]]
 Floats = NDArray[np.float64]
@@ -76,7 +79,7 @@ def rdm(
     xarray.Dataset
         ``rdm(subject, region, [time,] pair)``, ``noise_shrinkage``, ``n_channels``,
         ``n_pairs_cv``, ``permuted_mean``, ``rdm_half``, ``searchlight_score``,
-        ``searchlight_maximum``, ``searchlight_rdm``.
+        ``searchlight_rdm``.
     """
     if "patterns" not in data and "rdm" in data:
         check_searchlight(data, settings)
@@ -127,6 +130,8 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     found.append(condition_map(rdms))
     still = _still(rdms)
     found.append(arrange(still, settings, method))
+    if settings.descriptor.homology:
+        found.append(homology(still, settings.descriptor))
     part, told = _regions(still, settings, seed)
     found, issues = [*found, part], issues + told
     part, told = _models(data, joined, settings, method, seed)
@@ -134,9 +139,10 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
     if "rdm_half" in joined:
         found.append(generalisation(joined["rdm_half"].transpose("half", ...), method))
     if "searchlight_score" in joined:
-        found.append(searchlight_group(joined, settings.inference, seed))
+        found.append(searchlight_group(ordered(data), joined, settings, seed))
     if "permuted_mean" in joined:
         found.append(_discriminability(joined))
+    found.append(_categories(data, settings, joined))
     result = _merged(found).drop_vars("permuted_mean", errors="ignore")
     return result.assign_attrs(
         converged=1,
@@ -147,7 +153,33 @@ def summary(data: xr.Dataset, settings: Settings, seed: int, parts: Parts) -> xr
         resampled=", ".join(resampled(settings.inference, joined.sizes["subject"])),
         runs=joined.attrs["runs"],
         modality=str(data.attrs.get("modality", "")),
+        making=str(data.attrs.get("making", "{}")),
     )
+
+
+def _categories(data: xr.Dataset, settings: Settings, joined: xr.Dataset) -> xr.Dataset:
+    """Return the category of each condition as a coordinate, if any is known.
+
+    Raises
+    ------
+    ConfigError
+        If the settings name a condition that the input does not have.
+    """
+    labels = joined["condition"].values.astype(str).tolist()
+    known = dict(settings.categories)
+    if not known and "category" in data and data["category"].dims == ("condition",):
+        names = data["condition"].values.astype(str).tolist()
+        known = dict(zip(names, data["category"].values.astype(str).tolist(), strict=True))
+    if not known:
+        return xr.Dataset()
+    every = set(data["condition"].values.astype(str)) if "condition" in data else set(labels)
+    strange = sorted(set(known) - every - set(labels))
+    if strange:
+        raise ConfigError(
+            f"analyses.trsa.categories: {', '.join(strange)}: no such condition; the input has "
+            f"{', '.join(labels)}"
+        )
+    return xr.Dataset(coords={"category": ("condition", [known.get(n, "") for n in labels])})
 
 
 def _merged(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -188,8 +220,8 @@ def _regions(still: xr.DataArray, settings: Settings, seed: int) -> tuple[xr.Dat
     if (usable.sum(axis=0) > 1).sum() > 1:
         return identification(still, settings, seed), []
     message = (
-        f"{still.sizes['region']} regions in {still.sizes['subject']} subjects: identification "
-        "needs two of each"
+        f"{counted(still.sizes['region'], 'region')} in "
+        f"{counted(still.sizes['subject'], 'subject')}: identification needs two of each"
     )
     issue = Issue(
         "NO_IDENTIFICATION", "region", message, "name regions under input.regions", "info"
@@ -206,7 +238,9 @@ def _models(
         return xr.Dataset(), []
     issues, subjects = list[Issue](), joined.sizes["subject"]
     if "subject" in settings.inference.resample and subjects < 3:
-        message = f"{subjects} subjects: intervals and tests generalise over conditions only"
+        message = (
+            f"{counted(subjects, 'subject')}: intervals and tests generalise over conditions only"
+        )
         issues.append(Issue("NO_SUBJECT_BOOTSTRAP", "subject", message, "", "info"))
     found = model_scores(joined["rdm"], models, method, settings.inference, seed)
     if "n_redrawn" in found and found["n_redrawn"].max() > 0:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuropipe.analyses.trsa.checks import RegionPatterns, region_patterns
+from neuropipe.analyses.trsa.checks import region_patterns
 from neuropipe.analyses.trsa.estimate import (
     Estimate,
     centres_of,
@@ -18,16 +18,14 @@ from neuropipe.analyses.trsa.estimate import (
 )
 from neuropipe.analyses.trsa.given_noise import given_covariance
 from neuropipe.analyses.trsa.kernels.rdm import MEASURES
-from neuropipe.analyses.trsa.maps import positions_of, searchlight
-from neuropipe.analyses.trsa.models import named_models
-from neuropipe.analyses.trsa.spec import SearchlightSettings, Settings
+from neuropipe.analyses.trsa.maps import searchlight
+from neuropipe.analyses.trsa.spec import Settings
 from neuropipe.errors import DataError, Issue, issues_to_json
 from neuropipe.seeds import stage_generator
 
 __all__ = ["given_rdms", "subject_rdms"]
 
 Floats = NDArray[np.float64]
-MAP_COMPARATORS = ("pearson", "cosine")  # of searchlights, beside spearman
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def subject_rdms(data: xr.Dataset, name: str, settings: Settings, seed: int) -> 
         issues += told
         found.append(_Region(k, one, patterns.channels.size))
         if settings.searchlight is not None:
-            maps, told = _map(data, name, patterns, settings, seed)
+            maps, told = searchlight(data, name, patterns, settings)
             issues += told
     if not found:
         return xr.Dataset(attrs={"issues": issues_to_json(issues), "absent": name})
@@ -111,26 +109,6 @@ def subject_rdms(data: xr.Dataset, name: str, settings: Settings, seed: int) -> 
     if maps is not None:
         result = result.merge(maps.expand_dims(subject=[name]), combine_attrs="override")
     return result.assign_attrs(issues=issues_to_json(issues))
-
-
-def _map(
-    data: xr.Dataset, name: str, patterns: RegionPatterns, settings: Settings, seed: int
-) -> tuple[xr.Dataset, list[Issue]]:
-    """Return the searchlight of one subject, over all its channels."""
-    region = str(data["region"].values[0])
-    labels = data["condition"].values.astype(str).tolist()
-    alone = data.sizes["subject"] == 1
-    return searchlight(
-        patterns,
-        positions_of(data, name, region, patterns.channels),
-        named_models(data, settings.models, labels),
-        settings.searchlight or SearchlightSettings(),
-        settings.rdm,
-        method=settings.compare if settings.compare in MAP_COMPARATORS else "spearman",
-        modality=str(data.attrs.get("modality", "")),
-        where=f"{name} {region}",
-        rng=stage_generator(seed, f"searchlight-{name}") if alone else None,
-    )
 
 
 def _stacked(values: dict[int, Floats], count: int, fill: float = np.nan) -> Floats:

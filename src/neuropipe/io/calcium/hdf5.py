@@ -105,6 +105,8 @@ def probe(path: Path) -> ReaderMatch | None:
         with h5py.File(path, "r") as file:
             if "nwb_version" in file.attrs or "estimates/C" in file:  # NWB, CaImAn
                 return None
+            if "absolute_start" in file.attrs:  # temporaldata
+                return None
     except OSError as error:
         issue = Issue("TRUNCATED", str(path), str(error), "copy the file again", "error")
         return ReaderMatch("hdf5", "calcium", path, entities_of(path), (issue,))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from neuropipe.config.models import ConnectomeConfig, LabelConfig
+    from neuropipe.store.file_facts import FileFacts
 
 __all__ = ["ingest_connectome", "read_connectome"]
 
@@ -94,6 +95,7 @@ def ingest_connectome(
     code: Mapping[str, str] | None = None,
     record_settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    files: FileFacts | None = None,
 ) -> dict[str, Any]:
     """Read the tables of one connectome and write its store and its report.
 
@@ -110,6 +112,8 @@ def ingest_connectome(
         Module -> hash, and the settings of the job, kept in the report.
     overwrite : bool
         Replace an existing store of other content.
+    files : mapping, optional
+        Facts of the tables, kept in the report.
 
     Returns
     -------
@@ -145,6 +149,7 @@ def ingest_connectome(
             "tables": json.loads(ds.attrs["tables"]),
             "settings": dict(record_settings or {"connectome": config.model_dump(mode="json")}),
             "code": dict(code or {}),
+            "files": dict(files or {}),
             "issues": [asdict(issue) for issue in issues],
             "versions": versions(),
             "wall_s": round(clock.perf_counter() - started, 3),

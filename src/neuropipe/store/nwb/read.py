@@ -19,7 +19,7 @@ from neuropipe.store.nwb.clock import expand_clock
 from neuropipe.store.nwb.manifest import MANIFEST_NAME, Manifest
 from neuropipe.store.variables import decode_value
 
-__all__ = ["from_nwb", "open_hdf5"]
+__all__ = ["PLACES", "from_nwb", "open_hdf5", "read_group"]
 
 LAZY_BYTES = 1 << 20
 
@@ -70,7 +70,7 @@ def from_nwb(path: Path | str) -> xr.DataTree:
     with open_hdf5(path) as file:
         manifest = _manifest(file, path)
         try:
-            groups = {group: _dataset(file, path, manifest, group) for group in manifest.groups}
+            groups = {group: read_group(file, path, manifest, group) for group in manifest.groups}
         except (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             kind = type(error).__name__
             raise DataError(
@@ -93,10 +93,34 @@ def _manifest(file: h5py.File, path: Path) -> Manifest:
         raise DataError(f"{path}: /{where} is damaged ({error}); write it again") from error
 
 
-def _dataset(file: h5py.File, path: Path, manifest: Manifest, group: str) -> xr.Dataset:
+Place = Callable[[h5py.File, Path, Mapping[str, Any]], Any]
+
+
+def read_group(
+    file: h5py.File,
+    path: Path,
+    manifest: Manifest,
+    group: str,
+    places: Mapping[str, Place] | None = None,
+) -> xr.Dataset:
+    """Return a group from where its record says that each variable lies.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for reading.
+    path : Path
+        Its path, for arrays that are read later.
+    manifest : Manifest
+        The record.
+    group : str
+        Key of the record.
+    places : mapping of str to callable, optional
+        Kind of place -> ``(file, path, entry) -> values``; default: those of NWB.
+    """
     variables, coords = {}, []
     for name, entry in manifest.groups[group]["variables"].items():
-        variables[name] = _variable(file, path, entry)
+        variables[name] = _variable(file, path, entry, PLACES if places is None else places)
         if entry["coord"]:
             coords.append(name)
     attrs = manifest.attrs(group)
@@ -105,10 +129,12 @@ def _dataset(file: h5py.File, path: Path, manifest: Manifest, group: str) -> xr.
     return with_indexes(xr.Dataset(data, index_free, attrs))
 
 
-def _variable(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> xr.Variable:
+def _variable(
+    file: h5py.File, path: Path, entry: Mapping[str, Any], places: Mapping[str, Place]
+) -> xr.Variable:
     place = entry["place"]
-    kind = next(key for key in PLACES if key in place)
-    values = PLACES[kind](file, path, entry)
+    kind = next(key for key in places if key in place)
+    values = places[kind](file, path, entry)
     if tuple(values.shape) != tuple(entry["shape"]):
         raise ValueError(f"{place}: shape {tuple(values.shape)}, expected {entry['shape']}")
     attrs = Manifest({"": {"attrs": entry["attrs"]}}).attrs("")
@@ -199,7 +225,7 @@ def _from_ragged(file: h5py.File, path: Path, entry: Mapping[str, Any]) -> np.nd
     return padded
 
 
-PLACES: dict[str, Callable[[h5py.File, Path, Mapping[str, Any]], Any]] = {
+PLACES: dict[str, Place] = {
     "path": _from_path,
     "parts": _from_parts,
     "columns": _from_columns,

@@ -14,6 +14,7 @@ import xarray as xr
 
 from neuropipe.errors import DataError
 from neuropipe.store.atomic import atomic_path
+from neuropipe.store.hdf5_sink import hdf5_sink
 from neuropipe.store.nwb.manifest import MANIFEST_NAME
 from neuropipe.store.schema import RootAttributes, parse_attributes
 from neuropipe.store.spikes import BY_TIME
@@ -201,13 +202,17 @@ def _write(nwbfile: NWBFile, path: Path) -> None:
     from pynwb import NWBHDF5IO
 
     # An open file, because a path that ends in .partial-<hash> draws a warning.
-    with h5py.File(path, "w") as file, NWBHDF5IO(file=file, mode="w") as io:
+    with (
+        hdf5_sink(path) as sink,
+        h5py.File(sink, "w") as file,
+        NWBHDF5IO(file=file, mode="w") as io,
+    ):
         io.write(nwbfile)
 
 
 def _fix_object_ids(path: Path, identifier: str) -> None:
     """Replace the random object ids by ids of the content and the place in the file."""
-    with h5py.File(path, "r+") as file:
+    with hdf5_sink(path, "r+") as sink, h5py.File(sink, "r+") as file:
         file.attrs.modify("object_id", str(uuid.uuid5(NAMESPACE, identifier)))
 
         def fix(name: str, item: h5py.Group | h5py.Dataset) -> None:

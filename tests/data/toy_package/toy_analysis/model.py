@@ -38,7 +38,9 @@ def _ask_slurm(settings: Settings) -> None:
     given = int(re.search(r"MinMemoryNode=(\d+)M", told)[1])
     if given < settings.need_mb:
         raise ComputationError(f"TOY: {given} MB are too few, {settings.need_mb} are needed")
-    time.sleep(settings.first_s)
+    hours, minutes, _ = re.search(r"TimeLimit=(\d+):(\d+):(\d+)", told).groups()
+    if 60 * int(hours) + int(minutes) < settings.need_minutes:
+        time.sleep(3600)
 
 
 def text(settings: Settings, result: xr.Dataset) -> str:

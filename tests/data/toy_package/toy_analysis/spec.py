@@ -16,7 +16,7 @@ class Settings(StrictModel):
     factor: float = Field(1.0, description="The means are multiplied by it.")
     fail: bool = Field(False, description="Raise instead of computing, to see what happens.")
     need_mb: int = Field(0, description="Fail under Slurm if the job has less memory, MB.")
-    first_s: float = Field(0.0, description="Take as long under Slurm, seconds.")
+    need_minutes: int = Field(0, description="Never end under Slurm if the job has less time.")
 
 
 ANALYSIS = Analysis(
@@ -33,5 +33,7 @@ ANALYSIS = Analysis(
     summary="toy_analysis.model:summary",
     headline="toy_analysis.model:headline",
     metrics="toy_analysis.model:metrics",
-    resources=lambda settings, sizes: Resources(mem_mb=500, minutes=1 if settings.first_s else 5),
+    resources=lambda settings, sizes: Resources(
+        mem_mb=500, minutes=1 if settings.need_minutes else 5
+    ),
 )

@@ -14,6 +14,8 @@ from neuropipe.plotting.palette import LINE_STYLES
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 __all__ = ["draw_diagnostics", "draw_numbers"]
 
@@ -24,12 +26,14 @@ NUMBERS = (
     "states come and go: those with few bins should not be read as states of the animal."
 )
 AGREE = (
-    "{verdict} Left: log joint density over kept draws; middle: ranks of its draws among all, per "
-    "chain (flat if chains agree); right: R-hat of the quantities that decide (dashed: {limit}, "
-    "the largest accepted) with bulk effective sample sizes; the smallest agreement of point "
-    "partitions of two chains is an adjusted Rand index of {agreement:.2f}. Good: overlapping "
-    "traces, flat ranks, R-hat below the line, sizes over 100. Bad: anything else, and then no "
-    "number of this section should be used."
+    "{verdict} Left: log joint density over kept draws. Middle: ranks of each chain's draws among "
+    "all, for the log joint density, the log dispersion (mean over units) and the norm of the "
+    "log rates (flat at the dotted line if chains agree). Right: R-hat (dashed: {limit}, the "
+    "largest accepted; blue below it, orange above) with bulk effective sample sizes (ESS); the "
+    "first three decide, norms with a number are of single clusters. The smallest agreement of "
+    "point partitions of two chains is an adjusted Rand index of {agreement:.2f}. Good: "
+    "overlapping traces, flat ranks, R-hat below the line, sizes over 100. Bad: anything else, "
+    "and then no number of this section should be used."
 )
 LIMIT = 1.05
 
@@ -63,7 +67,10 @@ def draw_numbers(result: xr.DataTree) -> ReportFigure:
         for chain, line in enumerate(drawn):
             shift = 0.06 * (chain - (chains - 1) / 2)
             style = LINE_STYLES[chain // 8 % 4]
-            trace.plot(line + shift, color=colour(chain), ls=style, lw=0.7, label=f"chain {chain}")
+            trace.step(
+                np.arange(line.size), line + shift, color=colour(chain), ls=style, lw=0.7,
+                label=f"chain {chain}",
+            )  # fmt: skip
         low, high = int(drawn.min()), int(drawn.max())
         bins = np.arange(low, high + 2) - 0.5
         histogram.hist(
@@ -104,27 +111,58 @@ def draw_diagnostics(result: xr.DataTree) -> ReportFigure:
         table=pd.DataFrame(
             {"quantity": names, "rhat": rhat, "ess_bulk": bulk, "ess_tail": result["ess_tail"]}
         ),
-        height_mm=72,
+        height_mm=92,
     )
-    trace, ranks, right = figure.subplots(1, 3, gridspec_kw={"width_ratios": [3, 2, 2.4]})
-    order = rankdata(joint).reshape(joint.shape)
-    bins = np.linspace(0.5, joint.size + 0.5, 11)
+    left, middle, right = figure.subfigures(1, 3, width_ratios=[3, 2.2, 3])
+    trace = left.subplots()
     for chain, line in enumerate(joint):
-        trace.plot(line, color=colour(chain), lw=0.6)
-        share = np.histogram(order[chain], bins)[0] / joint.shape[1]
-        ranks.step(bins[:-1], share, where="post", color=colour(chain), label=f"chain {chain}")
-    ranks.axhline(0.1, color="k", lw=0.6, ls=":")
-    trace.set(xlabel="Kept draw", ylabel="Log joint density")
-    ranks.set(xlabel="Rank among all draws", ylabel="Share of the chain's draws", ylim=(0, None))
-    ranks.legend(loc="best")
+        trace.plot(line, color=colour(chain), lw=0.6, label=f"chain {chain}")
+    trace.set(xlabel="Kept draw", ylabel="Log joint density (nat)")
+    trace.legend(ncols=2, loc="best")
+    _draw_ranks(middle, result)
+    _draw_rhat(right.subplots(), names, rhat, bulk)
+    return figure
+
+
+def _draw_ranks(figure: SubFigure, result: xr.DataTree) -> None:
+    """Draw, per quantity, the share of each chain's draws in ten classes of rank."""
+    spread = result["posterior/log_rate_spread"].values.astype(np.float64)
+    quantities = {
+        "Log joint": result["posterior/log_joint"].values,
+        "Log dispersion": np.log(result["posterior/dispersion"].values).mean(axis=-1),
+        "Log-rate norm": np.sqrt((spread**2).mean(axis=-1)),
+    }
+    panels = figure.subplots(len(quantities), 1, sharex=True)
+    for panel, (name, values) in zip(panels, quantities.items(), strict=True):
+        order = rankdata(values).reshape(values.shape) / values.size
+        bins = np.linspace(0, 1, 11)
+        for chain, ranks in enumerate(order):
+            share = np.histogram(ranks, bins)[0] / values.shape[1]
+            panel.stairs(share, bins, color=colour(chain), ls=LINE_STYLES[chain // 8 % 4])
+        panel.axhline(0.1, color="k", lw=0.6, ls=":")
+        panel.set(ylim=(0, None))
+        panel.set_title(name, fontsize=7, loc="left")
+    panels[1].set_ylabel("Share of the chain's draws")
+    panels[-1].set_xlabel("Rank among all draws (share)")
+
+
+def _draw_rhat(axes: Axes, names: list[str], rhat: np.ndarray, bulk: np.ndarray) -> None:
+    """Draw R-hat as bars that begin at one, with effective sample sizes."""
     shown = np.clip(np.nan_to_num(rhat, nan=3.0), 1.0, 3.0)
     place = np.arange(len(names))[::-1]
-    right.barh(place, shown - 1.0, left=1.0, color=[colour(5 if v < LIMIT else 3) for v in shown])
+    axes.barh(place, shown - 1.0, left=1.0, color=[colour(0 if v < LIMIT else 3) for v in shown])
     for y, value, size in zip(place, rhat, bulk, strict=True):
         end = min(max(np.nan_to_num(value, nan=3.0), LIMIT), 3.0)
-        right.text(end, y, f" {value:.2f}\n ESS {size:.0f}", va="center", fontsize=6)
-    right.axvline(LIMIT, color="k", lw=0.7, ls="--")
-    labels = [name.replace("_", " ") for name in names]
-    right.set(yticks=place, yticklabels=labels, xlabel="R-hat (cut at 3)")
-    right.set_xlim(1.0, 1.0 + 1.6 * max(0.1, shown.max() - 1.0))
-    return figure
+        axes.text(end, y, f" {value:.2f}, ESS {size:.0f}", va="center", fontsize=6)
+    axes.axvline(LIMIT, color="k", lw=0.7, ls="--")
+    labels = [_short(name) for name in names]
+    axes.set(yticks=place, yticklabels=labels, xlabel="R-hat (cut at 3)")
+    axes.set_xlim(1.0, 1.0 + 2.2 * max(0.1, shown.max() - 1.0))
+
+
+def _short(name: str) -> str:
+    """Return the name of a quantity as a label: ``log_rate_norm_2`` is the norm of cluster 2."""
+    cluster = name.rpartition("_")[2]
+    if cluster.isdigit():
+        return f"norm, cluster {cluster}"
+    return name.replace("_", " ")

@@ -12,6 +12,7 @@ from neuropipe.plotting.figure import ReportFigure
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
 
 __all__ = ["draw_checks"]
 
@@ -19,13 +20,15 @@ NAMES = {
     "fano": "Fano factor",
     "isi0_fraction": "Share of empty bins",
     "lag1_corr": "Lag-1 correlation",
+    "pairwise_corr": "Correlation with\nother units",
 }
 CAPTION = (
     "Statistics of each unit's counts (horizontal) against counts drawn from the model (vertical: "
-    "median and 95 % interval over {draws} replicated data sets), n = {units} units; right: "
-    "variance over mean of the summed count (line: data). Held-out entries: {bits}. Good: points "
-    "on the diagonal, the line inside the histogram, a gain above zero. Bad: intervals that miss "
-    "the diagonal on one side: the family or the number of factors does not fit."
+    "median and 95 % interval over {draws} replicated data sets), n = {units} units; the lag is "
+    "one bin, correlations with other units are means over them. Right: variance over mean of the "
+    "summed count (histogram: replicated data sets, line: data). Held-out entries: {bits}. Good: "
+    "points on the diagonal, the line inside the histogram, a gain above zero. Bad: intervals "
+    "that miss the diagonal on one side: the family or the number of factors does not fit."
 )
 
 
@@ -47,10 +50,10 @@ def draw_checks(result: xr.DataTree) -> ReportFigure:
         title="Does the model reproduce the counts",
         caption=CAPTION.format(draws=replicas, units=units, bits=text),
         table=frame,
-        height_mm=55,
+        height_mm=52,
     )
-    panels = figure.subplots(1, 4)
-    for panel, (name, title) in zip(panels[:3], NAMES.items(), strict=True):
+    panels = figure.subplots(1, 5)
+    for panel, (name, title) in zip(panels[:4], NAMES.items(), strict=True):
         seen = result[f"observed_data/{name}"].values
         low, middle, high = np.nanquantile(drawn[name], [0.025, 0.5, 0.975], axis=0)
         frame[name], frame[f"{name}_model"] = seen, middle
@@ -61,10 +64,23 @@ def draw_checks(result: xr.DataTree) -> ReportFigure:
         ends = [np.nanmin([seen, low]), np.nanmax([seen, high])]
         panel.plot(ends, ends, color="k", lw=0.6, ls="--")
         panel.set(xlabel="Data", ylabel="Model")
-        panel.set_title(title)
+        if name == "fano":
+            _log_axes(panel)
+        panel.set_title(title, fontsize=7)
     total = result["posterior_predictive/pop_var"].values.ravel()
-    panels[3].hist(total[np.isfinite(total)], bins=20, color=colour(0))
-    panels[3].axvline(float(result["observed_data/pop_var"]), color=colour(3), lw=1.2)
-    panels[3].set(xlabel="Variance / mean", ylabel="Replicated data sets")
-    panels[3].set_title("Summed count")
+    panels[4].hist(total[np.isfinite(total)], bins=20, color=colour(0))
+    panels[4].axvline(float(result["observed_data/pop_var"]), color=colour(3), lw=1.2)
+    panels[4].set(xlabel="Variance / mean", ylabel="Replicated data sets")
+    panels[4].set_title("Summed count", fontsize=7)
     return figure
+
+
+def _log_axes(axes: Axes) -> None:
+    """Set log axes with plain numbers: single units may be far more variable than the others."""
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
-from neuropipe.analyses.bicluster.figures.order import boundaries, colour, unit_order
+from neuropipe.analyses.bicluster.figures.order import boundaries, unit_order
 from neuropipe.plotting.figure import ReportFigure
 from neuropipe.plotting.panels import note
 
@@ -64,6 +65,8 @@ def draw_coclustering(result: xr.DataTree) -> ReportFigure:
         left.axhline(edge - 0.5, color="w", lw=0.6)
         left.axvline(edge - 0.5, color="w", lw=0.6)
     left.set(xlabel="Unit (sorted)", ylabel="Unit (sorted)", title="Units")
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if "coclustering_time" in result:
         time = result["time"].values
         right.imshow(
@@ -110,8 +113,5 @@ def draw_regions(result: xr.DataTree) -> ReportFigure:
         yticks=range(len(names)), yticklabels=names, xticks=range(table.shape[1]),
         xlabel="Cluster (largest first)",
     )  # fmt: skip
-    for k, tick in enumerate(axes.get_xticklabels()):
-        tick.set_color(colour(k))
-        tick.set_fontweight("bold")
     figure.colorbar(image, ax=axes, label="Share of the region")
     return figure

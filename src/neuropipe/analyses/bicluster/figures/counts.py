@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_counts"]
 
+MOST_REGIONS = 16
 CAPTION = (
     "Square roots of the spike counts per bin of {width:g} s (black is {black:.0f} or more), units "
     "sorted by cluster (left strip: cluster; right strip: region, {regions}); top: state of each "
@@ -65,13 +66,13 @@ def draw_counts(result: xr.DataTree) -> ReportFigure:
     )
     states = int(result["time_state"].values.max()) + 1
     counts = np.sqrt(np.maximum(result["observed_data/counts"].values[order], 0))
-    top = max(2.0, float(np.quantile(counts, 0.98)))
+    top = max(2.0, float(np.nanquantile(counts, 0.98)))
     named = f"{len(shown)}: {', '.join(shown[:6])}" if len(shown) else "not given"
     figure = ReportFigure(
         title="Spike counts by cluster and state",
         caption=CAPTION.format(width=width, black=top**2, regions=named, states=states),
         table=table,
-        height_mm=100,
+        height_mm=108,
     )
     grid = figure.subplots(2, 3, gridspec_kw={"width_ratios": [1, 40, 1], "height_ratios": [1, 14]})
     for blank in (grid[0, 0], grid[0, 2]):
@@ -89,4 +90,12 @@ def draw_counts(result: xr.DataTree) -> ReportFigure:
     _strip(grid[1, 0], labels[order], "cluster", "left")
     grid[1, 0].set_ylabel(f"Units (n = {len(order)})")
     _strip(grid[1, 2], codes[order], "region", "right")
+    if len(shown):
+        from matplotlib.patches import Patch
+
+        patches = [Patch(color=colour(k), label=name) for k, name in enumerate(names) if name]
+        figure.legend(
+            handles=patches[:MOST_REGIONS], loc="outside lower right", title="Region",
+            ncols=min(len(patches), 8),
+        )  # fmt: skip
     return figure

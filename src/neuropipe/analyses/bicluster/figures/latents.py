@@ -53,7 +53,7 @@ def draw_trajectories(result: xr.DataTree) -> ReportFigure:
         title="Trajectories of the clusters",
         caption=PATHS.format(most=shown),
         table=pd.DataFrame(rows),
-        height_mm=18 + 28 * shown,
+        height_mm=24 + 28 * shown,
     )
     axes = figure.subplots(
         shown + 1, 1, sharex=True, gridspec_kw={"height_ratios": [0.25, *[1.0] * shown]}
@@ -69,8 +69,9 @@ def draw_trajectories(result: xr.DataTree) -> ReportFigure:
         members = int((result["unit_cluster"].values == j).sum())
         panel.set_ylabel(f"Cluster {j}\n(a.u.)")
         panel.set_title(f"{members} units [{share[j]:.2f}]", loc="left", fontsize=7)
-    axes[1].legend(ncols=mean.shape[1], loc="upper right")
     axes[-1].set_xlabel("Time (s)")
+    lines = axes[1].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=mean.shape[1])
     return figure
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from neuropipe.analyses.bicluster.kernels.small_shapes import SMALLEST, polya_gamma_series
+
 __all__ = ["CLIP", "linear_predictor", "log_likelihood_bins", "polya_gamma"]
 
 Floats = NDArray[np.float64]
@@ -100,5 +102,9 @@ def polya_gamma(
     shape = (counts + dispersion[:, None])[seen]
     tilt = (predictor - np.log(dispersion)[:, None])[seen]
     omega = np.zeros(counts.shape)
-    omega[seen] = random_polyagamma(shape, tilt, random_state=rng)
+    drawn = random_polyagamma(np.maximum(shape, SMALLEST), tilt, random_state=rng)
+    small = shape < SMALLEST
+    if small.any():
+        drawn[small] = polya_gamma_series(rng, shape[small], tilt[small])
+    omega[seen] = drawn
     return omega

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from neuropipe.analyses.gp_vae.figures.decoders import draw_loadings, draw_variance
 from neuropipe.analyses.gp_vae.figures.latents import draw_latents
 from neuropipe.analyses.gp_vae.figures.predictions import draw_prediction
+from neuropipe.analyses.gp_vae.figures.recording import draw_recording
 from neuropipe.analyses.gp_vae.figures.scores import draw_scores
 from neuropipe.analyses.gp_vae.figures.training import draw_training
 from neuropipe.plotting.style import apply_style
@@ -42,4 +43,7 @@ def figures(result: xr.Dataset) -> dict[str, ReportFigure]:
         Slug -> figure with title, caption and the numbers behind it.
     """
     with apply_style():
-        return {slug: draw(result) for slug, draw in DRAW.items()}
+        found = {slug: draw(result) for slug, draw in DRAW.items()}
+        if "recording_latent_mean" in result:
+            found["recording"] = draw_recording(result)
+        return found

@@ -20,13 +20,15 @@ CAPTION = (
     "Left: co-smoothing of each held-out unit in test trials, predicted from the other units "
     "(bits per spike over the unit's mean rate, or R2); 0 is the null of a constant. Right: "
     "{right}. Good: nearly all units above 0 and far from the dotted null, in which each trial "
-    "was predicted from the latents of another. Bad: a mean near the null, or many units below 0."
+    "was predicted from the latents of another (drawn at -0.5 if it lies below). Bad: a mean near "
+    "the null, or many units below 0."
 )
 CROSS = (
     "score of each modality (row) predicted in test trials from one other alone (column), bits "
     "per spike for counts and R2 for signals"
 )
 ONE = "scores per split; few-shot: a readout refitted on ten training trials"
+NULLS = ("null_bits_per_spike", "null_r2")  # of co-smoothing
 UNITS = {"bits_per_spike": "bits/spike", "r2": "R²"}
 
 
@@ -47,7 +49,7 @@ def _units(axes: Axes, result: xr.Dataset, names: list[str]) -> None:
         drawn = True
         null = [
             float(result["score"].sel(metric=m, modality=name, split="test"))
-            for m in map(str, result["metric"].values) if m.startswith("null_")
+            for m in map(str, result["metric"].values) if m in NULLS
         ]  # fmt: skip
         for value in np.array(null)[np.isfinite(null)]:
             axes.axvline(max(value, -0.5), color=CATEGORICAL[row % 8], ls=":", lw=1.2)
@@ -78,7 +80,14 @@ def _cross(axes: Axes, result: xr.Dataset, names: list[str]) -> None:
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
             color = "white" if value < 0.6 * limit else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
+            axes.text(
+                column,
+                row,
+                f"{value + 0.0:.2f}".replace("-0.00", "0.00"),
+                ha="center",
+                va="center",
+                color=color,
+            )
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="Predicted from", ylabel="Modality")

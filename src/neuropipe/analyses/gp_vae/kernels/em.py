@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from neuropipe.analyses.gp_vae.kernels.linear_model import LinearModel, Modality
+from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality
 from neuropipe.analyses.gp_vae.kernels.maximise import (
     expected_loglik,
     update_decay,
@@ -135,27 +135,19 @@ def fit_linear(
         Called after every iteration with its number, the model and the posterior (checkpoints).
     """
     posterior: Posterior | None = None
-    history: list[list[float]] = []
-    calm = 0
+    history, calm = list[list[float]](), 0
     for iteration in range(iterations):
         steps = newton + 2 if posterior is None else newton
         posterior = infer(model, data, start=posterior, steps=steps, averaged=averaged)
-        terms, decoders = [], {}
-        for name, one in data.items():
-            decoders[name], loglik = update_decoder(model, name, one, posterior)
-            terms.append(float(loglik.mean()))
-            if one.kernel == "calcium":
-                decay = update_decay(model, name, one, posterior)
-                decoders[name] = replace(decoders[name], decay=decay)
+        decoders, terms = _updated(model, data, posterior)
         kl = float(posterior.kl.mean())
         history.append([sum(terms) - kl, kl, *terms])
-        lengths, before = model.lengths, model.lengths
-        if iteration >= frozen_lengths:
-            lengths = update_lengths(model, posterior, bounds)
+        before = model.lengths
+        waits = iteration < frozen_lengths
+        lengths = before if waits else update_lengths(model, posterior, bounds)
         moved = replace(model, decoders=decoders, lengths=lengths)
         model, posterior = _balance(moved, _carry(model, moved, posterior))
-        if relevance:
-            model = _relevance(model, data)
+        model = _relevance(model, data) if relevance else model
         if watch is not None:
             watch(iteration, model, posterior)
         still = np.abs(np.log(model.lengths / before)).max() < LENGTH_TOL
@@ -164,6 +156,20 @@ def fit_linear(
             break
     assert posterior is not None
     return LinearFit(model, np.array(history), calm >= 2, posterior)
+
+
+def _updated(
+    model: LinearModel, data: Mapping[str, Modality], posterior: Posterior
+) -> tuple[dict[str, Decoder], list[float]]:
+    """Return new decoders, and the log-likelihood per trial of each modality before."""
+    decoders, terms = {}, []
+    for name, one in data.items():
+        decoders[name], loglik = update_decoder(model, name, one, posterior)
+        terms.append(float(loglik.mean()))
+        if one.kernel == "calcium":
+            decay = update_decay(model, name, one, posterior)
+            decoders[name] = replace(decoders[name], decay=decay)
+    return decoders, terms
 
 
 def _is_calm(history: list[list[float]], tol: float) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +22,16 @@ from neuropipe.analyses.gp_vae.kernels.linear_model import (
     Decoder,
     LinearModel,
     Modality,
-    mixed_basis,
 )
 from neuropipe.analyses.gp_vae.kernels.maximise import update_decoder
-from neuropipe.analyses.gp_vae.kernels.networks import Network
-from neuropipe.analyses.gp_vae.kernels.posterior import Moments, Posterior, infer
+from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network
+from neuropipe.analyses.gp_vae.kernels.posterior import (
+    Moments,
+    Posterior,
+    infer,
+    joined,
+    views_of,
+)
 from neuropipe.analyses.gp_vae.kernels.training import tensors
 
 __all__ = ["Pseudo", "encoded_posterior", "fuse", "linear_part", "polish", "pseudo_observations"]
@@ -46,12 +52,18 @@ class Pseudo:
         Seconds.
     shared : ndarray (K,) of bool
         Latents that another modality sees as well.
+    kernel : str
+        Filter between latents and what the decoder takes.
+    shift : ndarray (R,), optional
+        By how much the samples of a trial lie behind `times`, seconds.
     """
 
     centre: Float
     precision: Float
     times: Float
     shared: NDArray[np.bool_]
+    kernel: str = "delta"
+    shift: Float | None = None
 
 
 def linear_part(network: Network, model: LinearModel, names: list[str]) -> LinearModel:
@@ -74,12 +86,15 @@ def linear_part(network: Network, model: LinearModel, names: list[str]) -> Linea
             for key in ("loading", "offset", "log_scale", "seen")
         }
         old = model.decoders.get(name)
+        weight = np.zeros((len(arrays["offset"]), 0))
+        if one.weight is not None:
+            weight = one.weight.detach().cpu().numpy().astype(float)
         decoders[name] = Decoder(
             arrays["loading"] * arrays["seen"],
             arrays["offset"],
             arrays["seen"] > 0,
             np.exp(arrays["log_scale"]),
-            np.zeros((len(arrays["offset"]), 0)) if old is None else old.weight,
+            weight,
             0.5 if old is None else old.decay,
         )
     lengths = np.exp(network.log_length.detach().cpu().numpy().astype(float))
@@ -107,18 +122,23 @@ def pseudo_observations(
         for start in range(0, len(one.values), BLOCK):
             batch = tensors({name: one.take(slice(start, start + BLOCK))})
             with torch.no_grad():
-                parts.append(network.encode_one(name, batch.values[name], batch.masks[name]))
-        centre, precision = (
-            np.concatenate([part[i].numpy().astype(float) for part in parts]) for i in range(2)
-        )
+                potential = network.encode_one(
+                    name, batch.values[name], batch.masks[name], batch.view(name)
+                )
+            parts.append(potential)
+        centre = np.concatenate([part.centre.numpy().astype(float) for part in parts])
+        precision = np.concatenate([part.precision.numpy().astype(float) for part in parts])
         shared = (seen.sum(axis=0) > 1) & seen[network.names.index(name)]
-        found[name] = Pseudo(centre, precision, one.times, shared)
+        found[name] = Pseudo(centre, precision, one.times, shared, one.kernel, one.shift)
     return found
 
 
 def _as_modality(pseudo: Pseudo, weight: Float) -> Modality:
     # `valid` multiplies likelihood, slope and curvature: here it is the precision.
-    return Modality(pseudo.centre, pseudo.precision * weight, pseudo.times, "gaussian")  # type: ignore[arg-type]
+    valid: Any = pseudo.precision * weight
+    return Modality(
+        pseudo.centre, valid, pseudo.times, "gaussian", kernel=pseudo.kernel, shift=pseudo.shift
+    )
 
 
 def _weights(pseudo: Pseudo, moments: Moments) -> Float:
@@ -136,7 +156,7 @@ def fuse(
     *,
     rounds: int = ROUNDS,
     steps: int = 8,
-    clocks: Mapping[str, Float] | None = None,
+    clocks: Mapping[str, Float | Modality] | None = None,
     keep_cov: bool = False,
 ) -> Posterior:
     """Return the posterior of every trial from all modalities.
@@ -154,7 +174,7 @@ def fuse(
     steps : int
         Newton steps per round.
     clocks, keep_cov
-        As in `infer`.
+        As in `infer`; moments at the samples of the encoders' modalities come with them.
     """
     linear = {name: data[name] for name in model.decoders}
     if not pseudo:
@@ -183,6 +203,7 @@ def fuse(
         weights = {name: _weights(pseudo[name], found.moments[key]) for key, name in names.items()}
     assert found is not None
     kept = {name: one for name, one in found.moments.items() if name not in names}
+    kept |= {name: found.moments[key] for key, name in names.items()}
     return replace(found, moments=kept)
 
 
@@ -210,7 +231,7 @@ def encoded_posterior(
     network: Network,
     model: LinearModel,
     data: Mapping[str, Modality],
-    clocks: Mapping[str, Float],
+    clocks: Mapping[str, Float | Modality],
 ) -> Posterior:
     """Return the posterior by encoders alone, independent over latents.
 
@@ -228,36 +249,28 @@ def encoded_posterior(
     omega = network.omega.numpy().astype(float)
     functions = np.flatnonzero(model.circle.omega <= omega.max() * (1 + 1e-6))
     lengths = np.exp(network.log_length.detach().numpy().astype(float))
-    maps = {
-        name: mixed_basis(replace(model, lengths=lengths), times, functions, "delta", 0.0)
-        for name, times in clocks.items()
-    }
-    pieces: list[tuple[Float, Float, Float, dict[str, Moments]]] = []
-    count = len(next(iter(data.values())).values)
+    views = views_of(replace(model, lengths=lengths), clocks, functions)
+    pieces, count = [], len(next(iter(data.values())).values)
     for start in range(0, count, BLOCK):
         part = {name: one.take(slice(start, start + BLOCK)) for name, one in data.items()}
         batch = tensors(part)
         with torch.no_grad():
-            sites = network.posterior(network.encode(batch.values, batch.masks))
+            sites = network.posterior(network.encode(batch.values, batch.masks, batch.views))
             moments = {
-                name: _diagonal(*(m.numpy().astype(float) for m in network.moment(sites, name)))
+                name: _diagonal(network.moment(sites, name, batch.view(name).shift))
                 for name in part
             }
         mean, root = sites.mean.numpy().astype(float), sites.root.numpy().astype(float)
-        for name, one in maps.items():
-            spread = ((root @ one) ** 2).sum(axis=2).transpose(0, 2, 1)
-            moments[name] = _diagonal(np.einsum("rkf,kft->rtk", mean, one), spread)
-        pieces.append((mean, (root**2).sum(axis=2), sites.kl.numpy().astype(float), moments))
-    mean, variance, kl = (np.concatenate([piece[i] for piece in pieces]) for i in range(3))
-    joined = {
-        name: Moments(
-            np.concatenate([piece[3][name].mean for piece in pieces]),
-            np.concatenate([piece[3][name].cov for piece in pieces]),
-        )
-        for name in pieces[0][3]
-    }
-    return Posterior(functions, mean, variance, kl, joined)
+        for name, view in views.items():
+            if name not in moments:
+                spread = ((root @ view.maps) ** 2).sum(axis=2).transpose(0, 2, 1)
+                centre = np.einsum("rkf,kft->rtk", mean, view.maps)
+                moments[name] = Moments(centre, spread[..., None] * np.eye(spread.shape[-1]))
+        kl = sites.kl.numpy().astype(float)
+        pieces.append(Posterior(functions, mean, (root**2).sum(axis=2), kl, moments))
+    return joined(pieces)
 
 
-def _diagonal(mean: Float, var: Float) -> Moments:
+def _diagonal(moment: Moment) -> Moments:
+    mean, var = (one.numpy().astype(float) for one in moment)
     return Moments(mean, var[..., None] * np.eye(var.shape[-1]))

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from neuropipe.analyses.gp_vae.kernels.networks import Moment, Network, Potential
 from neuropipe.analyses.gp_vae.kernels.torch_likelihoods import TORCH_LIKELIHOODS
-from neuropipe.analyses.gp_vae.kernels.training import LENGTH_RATE, Batch, Schedule
+from neuropipe.analyses.gp_vae.kernels.training import (
+    LEAST_STEPS,
+    LENGTH_RATE,
+    Batch,
+    Schedule,
+)
 
 __all__ = ["Rotation", "first_rotation", "learn_rotation"]
 
@@ -52,8 +57,9 @@ def _principal(frames: Float, count: int) -> Float:
 
 
 def first_rotation(
-    latents: Float, frames: Float, n_shared: int, n_private: int, rng: np.random.Generator
-) -> tuple[Float, Float]:
+    latents: Float, frames: Float, n_shared: int, n_private: int, rng: np.random.Generator,
+    *, given: Float | None = None,
+) -> tuple[Float, Float]:  # fmt: skip
     """Return a rotation whose first rows explain the frames best, and starting private latents.
 
     Parameters
@@ -66,6 +72,8 @@ def first_rotation(
         Latents that the decoder shares, and its own.
     rng : numpy.random.Generator
         Candidates and random features.
+    given : ndarray (K, K), optional
+        Rotation; none: searched.
 
     Returns
     -------
@@ -83,14 +91,16 @@ def first_rotation(
         fitted = _ridge(latents @ rotation[:n_shared].T, reduced, np.random.default_rng(state))
         return float(((reduced - fitted) ** 2).sum())
 
-    if count == 2 and n_shared == 1:
+    if given is not None:
+        candidates = [given]
+    elif count == 2 and n_shared == 1:
         angles = np.pi * np.arange(CANDIDATES) / CANDIDATES
         candidates = [np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) for a in angles]
     elif n_shared >= count:
         candidates = [np.eye(count)]
     else:
         candidates = [_orthonormal(count, rng) for _ in range(2 * CANDIDATES)]
-    best = min(candidates, key=unexplained)
+    best = min(candidates, key=unexplained) if len(candidates) > 1 else candidates[0]
     if not n_private:
         return best, np.zeros((len(latents), 0))
     fitted = _ridge(latents @ best[:n_shared].T, frames, np.random.default_rng(state))
@@ -116,6 +126,7 @@ class Rotation(nn.Module):
 def _warm_up(
     network: Network, name: str, latents: Tensor, private: Tensor, frames: Tensor, mask: Tensor,
     seen: tuple[Sequence[int], Sequence[int]], generator: torch.Generator,
+    regressor: Tensor | None,
 ) -> None:  # fmt: skip
     """Regress encoder on, and decoder from, the starting latents."""
     encoder, decoder = network.encoders[name], network.decoder(name)
@@ -131,15 +142,16 @@ def _warm_up(
         order = torch.randperm(len(frames), generator=generator)
         for rows in order.split(FRAMES_PER_STEP):  # type: ignore[no-untyped-call]
             noise = 0.1 * torch.randn((len(rows), inputs.shape[1]), generator=generator)
-            predicted = decoder(inputs[rows] + noise.to(inputs))
-            centre = encoder(frames[rows], mask[rows]).centre
+            known = None if regressor is None else regressor[rows]
+            predicted = decoder(inputs[rows] + noise.to(inputs), known)
+            centre = encoder(frames[rows], mask[rows], known).centre
             error = ((predicted - frames[rows]) ** 2 * mask[rows]).mean() * frames.shape[1]
             loss = error + ((centre - full[rows]) ** 2).mean() * frames.shape[1]
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
     with torch.no_grad():
-        residual = (decoder(inputs) - frames) ** 2
+        residual = (decoder(inputs, regressor) - frames) ** 2
         level = residual.mean().clamp_min(1e-8)
         decoder.log_scale.copy_(torch.log(residual.mean(dim=0) * 0.5 + level * 0.5))
 
@@ -153,6 +165,8 @@ def learn_rotation(
     schedule: Schedule,
     rng: np.random.Generator,
     generator: torch.Generator,
+    *,
+    start: Float | None = None,
 ) -> tuple[Float, list[dict[str, float]]]:
     """Train encoder, decoder and rotation of one modality on known latents.
 
@@ -172,6 +186,8 @@ def learn_rotation(
         Epochs, rate and trials per step.
     rng, generator
         Random numbers.
+    start : ndarray (K_known, K_known), optional
+        Rotation to begin from; none: the best of some candidates.
 
     Returns
     -------
@@ -186,13 +202,16 @@ def learn_rotation(
     flat = known.mean.reshape(-1, known.mean.shape[2])[there]
     frames = values.reshape(-1, values.shape[2])[there]
     start, private = first_rotation(
-        flat.numpy().astype(float), frames.numpy().astype(float), len(shared), len(own), rng
-    )
+        flat.numpy().astype(float), frames.numpy().astype(float), len(shared), len(own), rng,
+        given=start,
+    )  # fmt: skip
     rotation = Rotation(start)
     first = torch.as_tensor(start[: len(shared)], dtype=torch.float32)
+    regressor = batch.view(name).regressor
     _warm_up(
         network, name, flat @ first.T, torch.as_tensor(private, dtype=torch.float32), frames,
         mask.reshape(-1, mask.shape[2])[there], (shared, own), generator,
+        None if regressor is None else regressor.reshape(-1, regressor.shape[2])[there],
     )  # fmt: skip
     history = _ascend(network, name, batch, known, rotation, (shared, own), schedule, generator)
     return rotation().detach().numpy().astype(float), history
@@ -202,10 +221,8 @@ def _ascend(
     network: Network, name: str, batch: Batch, known: Moment, rotation: Rotation,
     groups: tuple[list[int], list[int]], schedule: Schedule, generator: torch.Generator,
 ) -> list[dict[str, float]]:  # fmt: skip
-    shared, own = groups
+    """Train the decoder, its encoder and the rotation together."""
     decoder, encoder = network.decoder(name), network.encoders[name]
-    rows = {int(place): row for row, place in enumerate(network.places[name])}
-    own_rows, shared_rows = [rows[k] for k in own], [rows[k] for k in shared]
     per_epoch = -(-batch.trials // schedule.batch_trials)
     slow = [decoder.log_scale, rotation.skew, network.log_length]
     plain = [
@@ -215,40 +232,55 @@ def _ascend(
         [{"params": plain, "lr": schedule.rate}, {"params": slow, "lr": LENGTH_RATE}]
     )
     cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [schedule.rate, LENGTH_RATE], total_steps=schedule.epochs * per_epoch + 1,
-        pct_start=0.2,
+        optimiser, [schedule.rate, LENGTH_RATE],
+        total_steps=max(schedule.epochs * per_epoch + 1, LEAST_STEPS), pct_start=0.2,
     )  # fmt: skip
-    expect = TORCH_LIKELIHOODS[network.likelihoods[name]]
     history = []
     for _ in range(schedule.epochs):
         order, sums = torch.randperm(batch.trials, generator=generator), [0.0, 0.0]
         for part in order.split(schedule.batch_trials):  # type: ignore[no-untyped-call]
-            values, mask = batch.values[name][part], batch.masks[name][part]
-            turned = known.mean[part] @ rotation()[: len(shared)].T
-            spread = known.var[part] @ (rotation()[: len(shared)] ** 2).T
-            noise = torch.randn(turned.shape, generator=generator)
-            potential = encoder(values, mask)
-            latents = values.new_zeros((*values.shape[:2], network.latents))
-            latents[..., shared] = turned + noise * torch.sqrt(spread.clamp_min(1e-10))
-            kl = values.new_zeros(len(part))
-            if own:
-                centre = values.new_zeros(latents.shape)
-                precision = values.new_zeros(latents.shape)
-                centre[..., own] = potential.centre[..., own_rows]
-                precision[..., own] = potential.precision[..., own_rows]
-                sites = network.posterior({name: Potential(centre, precision)})
-                latents[..., own] = network.sample(sites, name, generator)[..., own]
-                kl = sites.kl
-            scale = torch.exp(decoder.log_scale)
-            point = expect(values, decoder(latents), None, scale, network.widths[name]) * mask
-            gap = ((potential.centre[..., shared_rows] - turned.detach()) ** 2).sum()
-            loss = kl.sum() - point.sum() + values.shape[2] * gap
+            moment = Moment(known.mean[part], known.var[part])
+            loglik, kl, gap = _terms(
+                network, name, batch.take(part), moment, rotation()[: len(groups[0])], groups,
+                generator,
+            )  # fmt: skip
             optimiser.zero_grad()
-            (loss / len(part)).backward()
+            ((kl - loglik + gap) / len(part)).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_([*plain, *slow], 1e4)
             optimiser.step()
             cycle.step()
-            sums[0] += float(point.detach().sum()) / batch.trials
-            sums[1] += float(kl.detach().sum()) / batch.trials
+            sums[0] += float(loglik.detach()) / batch.trials
+            sums[1] += float(kl.detach()) / batch.trials
         history.append({"total": sums[0] - sums[1], name: sums[0], "kl": sums[1]})
     return history
+
+
+def _terms(
+    network: Network, name: str, batch: Batch, known: Moment, rotation: Tensor,
+    groups: tuple[list[int], list[int]], generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return log-likelihood, divergence and misfit of the encoder on shared latents, summed."""
+    (shared, own), view = groups, batch.view(name)
+    values, mask, decoder = batch.values[name], batch.masks[name], network.decoder(name)
+    rows = {int(place): row for row, place in enumerate(network.places[name])}
+    turned = known.mean @ rotation.T
+    spread = known.var @ (rotation**2).T
+    noise = torch.randn(turned.shape, generator=generator)
+    potential = network.encoders[name](values, mask, view.regressor)
+    latents = values.new_zeros((*values.shape[:2], network.latents))
+    latents[..., shared] = turned + noise * torch.sqrt(spread.clamp_min(1e-10))
+    kl = values.new_zeros(len(values))
+    if own:
+        centre, precision = values.new_zeros(latents.shape), values.new_zeros(latents.shape)
+        own_rows = [rows[k] for k in own]
+        centre[..., own] = potential.centre[..., own_rows]
+        precision[..., own] = potential.precision[..., own_rows]
+        sites = network.posterior({name: Potential(centre, precision, view.shift)})
+        latents[..., own] = network.sample(sites, name, generator, view.shift)[..., own]
+        kl = sites.kl
+    eta, scale = decoder(latents, view.regressor), torch.exp(decoder.log_scale)
+    expect = TORCH_LIKELIHOODS[network.likelihoods[name]]
+    point = expect(values, eta, None, scale, network.widths[name]) * mask
+    found = potential.centre[..., [rows[k] for k in shared]]
+    gap = ((found - turned.detach()) ** 2).sum() * values.shape[2]
+    return point.sum(), kl.sum(), gap

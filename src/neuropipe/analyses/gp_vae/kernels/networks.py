@@ -1,9 +1,8 @@
-"""Encoders to conjugate potentials, decoders, and the posterior that the potentials imply."""
+"""The network of all modalities: prior, and the posterior that potentials imply."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,23 +10,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from neuropipe.analyses.gp_vae.kernels.coders import (
+    PLAIN,
+    Encoder,
+    LinearDecoder,
+    MlpDecoder,
+    Moment,
+    Potential,
+    View,
+)
 from neuropipe.analyses.gp_vae.kernels.fourier import Circle, basis, transfer_of
 from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
 from neuropipe.analyses.gp_vae.kernels.temporal import RESPONSES
 from neuropipe.analyses.gp_vae.kernels.torch_likelihoods import TORCH_LIKELIHOODS
 
-__all__ = ["Encoder", "Moment", "Network", "Potential", "Sites", "build_layers"]
+__all__ = [
+    "PLAIN",
+    "Encoder",
+    "Moment",
+    "Network",
+    "Potential",
+    "Sites",
+    "View",
+    "turned",
+]
 
 JITTER = 1e-5
 LINEAR_HIDDEN, IMAGE_HIDDEN = (64,), (256, 128)
-DECODER_HIDDEN = (128, 256)
-
-
-class Potential(NamedTuple):
-    """Pseudo-observations of latents: centre and precision, each (B, T, K)."""
-
-    centre: Tensor
-    precision: Tensor
 
 
 class Sites(NamedTuple):
@@ -38,108 +47,32 @@ class Sites(NamedTuple):
     kl: Tensor
 
 
-class Moment(NamedTuple):
-    """Mean and variance of latents at some times, each (B, T, K)."""
-
-    mean: Tensor
-    var: Tensor
-
-
-def build_layers(sizes: Sequence[int]) -> nn.Sequential:
-    """Return linear layers of the given sizes with ELU between them."""
-    layers: list[nn.Module] = []
-    for place, (inside, outside) in enumerate(pairwise(sizes)):
-        layers.append(nn.Linear(inside, outside))
-        if place < len(sizes) - 2:
-            layers.append(nn.ELU())
-    return nn.Sequential(*layers)
-
-
 def _response(kernel: str, decay: float) -> Callable[[Any], Any]:
     return lambda omega: RESPONSES[kernel](omega, decay)
 
 
-class Encoder(nn.Module):
-    """Maps the observations of one time to a potential of each latent that the modality sees.
+def turned(values: Tensor, omega: Tensor, seconds: Tensor, axis: int, sign: int = 1) -> Tensor:
+    """Return coefficients of ``z(t + s)`` from those of ``z(t)``, as `fourier.shifted`.
 
     Parameters
     ----------
-    n_units : int
-        Channels.
-    n_latents : int
-        Latents seen.
-    hidden : sequence of int
-        Sizes of hidden layers.
-    counts : bool
-        Take square roots.
-    with_mask : bool
-        Append which channels are observed.
+    values : Tensor (B, ..., F, ...)
+        Coefficients: the constant, cosines, sines.
+    omega : Tensor (F,)
+        Their frequencies, rad/s.
+    seconds : Tensor (B,)
+        Shifts.
+    axis : int
+        Axis of the coefficients, not 0.
+    sign : int
+        -1 turns back, which is the transpose.
     """
-
-    centre: Tensor
-    gain: Tensor
-
-    def __init__(
-        self, n_units: int, n_latents: int, hidden: Sequence[int], *, counts: bool, with_mask: bool
-    ) -> None:
-        super().__init__()
-        self.counts, self.with_mask, self.n_latents = counts, with_mask, n_latents
-        inputs = n_units * (2 if with_mask else 1)
-        self.layers = build_layers([inputs, *hidden, 2 * n_latents])
-        self.skip = nn.Linear(n_units, n_latents) if with_mask else None
-        self.register_buffer("centre", torch.zeros(n_units))
-        self.register_buffer("gain", torch.ones(n_units))
-
-    def forward(self, values: Tensor, mask: Tensor) -> Potential:
-        """Return the potential of every time; precision 0 where nothing is observed."""
-        features = torch.sqrt(values) if self.counts else values
-        features = (features - self.centre) * self.gain * mask
-        inputs = torch.cat([features, mask], dim=-1) if self.with_mask else features
-        out = self.layers(inputs)
-        centre = out[..., : self.n_latents]
-        if self.skip is not None:
-            centre = centre + self.skip(features)
-        observed = (mask.amax(dim=-1, keepdim=True) > 0).to(out.dtype)
-        precision = nn.functional.softplus(out[..., self.n_latents :]) * observed
-        return Potential(centre, precision)
-
-
-class LinearDecoder(nn.Module):
-    """``eta = C z + d`` with loadings of unseen latents fixed at 0."""
-
-    seen: Tensor
-
-    def __init__(self, n_units: int, n_latents: int, seen: NDArray[np.bool_]) -> None:
-        super().__init__()
-        self.loading = nn.Parameter(torch.zeros(n_units, n_latents))
-        self.offset = nn.Parameter(torch.zeros(n_units))
-        self.log_scale = nn.Parameter(torch.zeros(n_units))
-        self.register_buffer("seen", torch.as_tensor(seen, dtype=torch.float32))
-
-    def forward(self, moment: Moment) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of the linear predictor, each (B, T, N)."""
-        loading = self.loading * self.seen
-        return moment.mean @ loading.T + self.offset, moment.var @ (loading**2).T
-
-
-class MlpDecoder(nn.Module):
-    """``eta = g(z)`` for the latents that the modality sees."""
-
-    places: Tensor
-
-    def __init__(self, n_units: int, seen: NDArray[np.bool_], mean: NDArray[np.float64]) -> None:
-        super().__init__()
-        self.register_buffer("places", torch.as_tensor(np.flatnonzero(seen)))
-        self.layers = build_layers([int(seen.sum()), *DECODER_HIDDEN, n_units])
-        self.log_scale = nn.Parameter(torch.zeros(n_units))
-        with torch.no_grad():
-            last = self.layers[-1]
-            assert isinstance(last, nn.Linear)
-            last.bias.copy_(torch.as_tensor(mean, dtype=torch.float32))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Return the predictor (B, T, N) for latents (B, T, K)."""
-        return self.layers(latents[..., self.places])
+    view, count = values.movedim(axis, -1), (len(omega) - 1) // 2
+    phase = sign * seconds.reshape(-1, *(1,) * (view.ndim - 1)) * omega[1 : count + 1]
+    cosine, sine = view[..., 1 : count + 1], view[..., count + 1 :]
+    first = cosine * torch.cos(phase) + sine * torch.sin(phase)
+    second = sine * torch.cos(phase) - cosine * torch.sin(phase)
+    return torch.cat([view[..., :1], first, second], dim=-1).movedim(-1, axis)
 
 
 class Network(nn.Module):
@@ -198,12 +131,14 @@ class Network(nn.Module):
 
     def _add(self, name: str, one: Modality, seen: NDArray[np.bool_], channel_masks: bool) -> None:
         n_units, is_mlp = one.values.shape[2], name in self.mlp
+        n_features = 0 if one.regressor is None else one.regressor.shape[2]
         encoder = Encoder(
             n_units,
             int(seen.sum()),
             IMAGE_HIDDEN if is_mlp else LINEAR_HIDDEN,
             counts=one.model.counts,
             with_mask=channel_masks and not is_mlp,
+            n_features=n_features,
         )
         features = np.sqrt(one.values) if one.model.counts else one.values
         count = np.maximum(one.valid.sum(axis=(0, 1)), 1)
@@ -216,9 +151,9 @@ class Network(nn.Module):
         self.encoders[name] = encoder
         if is_mlp:
             raw = np.where(one.valid, one.values, 0).sum(axis=(0, 1)) / count
-            self.decoders[name] = MlpDecoder(n_units, seen, raw)
+            self.decoders[name] = MlpDecoder(n_units, seen, raw, n_features)
         else:
-            self.decoders[name] = LinearDecoder(n_units, seen.size, seen)
+            self.decoders[name] = LinearDecoder(n_units, seen.size, seen, n_features)
 
     def decoder(self, name: str) -> Any:
         """Return the decoder of a modality."""
@@ -236,19 +171,30 @@ class Network(nn.Module):
         return torch.exp(0.5 * log_c)[:, :, None] * getattr(self, f"basis_{name}")
 
     def encode(
-        self, values: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+        self,
+        values: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        views: Mapping[str, View] | None = None,
     ) -> dict[str, Potential]:
         """Return the potentials of each modality on all latents, 0 for unseen ones."""
-        return {name: self.encode_one(name, values[name], masks[name]) for name in values}
+        views = views or {}
+        return {
+            name: self.encode_one(name, values[name], masks[name], views.get(name, PLAIN))
+            for name in values
+        }
 
-    def encode_one(self, name: str, values: Tensor, mask: Tensor) -> Potential:
+    def encode_one(self, name: str, values: Tensor, mask: Tensor, view: View = PLAIN) -> Potential:
         """Return the potential of one modality on all latents."""
-        potential: Potential = self.encoders[name](values, mask)
+        found: Potential = self.encoders[name](values, mask, view.regressor)
         if len(self.places[name]) == self.latents:
-            return potential
-        shape = (*potential.centre.shape[:2], self.latents)
-        places = torch.as_tensor(self.places[name], device=potential.centre.device)
-        return Potential(*[part.new_zeros(shape).index_copy(2, places, part) for part in potential])
+            return found._replace(shift=view.shift)
+        shape = (*found.centre.shape[:2], self.latents)
+        places = torch.as_tensor(self.places[name], device=found.centre.device)
+        centre, precision = (
+            part.new_zeros(shape).index_copy(2, places, part)
+            for part in (found.centre, found.precision)
+        )
+        return Potential(centre, precision, view.shift)
 
     def posterior(self, potentials: Mapping[str, Potential]) -> Sites:
         """Combine potentials with the prior, one Gaussian per latent."""
@@ -257,9 +203,13 @@ class Network(nn.Module):
         for name, potential in potentials.items():
             maps = self.maps(name)
             weight = potential.precision.permute(0, 2, 1)  # (B, K, T)
-            precision = precision + (maps * weight[:, :, None]) @ maps.transpose(1, 2)
-            pulled = (weight * potential.centre.permute(0, 2, 1))[..., None]
-            pull = pull + (maps @ pulled)[..., 0]
+            block = (maps * weight[:, :, None]) @ maps.transpose(1, 2)
+            pulled = (maps @ (weight * potential.centre.permute(0, 2, 1))[..., None])[..., 0]
+            if potential.shift is not None:
+                for axis in (2, 3):
+                    block = turned(block, self.omega, potential.shift, axis, sign=-1)
+                pulled = turned(pulled, self.omega, potential.shift, 2, sign=-1)
+            precision, pull = precision + block, pull + pulled
         assert isinstance(precision, Tensor)
         assert isinstance(pull, Tensor)
         eye = torch.eye(precision.shape[-1], device=precision.device, dtype=precision.dtype)
@@ -272,17 +222,24 @@ class Network(nn.Module):
         kl = 0.5 * ((root**2).sum(dim=(1, 2, 3)) + (mean**2).sum(dim=(1, 2)) - size + logdet)
         return Sites(mean, root, kl)
 
-    def moment(self, sites: Sites, name: str) -> Moment:
-        """Return mean and variance of the latents on a modality's clock."""
-        maps = self.maps(name)
-        mean = (maps.transpose(1, 2) @ sites.mean[..., None])[..., 0]
-        var = ((sites.root @ maps) ** 2).sum(dim=2)
+    def moment(self, sites: Sites, name: str, shift: Tensor | None = None) -> Moment:
+        """Return mean and variance of the latents at the samples of a modality."""
+        maps, (centre, root, _) = self.maps(name), sites
+        if shift is not None:
+            centre = turned(centre, self.omega, shift, 2)
+            root = turned(root, self.omega, shift, 3)
+        mean = (maps.transpose(1, 2) @ centre[..., None])[..., 0]
+        var = ((root @ maps) ** 2).sum(dim=2)
         return Moment(mean.permute(0, 2, 1), var.permute(0, 2, 1))
 
-    def sample(self, sites: Sites, name: str, generator: torch.Generator) -> Tensor:
-        """Draw latents on a modality's clock, (B, T, K)."""
+    def sample(
+        self, sites: Sites, name: str, generator: torch.Generator, shift: Tensor | None = None
+    ) -> Tensor:
+        """Draw latents at the samples of a modality, (B, T, K)."""
         noise = torch.randn(sites.mean.shape, generator=generator).to(sites.mean)
         drawn = sites.mean + (sites.root.transpose(-1, -2) @ noise[..., None])[..., 0]
+        if shift is not None:
+            drawn = turned(drawn, self.omega, shift, 2)
         return (self.maps(name).transpose(1, 2) @ drawn[..., None])[..., 0].permute(0, 2, 1)
 
     def loglik(
@@ -293,16 +250,17 @@ class Network(nn.Module):
         sites: Sites,
         generator: torch.Generator,
         samples: int = 1,
+        view: View = PLAIN,
     ) -> Tensor:
         """Return the expected log-likelihood of each trial, (B,)."""
         decoder, expect = self.decoder(name), TORCH_LIKELIHOODS[self.likelihoods[name]]
         scale = torch.exp(decoder.log_scale)
         if name not in self.mlp:
-            mean, var = decoder(self.moment(sites, name))
+            mean, var = decoder(self.moment(sites, name, view.shift), view.regressor)
             return (expect(values, mean, var, scale, self.widths[name]) * mask).sum(dim=(1, 2))
         total = values.new_zeros(len(values))
         for _ in range(samples):
-            eta = decoder(self.sample(sites, name, generator))
+            eta = decoder(self.sample(sites, name, generator, view.shift), view.regressor)
             point = expect(values, eta, None, scale, self.widths[name])
             total = total + (point * mask).sum(dim=(1, 2)) / samples
         return total

@@ -8,8 +8,9 @@ approximation (``variational``: slope and curvature averaged over it, Opper & Ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,21 @@ from neuropipe.analyses.gp_vae.kernels.linear_model import (
     mixed_basis,
 )
 
-__all__ = ["Moments", "Posterior", "infer", "latent_moments", "linear_predictor"]
+__all__ = [
+    "Moments",
+    "Posterior",
+    "View",
+    "infer",
+    "joined",
+    "latent_moments",
+    "linear_predictor",
+    "views_of",
+]
 
 Float = NDArray[np.float64]
 BYTES_PER_CHUNK = 6e7
 HALVINGS = 10
+DECAY_S = 0.5  # time constant of a calcium filter in front of a multi-layer decoder
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,46 @@ def latent_moments(maps: Float, mean: Float, cov: Float) -> Moments:
     return Moments(z, out)
 
 
+class View(NamedTuple):
+    """How samples see the latents.
+
+    Attributes
+    ----------
+    maps : ndarray (K, F, T)
+        `mixed_basis`.
+    shift : ndarray (R,) or None
+        By how much the samples of each trial lie behind their times, seconds.
+    """
+
+    maps: Float
+    shift: Float | None
+
+
+def views_of(
+    model: LinearModel, clocks: Mapping[str, Float | Modality], functions: NDArray[np.intp]
+) -> dict[str, View]:
+    """Return how each clock sees the latents.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Prior and decoders.
+    clocks : mapping
+        Name -> times in seconds, or a modality, whose filter and shifts count.
+    functions : ndarray (F,)
+        Basis functions.
+    """
+    found = {}
+    for name, one in clocks.items():
+        if isinstance(one, Modality):
+            decay = model.decoders[name].decay if name in model.decoders else DECAY_S
+            maps = mixed_basis(model, one.times, functions, one.kernel, decay)
+            found[name] = View(maps, one.shift)
+        else:
+            found[name] = View(mixed_basis(model, one, functions, "delta", 0.0), None)
+    return found
+
+
 class _Trials:
     """One chunk of trials: evaluates the joint density and its derivatives."""
 
@@ -190,23 +241,27 @@ class _Trials:
         total[:, np.arange(n * f), np.arange(n * f)] += 1.0
         return total
 
-    def moments(self, name: str, maps: Float, mean: Float, cov: Float) -> Moments:
-        """Return moments of the latents at the samples of a modality, or on a clock."""
-        if name not in self.data or self.data[name].shift is None:
-            return latent_moments(maps, mean, cov)
-        blocks = cov.reshape(-1, self.latents, self.functions, self.latents, self.functions)
-        for axis in (2, 4):
-            blocks = self.shifted(name, blocks, axis)
-        return latent_moments(maps, self.shifted(name, mean, 2), blocks.reshape(cov.shape))
-
     def variances(self, cov: Float) -> dict[str, Float]:
         """Return the variance of the linear predictor of each modality."""
         found = {}
         for name, one in self.data.items():
             empty = np.zeros((len(cov), self.latents, self.functions))
-            moments = self.moments(name, self.maps[name], empty, cov)
+            view = View(self.maps[name], one.shift)
+            moments = _moments_of(self, view, empty, cov)
             found[name] = linear_predictor(self.model, name, one, moments)[1]
         return found
+
+
+def _moments_of(trials: _Trials, view: View, mean: Float, cov: Float) -> Moments:
+    """Return moments of the latents as a view of the same trials sees them."""
+    if view.shift is None:
+        return latent_moments(view.maps, mean, cov)
+    circle, active = trials.model.circle, trials.active
+    blocks = cov.reshape(-1, trials.latents, trials.functions, trials.latents, trials.functions)
+    for axis in (2, 4):
+        blocks = shifted(blocks, circle, active, view.shift, axis)
+    moved = shifted(mean, circle, active, view.shift, 2)
+    return latent_moments(view.maps, moved, blocks.reshape(cov.shape))
 
 
 def _ascend(
@@ -290,7 +345,7 @@ def infer(
     tol: float = 1e-6,
     averaged: bool = False,
     keep_cov: bool = False,
-    clocks: Mapping[str, Float] | None = None,
+    clocks: Mapping[str, Float | Modality] | None = None,
 ) -> Posterior:
     """Return the posterior of every trial.
 
@@ -311,16 +366,12 @@ def infer(
     keep_cov : bool
         Also return the covariances.
     clocks : mapping, optional
-        Name -> times at which moments of the latents are wanted besides those of the data.
+        Name -> times at which moments of the latents are wanted besides those of the data, or
+        a modality that gives its times, filter and shifts.
     """
     functions = active_functions(model)
-    maps = {
-        name: mixed_basis(model, one.times, functions, one.kernel, model.decoders[name].decay)
-        for name, one in data.items()
-    }
-    wanted = dict(maps)
-    for name, times in (clocks or {}).items():
-        wanted[name] = mixed_basis(model, times, functions, "delta", 0.0)
+    views = views_of(model, {**data, **(clocks or {})}, functions)
+    maps = {name: views[name].maps for name in data}
     n_trials = len(next(iter(data.values())).values)
     begin = _start(start, functions, (n_trials, model.latents, functions.size))
     normal = all(one.likelihood == "gaussian" for one in data.values())
@@ -328,24 +379,44 @@ def infer(
     for rows in chunks(n_trials, _chunk_size(model, data, functions.size)):
         part = {name: one.take(rows) for name, one in data.items()}
         trials = _Trials(model, part, maps, functions)
-        if normal:
-            mean, cov, logdet = _exact(trials)
-        else:
-            mean, cov, logdet = _newton(trials, begin[rows], steps, tol, averaged)
-        diagonal = np.diagonal(cov, axis1=1, axis2=2)
-        kl = 0.5 * (diagonal.sum(1) + (mean**2).sum((1, 2)) - diagonal.shape[1] + logdet)
-        moments = {name: trials.moments(name, one, mean, cov) for name, one in wanted.items()}
-        pieces.append((mean, diagonal.reshape(mean.shape), kl, moments, cov if keep_cov else None))
-    joined = {
-        name: Moments(
-            np.concatenate([piece[3][name].mean for piece in pieces]),
-            np.concatenate([piece[3][name].cov for piece in pieces]),
-        )
-        for name in wanted
-    }
-    mean, variance, kl = (np.concatenate([piece[i] for piece in pieces]) for i in range(3))
-    covs = np.concatenate([piece[4] for piece in pieces]) if keep_cov else None
-    return Posterior(functions, mean, variance, kl, joined, covs)
+        found = _exact(trials) if normal else _newton(trials, begin[rows], steps, tol, averaged)
+        pieces.append(_piece(trials, views, rows, found, keep_cov))
+    return joined(pieces)
+
+
+def _piece(
+    trials: _Trials, views: Mapping[str, View], rows: slice, found: tuple[Float, Float, Float],
+    keep_cov: bool,
+) -> Posterior:  # fmt: skip
+    """Return the posterior of one chunk of trials."""
+    mean, cov, logdet = found
+    diagonal = np.diagonal(cov, axis1=1, axis2=2)
+    kl = 0.5 * (diagonal.sum(1) + (mean**2).sum((1, 2)) - diagonal.shape[1] + logdet)
+    moments = {}
+    for name, view in views.items():
+        own = View(view.maps, None if view.shift is None else view.shift[rows])
+        moments[name] = _moments_of(trials, own, mean, cov)
+    variance = diagonal.reshape(mean.shape)
+    return Posterior(trials.active, mean, variance, kl, moments, cov if keep_cov else None)
+
+
+def joined(pieces: Sequence[Posterior]) -> Posterior:
+    """Return the posterior of trials that were treated in pieces."""
+    covs = [one.cov for one in pieces if one.cov is not None]
+    return Posterior(
+        pieces[0].functions,
+        np.concatenate([one.mean for one in pieces]),
+        np.concatenate([one.variance for one in pieces]),
+        np.concatenate([one.kl for one in pieces]),
+        {
+            name: Moments(
+                np.concatenate([one.moments[name].mean for one in pieces]),
+                np.concatenate([one.moments[name].cov for one in pieces]),
+            )
+            for name in pieces[0].moments
+        },
+        np.concatenate(covs) if covs else None,
+    )
 
 
 def _start(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neuropipe.analyses.gp_vae.kernels.fourier import Circle, basis, prior_covariance, spectrum
 from neuropipe.analyses.gp_vae.kernels.linear_model import Decoder, LinearModel, Modality
 
-__all__ = ["initial_model"]
+__all__ = ["initial_model", "seen_by"]
 
 Float = NDArray[np.float64]
 GRID_POINTS = 80  # times per trial at which modalities are compared
@@ -128,6 +128,24 @@ def initial_model(
         SD of noise added to the starting latents, relative to theirs (restarts).
     """
     n_latents = sum(group.size for group in groups.values())
+    smooth, offsets = _on_one_grid(data, circle, length)
+    scores = _scores(smooth, groups, n_latents)
+    scores = SPREAD * (scores + perturb * rng.standard_normal(scores.shape))
+    decoders = {
+        name: _first_decoder(
+            one, scores, smooth[name], offsets[name],
+            seen_by(name, groups, n_latents), (decays or {}).get(name, 0.5),
+        )
+        for name, one in data.items()
+    }  # fmt: skip
+    lengths = np.full(n_latents, length)
+    return LinearModel(circle, lengths, decoders, spectrum_name, centre, cond)
+
+
+def _on_one_grid(
+    data: Mapping[str, Modality], circle: Circle, length: float
+) -> tuple[dict[str, Float], dict[str, Float]]:
+    """Return smoothed features (points, N) of all modalities at the same times, and offsets."""
     begin = min(float(one.times[0]) for one in data.values())
     end = max(float(one.times[-1]) for one in data.values())
     most = max(one.times.size for one in data.values())
@@ -137,28 +155,30 @@ def initial_model(
         features, offsets[name] = _features(one)
         smooth[name] = _smooth(one, features, grid, circle, length)
         smooth[name] = smooth[name].reshape(-1, features.shape[2])
-    scores = _scores(smooth, groups, n_latents)
-    scores = SPREAD * (scores + perturb * rng.standard_normal(scores.shape))
-    decoders = {}
-    for name, one in data.items():
-        seen = np.zeros(n_latents, bool)
-        seen[groups["shared"]] = True
-        seen[groups.get(f"private:{name}", np.zeros(0, int))] = True
-        loading = np.zeros((one.values.shape[2], n_latents))
-        gain = np.sqrt(np.maximum(_variance(one), 1e-12))
-        fitted = np.linalg.lstsq(scores[:, seen], smooth[name], rcond=None)[0].T
-        loading[:, seen] = fitted * gain[:, None]
-        features_dim = 0 if one.regressor is None else one.regressor.shape[2]
-        decoders[name] = Decoder(
-            loading,
-            offsets[name],
-            seen,
-            _initial_scale(one),
-            np.zeros((one.values.shape[2], features_dim)),
-            (decays or {}).get(name, 0.5),
-        )
-    lengths = np.full(n_latents, length)
-    return LinearModel(circle, lengths, decoders, spectrum_name, centre, cond)
+    return smooth, offsets
+
+
+def seen_by(name: str, groups: Mapping[str, NDArray[np.intp]], count: int) -> NDArray[np.bool_]:
+    """Return which latents a modality sees by its groups, (K,) of bool."""
+    seen = np.zeros(count, bool)
+    seen[groups["shared"]] = True
+    seen[groups.get(f"private:{name}", np.zeros(0, int))] = True
+    return seen
+
+
+def _first_decoder(
+    one: Modality, scores: Float, smooth: Float, offset: Float, seen: NDArray[np.bool_],
+    decay: float,
+) -> Decoder:  # fmt: skip
+    """Return loadings by least squares on the starting latents."""
+    units = one.values.shape[2]
+    loading = np.zeros((units, seen.size))
+    gain = np.sqrt(np.maximum(_variance(one), 1e-12))
+    fitted = np.linalg.lstsq(scores[:, seen], smooth, rcond=None)[0].T
+    loading[:, seen] = fitted * gain[:, None]
+    features = 0 if one.regressor is None else one.regressor.shape[2]
+    weight = np.zeros((units, features))
+    return Decoder(loading, offset, seen, _initial_scale(one), weight, decay)
 
 
 def _variance(modality: Modality) -> Float:

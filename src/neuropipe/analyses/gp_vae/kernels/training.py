@@ -12,28 +12,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuropipe.analyses.gp_vae.kernels.linear_model import Modality
-from neuropipe.analyses.gp_vae.kernels.networks import Network
+from neuropipe.analyses.gp_vae.kernels.networks import PLAIN, Network, View
 
 __all__ = ["Batch", "Schedule", "elbo_terms", "evaluate", "tensors", "train"]
 
 CLIP = 1e4
 LENGTH_RATE = 3e-2
+LEAST_STEPS = 6  # of a cycle, whose rise takes a fifth: with fewer it would have no step
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Values and masks (1 observed, 0 not) of all modalities as tensors, (R, T, N) each."""
+    """Values and masks (1 observed, 0 not) of all modalities as tensors, (R, T, N) each.
+
+    `views` holds shifts in time and nuisance regressors of the modalities that have some.
+    """
 
     values: Mapping[str, Tensor]
     masks: Mapping[str, Tensor]
+    views: Mapping[str, View] = field(default_factory=dict)
 
     def take(self, trials: Tensor | NDArray[np.intp]) -> Batch:
         """Return some trials."""
         index = torch.as_tensor(trials, device=next(iter(self.values.values())).device)
+        return self.map(lambda one: one[index])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with every tensor changed."""
         return Batch(
-            {name: one[index] for name, one in self.values.items()},
-            {name: one[index] for name, one in self.masks.items()},
+            {name: change(one) for name, one in self.values.items()},
+            {name: change(one) for name, one in self.masks.items()},
+            {
+                name: View(*(None if part is None else change(part) for part in view))
+                for name, view in self.views.items()
+            },
         )
+
+    def view(self, name: str) -> View:
+        """Return shifts and regressors of a modality."""
+        return self.views.get(name, PLAIN)
 
     @property
     def trials(self) -> int:
@@ -76,12 +93,18 @@ class Schedule:
 
 def tensors(data: Mapping[str, Modality], device: str = "cpu") -> Batch:
     """Return observations as float32 tensors, 0 where missing."""
-    values, masks = {}, {}
+    values, masks, views = {}, {}, {}
     for name, one in data.items():
         clean = np.where(one.valid, one.values, 0).astype(np.float32)
         values[name] = torch.as_tensor(clean, device=device)
         masks[name] = torch.as_tensor(one.valid.astype(np.float32), device=device)
-    return Batch(values, masks)
+        known = [
+            None if part is None else torch.as_tensor(part.astype(np.float32), device=device)
+            for part in (one.shift, one.regressor)
+        ]
+        if any(part is not None for part in known):
+            views[name] = View(*known)
+    return Batch(values, masks, views)
 
 
 def _hidden(
@@ -120,10 +143,12 @@ def elbo_terms(
     samples: int = 1,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return divergence and log-likelihoods of each trial, (B,) each."""
-    potentials = network.encode({name: batch.values[name] for name in names}, masks)
-    sites = network.posterior(potentials)
+    values = {name: batch.values[name] for name in names}
+    sites = network.posterior(network.encode(values, masks, batch.views))
     terms = {
-        name: network.loglik(name, batch.values[name], batch.masks[name], sites, generator, samples)
+        name: network.loglik(
+            name, batch.values[name], batch.masks[name], sites, generator, samples, batch.view(name)
+        )
         for name in names
     }
     if any(term.shape != sites.kl.shape for term in terms.values()):
@@ -163,7 +188,7 @@ def _optimiser(
     cycle = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         max_lr=[schedule.rate, LENGTH_RATE][: len(groups)],
-        total_steps=max(steps, 2),
+        total_steps=max(steps, LEAST_STEPS),
         pct_start=0.2,
     )
     return optimiser, cycle
@@ -251,32 +276,13 @@ def train(
     save : callable, optional
         Called after every epoch with everything that the next depends on.
     """
-    names = list(schedule.likelihoods) or network.names
     per_epoch = -(-batch.trials // schedule.batch_trials)
     optimiser, cycle = _optimiser(network, schedule, schedule.epochs * per_epoch, frozen)
-    trained = [p for group in optimiser.param_groups for p in group["params"]]
     progress = _Progress()
     if resume is not None:
         progress = _restore(resume, network, optimiser, cycle, generator)
     for epoch in range(progress.epoch, schedule.epochs):
-        order = torch.randperm(batch.trials, generator=generator)
-        beta = min(1.0, (epoch + 1) / schedule.warmup) if schedule.warmup else 1.0
-        sums: dict[str, float] = {}
-        for start in range(0, batch.trials, schedule.batch_trials):
-            part = batch.take(order[start : start + schedule.batch_trials])
-            masks = _hidden(network, part, schedule, generator)
-            kl, terms = elbo_terms(network, part, masks, generator, names)
-            objective = -beta * kl.sum()
-            for name, term in terms.items():
-                objective = objective + schedule.omega.get(name, 1.0) * term.sum()
-                sums[name] = sums.get(name, 0.0) + float(term.detach().sum()) / batch.trials
-            sums["kl"] = sums.get("kl", 0.0) + float(kl.detach().sum()) / batch.trials
-            optimiser.zero_grad()
-            (-objective / part.trials).backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(trained, CLIP)
-            optimiser.step()
-            cycle.step()
-        row = {"total": sum(sums.values()) - 2 * sums["kl"], **sums}
+        row = _epoch(network, batch, schedule, generator, optimiser, cycle, epoch)
         if validation is not None:
             row["validation"] = evaluate(network, validation, generator, samples=1)["total"]
             progress.compare(row["validation"], network)
@@ -289,3 +295,30 @@ def train(
     if progress.kept is not None:
         network.load_state_dict(progress.kept)
     return progress.history
+
+
+def _epoch(
+    network: Network, batch: Batch, schedule: Schedule, generator: torch.Generator,
+    optimiser: torch.optim.Optimizer, cycle: torch.optim.lr_scheduler.LRScheduler, epoch: int,
+) -> dict[str, float]:  # fmt: skip
+    """Take every trial once; return the terms of the ELBO per trial."""
+    names = list(schedule.likelihoods) or network.names
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    order = torch.randperm(batch.trials, generator=generator)
+    beta = min(1.0, (epoch + 1) / schedule.warmup) if schedule.warmup else 1.0
+    sums: dict[str, float] = {}
+    for start in range(0, batch.trials, schedule.batch_trials):
+        part = batch.take(order[start : start + schedule.batch_trials])
+        masks = _hidden(network, part, schedule, generator)
+        kl, terms = elbo_terms(network, part, masks, generator, names)
+        objective = -beta * kl.sum()
+        for name, term in terms.items():
+            objective = objective + schedule.omega.get(name, 1.0) * term.sum()
+            sums[name] = sums.get(name, 0.0) + float(term.detach().sum()) / batch.trials
+        sums["kl"] = sums.get("kl", 0.0) + float(kl.detach().sum()) / batch.trials
+        optimiser.zero_grad()
+        (-objective / part.trials).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trained, CLIP)
+        optimiser.step()
+        cycle.step()
+    return {"total": sum(sums.values()) - 2 * sums["kl"], **sums}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuropipe.analyses.ntf.kernels.factorise import Factors, NTFResult, hals
+from neuropipe.analyses.ntf.kernels.factorise import Factors, NTFResult, Once, at_once, hals
 from neuropipe.analyses.ntf.kernels.problem import Float, Problem, TensorLike
 from neuropipe.stats.factor_match import factor_match
 
@@ -68,6 +69,7 @@ def bootstrap(
     problem: Problem,
     best: NTFResult,
     rngs: Sequence[np.random.Generator],
+    once: Once = at_once,
     **options: Any,
 ) -> Bootstrap:
     """Refit from the best solution on animals drawn with replacement.
@@ -80,6 +82,8 @@ def bootstrap(
         Solution to start from and to match components with.
     rngs : sequence of numpy.random.Generator
         One stream per draw.
+    once : callable
+        Keeps the factors of each draw, as in `factorise`.
     **options
         Of `hals`.
 
@@ -90,9 +94,10 @@ def bootstrap(
     n_subjects = problem.X.shape[2]
     times, loadings = [], []
     included, held = np.zeros(best.factors[0].shape), np.zeros((best.factors[0].shape[0], 1))
-    for rng in rngs:
+    for k, rng in enumerate(rngs):
         drawn = rng.integers(n_subjects, size=n_subjects)
-        U, B, G = _refit(problem, best, drawn, options)
+        refit = functools.partial(_refit, problem, best, drawn, options)
+        U, B, G = once(f"draw-{k}", refit)
         known = [np.nan_to_num(factor) for factor in (*best.factors[:2], U, B)]
         columns = factor_match(known[:2], known[2:])[1]
         times.append(B[:, columns])

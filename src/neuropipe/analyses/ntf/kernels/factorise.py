@@ -11,7 +11,8 @@ iteration, which also lets X lie in a file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ from neuropipe.analyses.ntf.kernels.problem import Float, Problem, pair_gram, ti
 __all__ = [
     "Factors",
     "NTFResult",
+    "Once",
+    "at_once",
     "factorise",
     "fit_pairs",
     "hals",
@@ -31,8 +34,14 @@ __all__ = [
 ]
 
 Factors = tuple[Float, Float, Float]
+Once = Callable[[str, Callable[[], Any]], Any]
 
 DEAD = 1e-8
+
+
+def at_once(name: str, compute: Callable[[], Any]) -> Any:
+    """Compute a piece of a job and keep nothing."""
+    return compute()
 
 
 @dataclass(frozen=True)
@@ -354,6 +363,7 @@ def factorise(
     max_iter: int = 300,
     inner: int = 3,
     debias: bool = False,
+    once: Once = at_once,
 ) -> NTFResult:
     """Run one restart per generator and return the best.
 
@@ -379,6 +389,9 @@ def factorise(
         Go on after convergence with the ridge pulling towards the solution instead of 0
         (iterated Tikhonov), which takes most of the shrinkage away: better for tensors close to
         the model, worse for noisy ones.
+    once : callable
+        ``once(name, compute)`` returns what `compute` gives, or gave when it was called before the
+        job was killed.
 
     Returns
     -------
@@ -397,6 +410,12 @@ def factorise(
             f"{problem.X.shape[1]} time bins (50 at most)"
         )
     options: dict[str, Any] = {"ridge": ridge, "tol": tol, "max_iter": max_iter, "inner": inner}
-    runs = tuple(hals(problem, rank, rng=rng, debias=debias, **options) for rng in rngs)
+    runs = tuple(
+        once(
+            f"restart-{k}",
+            functools.partial(hals, problem, rank, rng=rng, debias=debias, **options),
+        )
+        for k, rng in enumerate(rngs)
+    )
     best = min(runs, key=lambda run: run.relative_error)
     return replace(best, restarts=runs)

@@ -7,6 +7,7 @@ factorisation gets a full mask.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuropipe.analyses.ntf.kernels.factorise import NTFResult, hals, update_rows
+from neuropipe.analyses.ntf.kernels.factorise import (
+    NTFResult,
+    Once,
+    at_once,
+    hals,
+    update_rows,
+)
 from neuropipe.analyses.ntf.kernels.problem import Float, Mask, Problem, TensorLike
 from neuropipe.stats.factor_match import factor_match
 from neuropipe.stats.folds import hold_out_fibres
@@ -119,6 +126,7 @@ def held_out_errors(
     folds: Sequence[Cells],
     rank: int,
     rngs: Sequence[np.random.Generator],
+    once: Once = at_once,
     **options: Any,
 ) -> NDArray[np.float64]:
     """Return the error of each fold on its held-out cells, shape (n_folds,).
@@ -135,18 +143,21 @@ def held_out_errors(
         Number of components.
     rngs : sequence of numpy.random.Generator
         One stream per fold.
+    once : callable
+        Keeps the error of each fold, as in `factorise`.
     **options
         Of `hals`.
     """
     if W.shape[1] > 1:
-        pairs = zip(folds, rngs, strict=True)
-        return np.array([fibre_error(X, W, V, cells, rank, rng, **options) for cells, rng in pairs])
-    matrix = np.asarray(X[0 : X.shape[0]])[:, :, 0]
-    bins = np.ones(X.shape[1], dtype=bool) if V is None else V[:, 0]
+        error = functools.partial(fibre_error, X, W, V)
+    else:
+        matrix = np.asarray(X[0 : X.shape[0]])[:, :, 0]
+        bins = np.ones(X.shape[1], dtype=bool) if V is None else V[:, 0]
+        error = functools.partial(block_error, matrix, W[:, 0], bins)
     return np.array(
         [
-            block_error(matrix, W[:, 0], bins, cells, rank, rng, **options)
-            for cells, rng in zip(folds, rngs, strict=True)
+            once(f"fold-{k}", functools.partial(error, cells, rank, rng, **options))
+            for k, (cells, rng) in enumerate(zip(folds, rngs, strict=True))
         ]
     )
 

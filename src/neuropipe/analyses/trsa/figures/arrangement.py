@@ -10,6 +10,7 @@ from scipy.spatial.distance import pdist
 
 from neuropipe.analyses.trsa.figures.panels import (
     after_zero,
+    condition_categories,
     condition_names,
     mean_over_subjects,
     short,
@@ -66,7 +67,11 @@ def _conditions(axes: Axes, result: xr.Dataset, region: int) -> None:
         last = int(np.argmin(np.abs(result["time"].values - np.median(result["time"].values))))
         points, misfit = points.isel(time=last), misfit.isel(time=last)
     points, names = points.transpose("condition", "mds_dim").values, condition_names(result)
-    axes.scatter(*points.T, s=9, color=CATEGORICAL[0], lw=0)
+    categories = condition_categories(result)
+    if categories is None:
+        axes.scatter(*points.T, s=9, color=CATEGORICAL[0], lw=0)
+    else:
+        _by_category(axes, points, np.array(categories))
     if len(names) <= NAMED:
         for name, (x, y) in zip(names, points, strict=True):
             axes.annotate(
@@ -77,6 +82,14 @@ def _conditions(axes: Axes, result: xr.Dataset, region: int) -> None:
         f"Conditions, {short(names_of(result['region'])[region])}, stress {float(misfit):.2f}"
     )
     axes.set_aspect("equal", adjustable="datalim")
+
+
+def _by_category(axes: Axes, points: np.ndarray, categories: np.ndarray) -> None:
+    for name, style in category_styles(sorted(set(categories.tolist()))).items():
+        own = points[categories == name]
+        axes.scatter(*own.T, s=12, lw=0, color=style["color"], marker=style["marker"],
+                     label=short(name or "none"))  # fmt: skip
+    axes.legend(fontsize=5)
 
 
 def _shepard(axes: Axes, result: xr.Dataset, region: int) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 from neuropipe.analyses.trsa.figures.panels import short
 from neuropipe.analyses.trsa.summary import count_text, names_of
 from neuropipe.plotting.figure import ReportFigure
-from neuropipe.plotting.palette import category_styles
+from neuropipe.plotting.palette import MISSING, SEQUENTIAL, category_styles
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.figure import SubFigure
 
 __all__ = ["draw_homology"]
 
@@ -37,6 +38,35 @@ def _table(result: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+COMPARED = (
+    " Below: {method} distances between the diagrams of all subjects and regions, for components "
+    "(H0) and loops (H1). Good: small within a region (blocks on the diagonal), large between."
+)
+
+
+def _distances(figure: SubFigure, result: xr.Dataset) -> None:
+    """Draw the distances between all diagrams, subjects of one region side by side."""
+    import matplotlib as mpl
+
+    values = result["diagram_distance"].transpose(
+        "homology", "region", "subject", "region_2", "subject_2"
+    )
+    regions, count = names_of(result["region"]), result.sizes["subject"]
+    colormap = mpl.colormaps[SEQUENTIAL].with_extremes(bad=MISSING)
+    for k, axes in enumerate(figure.subplots(1, 2)):
+        square = values.values[k].reshape(len(regions) * count, -1)
+        image = axes.imshow(np.ma.masked_invalid(square), cmap=colormap, vmin=0)
+        places = count * (np.arange(len(regions)) + 0.5) - 0.5
+        axes.set_xticks(places, [short(name, 9) for name in regions], rotation=40, ha="right",
+                        fontsize=6)  # fmt: skip
+        axes.set_yticks(places, [short(name, 9) for name in regions], fontsize=6)
+        for edge in count * np.arange(1, len(regions)) - 0.5:
+            axes.axhline(edge, color="white", lw=0.8)
+            axes.axvline(edge, color="white", lw=0.8)
+        axes.set_title(f"distances, {names_of(result['homology'])[k]}")
+        figure.colorbar(image, ax=axes, shrink=0.8)
+
+
 def draw_homology(result: xr.Dataset) -> ReportFigure:
     """Draw Betti curves and the longest loop of every subject.
 
@@ -55,17 +85,28 @@ def draw_homology(result: xr.Dataset) -> ReportFigure:
         "conditions; many short ones are noise. Compare with shuffled conditions or another region "
         "before naming a shape."
     )
+    compared = "diagram_distance" in result
+    if compared:
+        caption += COMPARED.format(
+            method=str(result["diagram_distance"].attrs["method"]).replace("_", " ")
+        )
     figure = ReportFigure(
-        title="Persistent homology", caption=caption, table=_table(result), height_mm=58
-    )
-    left, middle, right = figure.subplots(1, 3)
+        title="Persistent homology", caption=caption, table=_table(result),
+        height_mm=138 if compared else 58,
+    )  # fmt: skip
+    curves = figure
+    if compared:
+        curves, below = figure.subfigures(2, 1, height_ratios=(1, 1.3))
+        _distances(below, result)
+    left, middle, right = curves.subplots(1, 3)
     for degree, axes in enumerate((left, middle)):
         for region in regions:
             curve = result["betti"].isel(homology=degree).sel(region=region).mean("subject").values
             style = styles[region]
             axes.step(result["filtration"].values, curve, where="post", color=style["color"],
                       ls=style["linestyle"], label=short(region))  # fmt: skip
-        axes.set(xlabel="Scaled dissimilarity", ylabel=f"β{degree} (count)", ylim=(0, None))
+        top = 1.08 * max(float(result["betti"].isel(homology=degree).mean("subject").max()), 1.0)
+        axes.set(xlabel="Scaled dissimilarity", ylabel=f"β{degree} (count)", ylim=(0, top))
         axes.locator_params(axis="y", integer=True)
     longest = result["longest_bar"].sel(homology="H1").transpose("subject", "region").values
     for k, region in enumerate(regions):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuropipe.analyses.trsa.figures.panels import (
+    condition_categories,
     condition_names,
     mean_over_subjects,
     rdm_panel,
@@ -103,6 +104,7 @@ def draw_movie(result: xr.Dataset) -> ReportFigure:
     """
     movie = mean_over_subjects(result["rdm"].isel(region=0))
     time, labels = result["time"].values, condition_names(result)
+    categories = condition_categories(result)
     chosen = np.unique(np.linspace(0, len(time) - 1, FRAMES).round().astype(int))
     limits = (float(np.nanmin(movie)), float(np.nanmax(movie)))
     caption = (
@@ -120,8 +122,8 @@ def draw_movie(result: xr.Dataset) -> ReportFigure:
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.7))
     frames = top.subplots(1, len(chosen), squeeze=False)[0]
     for axes, k in zip(frames, chosen, strict=True):
-        image = rdm_panel(axes, movie[k], labels, limits, names=False)
-        axes.set_title(f"{time[k]:.3g} s")
+        image = rdm_panel(axes, movie[k], labels, limits, names=False, categories=categories)
+        axes.set_title(f"{time[k]:.3g} s", pad=None if categories is None else 7)
     unit = str(result["rdm"].attrs.get("units", ""))
     top.colorbar(image, ax=list(frames), label=f"{result.attrs['measure']}\n({unit})", shrink=0.8)
     left, right = bottom.subplots(1, 2)

@@ -9,6 +9,8 @@ import numpy as np
 from neuropipe.analyses.trsa.figures.panels import (
     MOST_REGIONS,
     after_zero,
+    category_legend,
+    condition_categories,
     condition_names,
     mean_over_subjects,
     rdm_panel,
@@ -70,7 +72,7 @@ def draw_rdms(result: xr.Dataset) -> ReportFigure:
         Result of the analysis.
     """
     rows, labels = _rows(result), condition_names(result)
-    regions = names_of(result["region"])
+    regions, categories = names_of(result["region"]), condition_categories(result)
     shown = regions[:MOST_REGIONS]
     left = len(regions) - len(shown)
     crossed = result.attrs.get("crossvalidated", 0)
@@ -79,7 +81,8 @@ def draw_rdms(result: xr.Dataset) -> ReportFigure:
         f"Mean dissimilarities of {count_text(len(labels), 'condition')} over "
         f"{count_text(result.sizes['subject'], 'subject')}"
         f"{', after time 0' if 'time' in result['rdm'].dims else ''}; conditions in the order of "
-        "their names; one colour scale per row. Top: as estimated"
+        f"their {'categories (bars) and ' if categories else ''}names; one "
+        "colour scale per row. Top: as estimated"
         f"{'; negative values are noise around 0' if crossed else ''}. Middle: scaled (0, 1) and "
         "geo-topological transforms. Bottom: ranked geodesic distances. Good: blocks or gradients "
         "that regions share or change stepwise. Bad: stripes of single conditions (an artefact in "
@@ -94,10 +97,11 @@ def draw_rdms(result: xr.Dataset) -> ReportFigure:
     )
     grid = figure.subplots(len(rows), len(shown), squeeze=False)
     for axes, region in zip(grid[0], shown, strict=True):
-        axes.set_title(short(region))
+        axes.set_title(short(region), pad=None if categories is None else 9)
     for axes_row, (title, values, limits) in zip(grid, rows, strict=True):
         for k, axes in enumerate(axes_row):
-            image = rdm_panel(axes, values[k], labels, limits, names=k == 0)
+            image = rdm_panel(axes, values[k], labels, limits, names=k == 0, categories=categories)
         axes_row[0].set_ylabel(title)
         figure.colorbar(image, ax=list(axes_row), shrink=0.8, aspect=15)
+    category_legend(figure, categories)
     return figure

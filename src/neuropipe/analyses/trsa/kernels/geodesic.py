@@ -43,8 +43,8 @@ def shortest_paths(length: Floats) -> Floats:  # pragma: no cover - compiled
     return path
 
 
-def _gt(scaled: Floats, lower: float, upper: float) -> tuple[Floats, Bools]:
-    transformed = rgtm(scaled, lower, upper)
+def _gt(scaled: Floats, lower: float, upper: float, mode: str = "quantile") -> tuple[Floats, Bools]:
+    transformed = rgtm(scaled, lower, upper, mode=mode)
     return transformed, transformed < 1.0
 
 
@@ -90,7 +90,7 @@ def rgdm(scaled: Floats, rule: str = "gt", **parameters: float) -> tuple[Floats,
         Which pairs are edges; edges have the length of the scaled (``gt``: transformed)
         dissimilarity.
     **parameters : float
-        ``lower`` and ``upper`` for ``gt``; ``p``; ``k``.
+        ``lower``, ``upper`` and ``mode`` for ``gt``; ``p``; ``k``.
 
     Returns
     -------

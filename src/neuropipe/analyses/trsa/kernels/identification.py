@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuropipe.analyses.trsa.kernels.compare import compare
 from neuropipe.analyses.trsa.kernels.pairs import complete
-from neuropipe.analyses.trsa.kernels.transform import ramp, row_quantiles
+from neuropipe.analyses.trsa.kernels.transform import ramp, row_thresholds
 
 __all__ = [
     "Identification",
@@ -180,7 +180,7 @@ def _inner_accuracy(gram: Floats, present: Bools) -> Floats:
 
 
 def accuracy_map(
-    scaled: Floats, cells: Floats, *, nested: bool = True
+    scaled: Floats, cells: Floats, *, nested: bool = True, mode: str = "quantile"
 ) -> tuple[Floats, Floats, Floats]:
     """Return the accuracy of every (lower, upper) of the geo-topological transform.
 
@@ -192,6 +192,8 @@ def accuracy_map(
         Lower and upper thresholds.
     nested : bool
         Also leave each subject out of the choice.
+    mode : {"quantile", "absolute"}
+        What the thresholds are.
 
     Returns
     -------
@@ -206,7 +208,7 @@ def accuracy_map(
     weight = np.isfinite(scaled).any(axis=2).sum(axis=1)
     rows = scaled.reshape(-1, scaled.shape[-1])
     levels, place = np.unique(cells, return_inverse=True)
-    thresholds = row_quantiles(rows, levels)
+    thresholds = row_thresholds(rows, levels, mode)
     for k, (lower, upper) in enumerate(place.reshape(cells.shape)):
         transformed = ramp(rows, thresholds[lower], thresholds[upper])
         gram, present = _grams(transformed.reshape(scaled.shape))
@@ -258,14 +260,21 @@ def _null_accuracy(gram: Floats, present: Bools, labels: Ints) -> Floats:
     return np.asarray(right.sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1))
 
 
-def accuracy_null(scaled: Floats, cells: Floats, draws: int, rng: np.random.Generator) -> Floats:
+def accuracy_null(
+    scaled: Floats,
+    cells: Floats,
+    draws: int,
+    rng: np.random.Generator,
+    *,
+    mode: str = "quantile",
+) -> Floats:
     """Return accuracies of every (lower, upper) with labels permuted within subjects.
 
     Every draw permutes all cells alike, so that the largest accuracy of a draw tests a map.
 
     Parameters
     ----------
-    scaled, cells
+    scaled, cells, mode
         As in `accuracy_map`.
     draws : int
         Permutations.
@@ -276,7 +285,7 @@ def accuracy_null(scaled: Floats, cells: Floats, draws: int, rng: np.random.Gene
     """
     rows = scaled.reshape(-1, scaled.shape[-1])
     levels, place = np.unique(cells, return_inverse=True)
-    thresholds = row_quantiles(rows, levels)
+    thresholds = row_thresholds(rows, levels, mode)
     found = np.empty((draws, len(cells)))
     labels = None
     for k, (lower, upper) in enumerate(place.reshape(cells.shape)):

@@ -6,7 +6,7 @@ a neighbourhood is then a sum of rows, and no pattern of a neighbourhood is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numba import njit
@@ -19,6 +19,7 @@ from neuropipe.analyses.trsa.kernels.rdm import fold_pairs, mean_over_runs
 __all__ = [
     "LINEAR",
     "Neighbours",
+    "joined_neighbours",
     "offset_neighbours",
     "radius_neighbours",
     "searchlight_maxima",
@@ -55,6 +56,27 @@ class Neighbours:
     def of(self, k: int) -> Ints:
         """Return the voxels of the k-th neighbourhood."""
         return self.voxel[self.start[k] : self.start[k + 1]]
+
+    def renumbered(self, number: Ints) -> Neighbours:
+        """Return the same with every voxel ``v`` called ``number[v]``."""
+        number = np.asarray(number, dtype=np.int64)
+        return Neighbours(number[self.centre], self.start, number[self.voxel])
+
+    def take(self, chosen: Ints) -> Neighbours:
+        """Return some of the neighbourhoods, in the order given."""
+        sizes = np.diff(self.start)[chosen]
+        start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        offset = np.repeat(self.start[:-1][chosen] - start[:-1], sizes)
+        return Neighbours(self.centre[chosen], start, self.voxel[np.arange(start[-1]) + offset])
+
+
+def joined_neighbours(parts: Sequence[Neighbours]) -> Neighbours:
+    """Return the neighbourhoods of several parts, those of lower centres first."""
+    sizes = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.start) for part in parts)])
+    centre = np.concatenate([np.zeros(0, np.int64), *(part.centre for part in parts)])
+    voxel = np.concatenate([np.zeros(0, np.int64), *(part.voxel for part in parts)])
+    start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return Neighbours(centre, start, voxel).take(np.argsort(centre, kind="stable"))
 
 
 def offset_neighbours(mask: Bools, spacing_mm: Floats, radius_mm: float, least: int) -> Neighbours:
@@ -313,31 +335,35 @@ def measured_pairs(patterns: Floats, measure: str) -> Bools:
 
 
 def searchlight_maxima(
-    patterns: Floats,
-    where: Neighbours,
+    parts: Sequence[tuple[Floats, Neighbours]],
     models: Floats,
     *,
     measure: str = "correlation",
     method: str = "spearman",
     chunk_mb: float = 256.0,
 ) -> Floats:
-    """Return the best score of every model over all centres, without keeping the scores.
+    """Return the best mean score of every model over all centres, without keeping the scores.
 
     For the null of models whose condition labels were permuted.
 
     Parameters
     ----------
-    patterns, where, models, measure, method, chunk_mb
+    parts : sequence of (patterns, where)
+        As in `searchlight_scores`, one per subject, with the same centres in the same order.
+    models, measure, method, chunk_mb
         As in `searchlight_scores`.
 
     Returns
     -------
     ndarray, shape (n_models,)
-        Minus infinity where no centre has a score.
+        Minus infinity where no centre has a score in all parts.
     """
     best = np.full(len(models), -np.inf)
-    for _, scores in _parts(patterns, where, models, measure, method, chunk_mb):
-        np.maximum(best, np.nan_to_num(scores, nan=-np.inf).max(axis=1), out=best)
+    share = chunk_mb / max(len(parts), 1)
+    streams = [_parts(*part, models, measure, method, share) for part in parts]
+    for chunks in zip(*streams, strict=True):
+        mean = sum(scores for _, scores in chunks) / len(chunks)
+        np.maximum(best, np.nan_to_num(mean, nan=-np.inf).max(axis=1), out=best)
     return best
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "ramp",
     "rgtm",
     "row_quantiles",
+    "row_thresholds",
     "smooth",
     "threshold_class",
     "threshold_grid",
@@ -103,13 +104,26 @@ def rgtm(scaled: Floats, lower: float, upper: float, *, mode: str = "quantile") 
     if lower > upper:
         raise ValueError(f"lower threshold {lower} is above the upper one {upper}")
     rows = _as_rows(scaled)
-    if mode == "quantile":
-        if lower < 0 or upper > 1:
-            raise ValueError(f"quantiles must lie in [0, 1], found {lower} and {upper}")
-        a, b = row_quantiles(rows, [lower, upper])
-    else:
-        a, b = np.full((2, len(rows), 1), 0.0) + np.array([lower, upper])[:, None, None]
+    if mode == "quantile" and (lower < 0 or upper > 1):
+        raise ValueError(f"quantiles must lie in [0, 1], found {lower} and {upper}")
+    a, b = row_thresholds(rows, [lower, upper], mode)
     return ramp(rows, a, b).reshape(np.shape(scaled))
+
+
+def row_thresholds(rows: Floats, levels: Sequence[float] | Floats, mode: str) -> Floats:
+    """Return thresholds of each row, shape ``(n_levels, n_rows, 1)``.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n_rows, n_pairs)
+    levels : sequence of float
+        Quantiles within each row, or thresholds themselves.
+    mode : {"quantile", "absolute"}
+    """
+    if mode == "quantile":
+        return row_quantiles(rows, levels)
+    given = np.asarray(levels, dtype=np.float64)
+    return np.broadcast_to(given[:, None, None], (given.size, len(rows), 1))
 
 
 def row_quantiles(rows: Floats, levels: Sequence[float] | Floats) -> Floats:

@@ -1,0 +1,138 @@
+"""What sources hold beside signals, compared with what the configuration asks of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from neuropipe.errors import Issue
+
+if TYPE_CHECKING:
+    from neuropipe.config.recordings import Recording
+    from neuropipe.study import Collection, Run, Study
+
+__all__ = ["Contents", "confound_issues", "contents_of", "file_issues", "label_issues"]
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a header and the tables beside it tell of one recording.
+
+    Attributes
+    ----------
+    events : mapping
+        Column -> texts that occur in it; {} without events.
+    confounds : tuple of str
+        Columns of the confounds table (fMRI).
+    """
+
+    events: Mapping[str, frozenset[str]]
+    confounds: tuple[str, ...] = ()
+
+
+def contents_of(handle: Any) -> Contents:
+    """Return what an opened source holds beside signals."""
+    table = handle.events()
+    events = {}
+    for name in () if table is None else table.variables:
+        values = table[name].values
+        if values.dtype.kind in "OUS":
+            events[str(name)] = frozenset(str(value) for value in values.tolist())
+    raw = getattr(handle, "raw", None)
+    confounds: tuple[str, ...] = ()
+    if raw is not None and "confound" in raw:
+        confounds = tuple(str(name) for name in raw["confound"].values.tolist())
+    return Contents(events, confounds)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "none") + more
+
+
+def confound_issues(study: Study, recording: Recording, found: Contents) -> list[Issue]:
+    """Return an error if motion regressors are asked for that the confounds table lacks."""
+    from neuropipe.preprocess.fmri_motion import MOTION
+
+    wanted = study.config.preprocess.fmri.confounds
+    lacking = [name for name in MOTION if name not in found.confounds]
+    if recording.modality != "fmri" or wanted == "none" or not lacking:
+        return []
+    text = (
+        f"preprocess.fmri.confounds is {wanted!r}, but the confounds lack {', '.join(lacking)} "
+        f"(columns found: {_listed(found.confounds)})"
+    )
+    hint = (
+        "write `preprocess: {fmri: {confounds: none}}`, or put a table with these columns beside "
+        "the image"
+    )
+    return [Issue("NO_MOTION", f"{recording.name}: {recording.path}", text, hint, "error")]
+
+
+def _labels_of(collection: Collection, column: str, contents: Mapping[str, Contents]
+               ) -> set[str] | None:  # fmt: skip
+    """Return the labels in a collection; None if those of a recording are not known."""
+    known: set[str] = set()
+    for recording in collection.recordings:
+        if recording.name not in contents:
+            return None
+        events = contents[recording.name].events
+        known |= next((events[c] for c in (column, f"x_{column}") if c in events), frozenset())
+    return known - {""}
+
+
+def label_issues(study: Study, run: Run, contents: Mapping[str, Contents]) -> list[Issue]:
+    """Return an error for each label of ``input.labels`` that no recording of a collection has.
+
+    Parameters
+    ----------
+    study : Study
+    run : Run
+        One without ``input.labels`` has nothing to check.
+    contents : mapping
+        Recording -> what it holds; those whose events come from elsewhere are not there.
+    """
+    labels = list(getattr(run.input, "labels", []))
+    column = getattr(run.input, "column", None) or "label"
+    issues = []
+    for collection in run.collections if labels else ():
+        known = _labels_of(collection, column, contents)
+        for label in labels if known is not None else ():
+            if label in (known or ()):
+                continue
+            text = (
+                f"{label!r}: no recording of {collection.name} has such an event (column "
+                f"{column}; found: {_listed(sorted(known or ()))})"
+            )
+            near = difflib.get_close_matches(label, known or (), 1)
+            hint = f"did you mean {near[0]!r}?" if near else "correct it, or leave it out"
+            where = f"analyses.{run.label}.input.labels"
+            issues.append(Issue("UNKNOWN_LABEL", where, text, hint, "error"))
+    return issues
+
+
+def file_issues(study: Study, run: Run) -> list[Issue]:
+    """Return an error for each file that an analysis names and that does not exist or fit."""
+    named = [*getattr(run.settings, "files", ())]
+    if getattr(run.input, "regions", None):
+        named.append(str(getattr(run.input, "regions")))  # noqa: B009 - of some analyses
+    found = run.analysis.check_files(run.settings, run.input, study.root)
+    faults = [
+        Issue("FILE_CONTENT", f"analyses.{run.label}", text, "correct the file", "error")
+        for text in found
+    ]
+    return faults + [
+        Issue(
+            "MISSING_FILE",
+            f"analyses.{run.label}: {path}",
+            "the file does not exist",
+            "correct the path; it is relative to the study folder",
+            "error",
+        )
+        for path in dict.fromkeys(named)
+        if not (study.root / path).is_file()
+    ]

@@ -1,0 +1,1 @@
+"""Stores handed to other tools: temporaldata, NeuralSet, BIDS, CSV, pynapple."""

@@ -1,0 +1,1 @@
+"""HDF5 files of temporaldata, torch_brain and brainsets."""

@@ -1,0 +1,1 @@
+"""Public studies: what to download, and the study that analyses it."""
