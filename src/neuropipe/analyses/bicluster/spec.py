@@ -90,9 +90,9 @@ class ModelSettings(StrictModel):
 class McmcSettings(StrictModel):
     """How long and how the chains run."""
 
-    warmup: Count = Field(500, description="Sweeps thrown away at the start.")
-    draws: Count = Field(1500, description="Sweeps after the warm-up.")
-    thin: Count = Field(3, description="Every thin-th sweep is kept.")
+    warmup: Count = Field(2500, description="Sweeps thrown away at the start.")
+    draws: Count = Field(7500, description="Sweeps after the warm-up.")
+    thin: Count = Field(5, description="Every thin-th sweep is kept.")
     latent_thin: Count = Field(
         10, description="Trajectories and dynamics are kept at every latent_thin-th kept draw."
     )
