@@ -194,7 +194,7 @@ def test_parameters_that_differ_come_first(filled: Any) -> None:
 
 def test_finished_result_counts_as_done_when_its_parts_are_gone(filled: Any) -> None:
     page = build(filled)
-    matrix = page[page.index('class="matrix"') : page.index('id="metrics"')]
+    matrix = page[page.index('class="matrix"') : page.index('id="quality"')]
     states = re.findall(r'<span class="badge (\w+)">', matrix)
     assert (states.count("done"), states.count("stale"), states.count("failed")) == (11, 1, 1)
 

@@ -15,7 +15,7 @@ from neuropipe.report.markup import format_number
 
 __all__ = ["Dot", "Panel", "marker", "nice_ticks", "panel_svg"]
 
-WIDTH, LEFT, RIGHT, TOP, AXIS = 330, 118, 54, 6, 26
+WIDTH, LEFT, RIGHT, TOP, AXIS = 344, 132, 54, 6, 26
 LINE, GAP = 17, 9
 NAME_LENGTH = 17
 VARIANT_SHAPES = 4
