@@ -89,7 +89,7 @@ def test_shipped_presets_are_valid(name):
 
 
 def test_presets_of_the_architecture():
-    assert set(presets()) >= {"worm", "ieeg", "fmri"}
+    assert set(presets()) >= {"worm", "decision", "ieeg", "fmri", "meg"}
     settings = validate_study(with_preset({"study": "x", "preset": "ieeg"}, "c"), "c")[0].preprocess
     assert settings.ieeg.reference == "bipolar"
     assert settings.ieeg.high_gamma.resample_hz == 100
