@@ -82,6 +82,8 @@ def open_store(path: Path | str, chunks: Mapping[str, int] | str | None = None) 
         tree = xr.DataTree.from_dict(
             {node.path: _restored(node.to_dataset(inherit=False)) for node in tree.subtree}
         )
+        for node in tree.subtree:
+            node.encoding["source"] = str(path)
     except DataError:
         raise
     # A damaged store raises whatever its reader stumbles over first.
