@@ -173,13 +173,13 @@ def test_replicated_counts_follow_the_rates_and_miss_the_same_entries(result):
 
 
 def test_counts_of_another_law_are_told_from_the_replicas(result):
-    """Counts doubled have twice the Fano factor: nearly no replica reaches it."""
-    doubled = 2 * np.nan_to_num(result["observed_data/counts"].values, nan=-1.0)
-    found = bicluster.posterior_predictive(result, doubled, n=100)
+    """Counts tripled have three times the Fano factor: nearly no replica reaches it."""
+    tripled = 3 * np.nan_to_num(result["observed_data/counts"].values, nan=-1.0)
+    found = bicluster.posterior_predictive(result, tripled, n=100)
     assert found["fano_tail"].median() < 0.2
     assert float(found["pop_var_tail"]) < 0.2
     with pytest.raises(DataError, match="expected units x bins"):
-        bicluster.posterior_predictive(result, doubled[:2])
+        bicluster.posterior_predictive(result, tripled[:2])
     with pytest.raises(DataError, match="n: 0"):
         bicluster.posterior_predictive(result, n=0)
 
