@@ -68,7 +68,7 @@ def purity(result, label):
 
 
 def scores(result):
-    name = "bits_per_spike" if result["bits_per_spike"].notnull().all() else None
+    name = "bits_per_spike" if "bits_per_spike" in result else None
     name = name or "held_out_log_likelihood"
     means = result[name].mean("fold").values
     return ", ".join(
