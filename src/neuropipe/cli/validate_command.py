@@ -137,6 +137,8 @@ def _read_tables(
 
 def _connectome_issues(study: Study) -> list[Issue]:
     """Read the tables of the connectomes, which hold some hundred rows."""
+    if not study.config.ingest.connectomes:
+        return []
     from neuropipe.io.connectome.ingest import read_connectome
 
     issues = []
