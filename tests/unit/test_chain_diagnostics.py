@@ -31,6 +31,8 @@ def test_they_are_those_of_arviz(chains):
 def test_constants():
     assert rhat_rank(np.ones((3, 20))) == 1.0
     assert rhat_rank(np.repeat([[1.0], [2.0]], 20, axis=1)) == np.inf
+    # Ranks of unequal shares, whose means are not exact in floating point.
+    assert rhat_rank(np.repeat([[9.0], [9.0], [15.0]], 1498, axis=1)) == np.inf
     assert ess_bulk(np.ones((2, 20))) == 40
 
 

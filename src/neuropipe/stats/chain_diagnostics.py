@@ -34,9 +34,9 @@ def _rank_normalise(values: Floats) -> Floats:
 def _rhat(chains: Floats) -> float:
     length = chains.shape[1]
     between = length * chains.mean(axis=1).var(ddof=1)
+    if not np.ptp(chains, axis=1).any():
+        return 1.0 if np.ptp(chains) == 0.0 else np.inf
     within = chains.var(axis=1, ddof=1).mean()
-    if within == 0.0:
-        return 1.0 if between == 0.0 else np.inf
     return float(np.sqrt((between / within + length - 1) / length))
 
 

@@ -8,30 +8,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuropipe.analyses.bicluster.spec import Settings
+from neuropipe.analyses.methods_text import changed_sentence, paragraph, software_sentence
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["text"]
 
-REFERENCES = (
-    "Wei G (2024). Bayesian bi-clustering of neural spiking activity with latent structures. ICLR "
-    "2024, arXiv:2309.02213.",
-    "Miller JW, Harrison MT (2018). Mixture models with a prior on the number of components. J Am "
-    "Stat Assoc 113, 340-356.",
-    "Fox EB, Sudderth EB, Jordan MI, Willsky AS (2011). A sticky HDP-HMM with application to "
-    "speaker diarization. Ann Appl Stat 5, 1020-1056.",
-    "Polson NG, Scott JG, Windle J (2013). Bayesian inference for logistic models using "
+REFERENCES = {
+    "Wei": "Wei G (2024). Bayesian bi-clustering of neural spiking activity with latent "
+    "structures. ICLR 2024, arXiv:2309.02213.",
+    "Miller & Harrison": "Miller JW, Harrison MT (2018). Mixture models with a prior on the "
+    "number of components. J Am Stat Assoc 113, 340-356.",
+    "Fox": "Fox EB, Sudderth EB, Jordan MI, Willsky AS (2011). A sticky HDP-HMM with application "
+    "to speaker diarization. Ann Appl Stat 5, 1020-1056.",
+    "Polson": "Polson NG, Scott JG, Windle J (2013). Bayesian inference for logistic models using "
     "Polya-Gamma latent variables. J Am Stat Assoc 108, 1339-1349.",
-    "Neal RM (2000). Markov chain sampling methods for Dirichlet process mixture models. J Comput "
-    "Graph Stat 9, 249-265.",
-    "Watanabe S (2010). Asymptotic equivalence of Bayes cross validation and widely applicable "
-    "information criterion in singular learning theory. J Mach Learn Res 11, 3571-3594.",
-    "Fritsch A, Ickstadt K (2009). Improved criteria for clustering based on the posterior "
-    "similarity matrix. Bayesian Anal 4, 367-391.",
-    "Vehtari A, Gelman A, Simpson D, Carpenter B, Buerkner PC (2021). Rank-normalization, folding, "
-    "and localization: an improved R-hat. Bayesian Anal 16, 667-718.",
-)
+    "Neal": "Neal RM (2000). Markov chain sampling methods for Dirichlet process mixture models. "
+    "J Comput Graph Stat 9, 249-265.",
+    "Watanabe": "Watanabe S (2010). Asymptotic equivalence of Bayes cross validation and widely "
+    "applicable information criterion in singular learning theory. J Mach Learn Res 11, 3571-3594.",
+    "Fritsch": "Fritsch A, Ickstadt K (2009). Improved criteria for clustering based on the "
+    "posterior similarity matrix. Bayesian Anal 4, 367-391.",
+    "Vehtari": "Vehtari A, Gelman A, Simpson D, Carpenter B, Buerkner PC (2021). "
+    "Rank-normalization, folding, and localization: an improved R-hat. Bayesian Anal 16, 667-718.",
+}
 FAMILIES = {
     "negbin": "negative binomial counts (one dispersion per unit, Gamma({a_r:g}, {h_r:g}) prior)",
     "poisson": "Poisson counts",
@@ -137,7 +138,8 @@ def text(settings: Settings, result: xr.DataTree) -> str:
         f"{result.sizes['unit']} units in {result.sizes['time']} bins of "
         f"{result.attrs['bin_width_s']:g} s by Bayesian bi-clustering (Wei 2024).{silent}"
     )
-    paragraph = " ".join(
-        [opening, _model(settings), _sampler(settings), _outcome(settings, result)]
-    )
-    return paragraph + "\n\n" + "\n".join(f"- {one}" for one in REFERENCES) + "\n"
+    parts = (
+        opening, _model(settings), _sampler(settings), _outcome(settings, result),
+        changed_sentence(settings), software_sentence(result.attrs),
+    )  # fmt: skip
+    return paragraph(parts, REFERENCES)

@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
 FRAME_PROPOSALS = 30
-MOVED, SCALES = 3, 2
+MOVED, SCALES = 10, 2
 
 
 def predictor(problem: Problem, state: ChainState) -> Floats:

@@ -6,13 +6,13 @@ import numpy as np
 
 from neuropipe.analyses.bicluster.chain_state import ChainState
 from neuropipe.analyses.bicluster.rearrange import rearrange
-from neuropipe.analyses.bicluster.sweep import MOVED, Sweep
+from neuropipe.analyses.bicluster.sweep import Sweep
 
 __all__ = ["after_sweep", "before_sweep"]
 
 # Shares of the warm-up: dynamics stay as they began; labels stay; splits and merges are tried.
 PILOT, HELD, REARRANGED = 0.1, 0.15, 0.8
-REARRANGE_EVERY, MOVED_EARLY = 4, 10
+REARRANGE_EVERY, REARRANGEMENTS = 4, 120
 ADAPT_EVERY, LOW, HIGH, LARGEST_SIZE = 25, 0.3, 0.8, 2000.0
 
 
@@ -24,7 +24,6 @@ def before_sweep(sweep: Sweep, index: int, warmup: int) -> None:
     """
     sweep.pilot = index < PILOT * warmup and not sweep.scheme.frozen
     sweep.holding = index < HELD * warmup
-    sweep.moved = MOVED_EARLY if index < REARRANGED * warmup else MOVED
 
 
 def after_sweep(
@@ -34,7 +33,8 @@ def after_sweep(
     if index >= warmup:
         return
     moving = HELD <= index / warmup < REARRANGED and not sweep.scheme.frozen
-    if moving and sweep.scheme.sm_every and index % REARRANGE_EVERY == 0:
+    every = max(REARRANGE_EVERY, int((REARRANGED - HELD) * warmup) // REARRANGEMENTS)
+    if moving and sweep.scheme.sm_every and index % every == 0:
         rearrange(sweep, state, rng)
     if sweep.scheme.poisson and index % ADAPT_EVERY == ADAPT_EVERY - 1:
         _adapt(state, sweep, sweep.problem.counts.shape[1])

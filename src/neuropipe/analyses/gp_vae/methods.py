@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuropipe.analyses.gp_vae.spec import GroupSizes, Settings
+from neuropipe.analyses.methods_text import changed_sentence, paragraph, software_sentence
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["changed_settings", "text"]
+__all__ = ["text"]
 
 REFERENCES = {
     "Gondur": "Gondur R, Sikandar UB, Schaffer E, Aoi MC, Keeley SL (2024). Multi-modal Gaussian "
@@ -55,34 +56,6 @@ REFINED = (
     "which count as Student-t observations (4 degrees of freedom) of latents that other modalities "
     "see."
 )
-
-
-def changed_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that differ from the defaults, by dotted key.
-
-    Examples
-    --------
-    >>> changed_settings(Settings(latents=4, restarts=2))
-    {'latents': 4, 'restarts': 2}
-    """
-    found: dict[str, Any] = {}
-
-    def walk(values: dict[str, Any], defaults: dict[str, Any], prefix: str) -> None:
-        for key, value in values.items():
-            default = defaults.get(key)
-            if isinstance(value, dict) and isinstance(default, dict) and default:
-                walk(value, default, f"{prefix}{key}.")
-            elif value != default:
-                found[f"{prefix}{key}"] = value
-
-    walk(settings.model_dump(), Settings().model_dump(), "")
-    return found
-
-
-def _written(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(
-        value, (dict, list)
-    ) else str(value)  # fmt: skip
 
 
 def _model(settings: Settings, result: xr.Dataset) -> str:
@@ -163,21 +136,9 @@ def text(settings: Settings, result: xr.Dataset) -> str:
     inference = str(result.attrs["inference"])
     lengths = result["length_scale_s"].values
     refined = REFINED if inference == "amortized" and settings.refine else ""
-    paragraph = " ".join(
-        [
-            _model(settings, result),
-            _count(settings, result),
-            INFERENCE[inference] + "." + refined,
-            f"Fitted length scales were {np.min(lengths):.3g} to {np.max(lengths):.3g} s.",
-            _scores(settings, result),
-        ]
-    )
-    changed = changed_settings(settings)
-    if changed:
-        listed = "; ".join(f"{key} = {_written(value)}" for key, value in changed.items())
-        paragraph += f" Settings other than the defaults: {listed}."
-    return (
-        paragraph
-        + "\n\nReferences\n\n"
-        + "\n".join(f"- {one}" for name, one in REFERENCES.items() if name in paragraph)
-    )
+    parts = (
+        _model(settings, result), _count(settings, result), INFERENCE[inference] + "." + refined,
+        f"Fitted length scales were {np.min(lengths):.3g} to {np.max(lengths):.3g} s.",
+        _scores(settings, result), changed_sentence(settings), software_sentence(result.attrs),
+    )  # fmt: skip
+    return paragraph(parts, REFERENCES)
