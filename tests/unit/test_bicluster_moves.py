@@ -26,6 +26,7 @@ from neuropipe.analyses.bicluster.rearrange import rearrange
 from neuropipe.analyses.bicluster.starts import initial_state
 from neuropipe.analyses.bicluster.sweep import Sweep, predictor
 from neuropipe.simulate.planted_biclusters import planted_biclusters
+from neuropipe.stats.clustering_scores import adjusted_rand_score
 
 PRIORS = Priors(m_d=0.0, nu_extra=8.0, q0=0.2, a_r=4.0, h_r=1.0)
 SCHEME = Scheme(p=2, n_states_max=2, n_inner=1, sm_every=0)
@@ -129,3 +130,22 @@ def test_halves_of_one_cluster_are_merged_in_the_warm_up():
     for _ in range(8):
         merged = merged or (rearrange(sweep, state, rng) and np.unique(state.label).size == 1)
     assert merged
+
+
+def test_two_clusters_with_strangers_are_divided_anew_in_the_warm_up():
+    rng = np.random.default_rng(6)
+    data, truth = planted_biclusters(0, n_per=8, n_clusters=2, p=1, T=200)
+    problem, scheme = Problem.of(data["counts"].values), Scheme(p=1, n_states_max=2, sm_every=0)
+    planted = truth["unit_cluster"].values
+    wrong = np.where(np.arange(16) < 13, 0, 1)
+    state = initial_state(problem, PRIORS, scheme, rng, 0, wrong)
+    state.states[:] = truth["time_state"].values
+    sweep = Sweep(problem, PRIORS, scheme)
+    sweep.holding = True
+    for _ in range(20):
+        sweep(state, rng)
+    assert adjusted_rand_score(planted, state.label) < 0.5
+    assert any(rearrange(sweep, state, rng, "divide") for _ in range(3))
+    assert adjusted_rand_score(planted, state.label) > 0.7
+    with pytest.raises(KeyError):
+        rearrange(sweep, state, rng, "swap")

@@ -2,8 +2,9 @@
 
 These moves are no part of the Markov chain whose draws are kept: they end before the warm-up does,
 and serve to bring chains from any start near the posterior. Two clusters are merged, preferably
-two of which one's trajectory suits the members of the other, or one is split by k-means of its
-members' smoothed counts. The neurons concerned are sampled for some rounds under the old and under
+two of which one's trajectory suits the members of the other, one is split by k-means of its
+members' smoothed counts, or the members of two are divided anew: by k-means, after which labels
+move freely among them. The neurons concerned are sampled for some rounds under the old and under
 the new partition, states fixed, and the widely applicable information criterion of the two
 (Watanabe 2010; expected log predictive density on the scale of the log likelihood) decides, with
 the prior of the partition.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +32,26 @@ __all__ = ["rearrange"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SETTLE, KEEP = 12, 15  # rounds
-LEAST_SPLIT, SPLIT_SHARE = 4, 0.3
+SETTLE, FREE, KEEP = 12, 25, 15  # rounds
+LEAST_SPLIT = 4
+MERGE, SPLIT, DIVIDE = 0.5, 0.25, 0.25  # shares of the proposals
+
+
+class Proposal(NamedTuple):
+    """Neurons concerned, their new labels from 0, and whether these may move in the fit."""
+
+    members: Ints
+    labels: Ints
+    free: bool
 
 
 def _local(
-    sweep: Sweep, state: ChainState, members: Ints, labels: Ints
+    sweep: Sweep, state: ChainState, members: Ints, labels: Ints, free: bool = False
 ) -> tuple[Sweep, ChainState]:
     """Return sampler and state of some neurons alone, in the clusters given, not yet fitted."""
     whole = sweep.problem
     problem = Problem(whole.counts[members], whole.offset[members], whole.start)
-    scheme = replace(sweep.scheme, fix_labels=True, collapsed=False, sm_every=0)
+    scheme = replace(sweep.scheme, fix_labels=not free, collapsed=False, sm_every=0)
     part = Sweep(problem, sweep.priors, scheme)
     part.prior_mean[:] = sweep.prior_mean[members]
     clusters = int(labels.max()) + 1
@@ -59,7 +70,7 @@ def _local(
 
 
 def _round(part: Sweep, local: ChainState, rng: np.random.Generator) -> None:
-    """Sample trajectories, dynamics and coefficients; labels and states stay."""
+    """Sample trajectories, dynamics, coefficients and, unless they are fixed, labels."""
     TRAJECTORIES[part.scheme.family](part, local, rng)
     part.frames(local, rng)
     for slot in local.active():
@@ -116,26 +127,40 @@ def _closest(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> tuple
     return int(active[first]), int(active[second])
 
 
-def _proposal(
-    sweep: Sweep, state: ChainState, rng: np.random.Generator
-) -> tuple[Ints, Ints] | None:
-    """Return the neurons concerned and their new labels 0, 1; None if nothing can be done."""
-    slots, sizes = np.unique(state.label, return_counts=True)
-    if slots.size > 1 and rng.random() >= SPLIT_SHARE:
-        members = np.flatnonzero(np.isin(state.label, _closest(sweep, state, rng)))
-        return members, np.zeros(members.size, np.int64)
-    if sizes.max() < LEAST_SPLIT:
+def _merge(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> Proposal | None:
+    if np.unique(state.label).size < 2:
         return None
+    members = np.flatnonzero(np.isin(state.label, _closest(sweep, state, rng)))
+    return Proposal(members, np.zeros(members.size, np.int64), False)
+
+
+def _split(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> Proposal | None:
+    slots, sizes = np.unique(state.label, return_counts=True)
     slot = int(rng.choice(slots, p=sizes / sizes.sum()))
-    members = np.flatnonzero(state.label == slot)
+    return _halved(sweep, np.flatnonzero(state.label == slot), rng, False)
+
+
+def _divide(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> Proposal | None:
+    if np.unique(state.label).size < 2:
+        return None
+    members = np.flatnonzero(np.isin(state.label, _closest(sweep, state, rng)))
+    return _halved(sweep, members, rng, True)
+
+
+def _halved(sweep: Sweep, members: Ints, rng: np.random.Generator, free: bool) -> Proposal | None:
     if members.size < LEAST_SPLIT:
         return None
     labels = kmeans_labels(rng, sweep.problem.counts[members], 2)
-    return (members, labels) if labels.max() == 1 else None
+    return Proposal(members, labels, free) if labels.max() == 1 else None
 
 
-def rearrange(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> bool:
-    """Propose one split or merge of the warm-up; return whether it was accepted.
+KINDS = {"merge": (_merge, MERGE), "split": (_split, SPLIT), "divide": (_divide, DIVIDE)}
+
+
+def rearrange(
+    sweep: Sweep, state: ChainState, rng: np.random.Generator, kind: str | None = None
+) -> bool:
+    """Propose one merge, split or new division of the warm-up; return whether it was accepted.
 
     Parameters
     ----------
@@ -145,29 +170,37 @@ def rearrange(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> bool
         Changed in place if the proposal is accepted.
     rng : Generator
         Random numbers of the chain.
+    kind : {"merge", "split", "divide"}, optional
+        What to propose; drawn if not given.
     """
-    proposed = _proposal(sweep, state, rng)
-    if proposed is None:
+    if kind is None:
+        kind = str(rng.choice(list(KINDS), p=[share for _, share in KINDS.values()]))
+    proposal = KINDS[kind][0](sweep, state, rng)
+    if proposal is None:
         return False
-    members, labels = proposed
+    members = proposal.members
     slots, old_labels = np.unique(state.label[members], return_inverse=True)
     before, old = _local(sweep, state, members, old_labels.astype(np.int64))
-    after, new = _local(sweep, state, members, labels)
-    state.grow(1)
-    free = np.flatnonzero(np.bincount(state.label, minlength=len(state.x)) == 0)
-    targets = np.concatenate([slots, free])[: int(labels.max()) + 1]
-    merged = state.label.copy()
-    merged[members] = targets[labels]
-    log_v = sweep.scheme.log_v(merged.size, sweep.priors, state.concentration)
-    gamma = sweep.scheme.size_weight(sweep.priors)
-    gain = log_partition_prior(merged, log_v, gamma)
-    gain -= log_partition_prior(state.label, log_v, gamma)
-    gain += _information_criterion(after, new, rng, SETTLE)
-    gain -= _information_criterion(before, old, rng, 0)
-    if gain <= 0:
+    after, new = _local(sweep, state, *proposal)
+    predicted = _information_criterion(after, new, rng, FREE if proposal.free else SETTLE)
+    predicted -= _information_criterion(before, old, rng, 0)
+    sources, labels = np.unique(new.label, return_inverse=True)
+    state.grow(sources.size)
+    empty = np.flatnonzero(np.bincount(state.label, minlength=len(state.x)) == 0)
+    targets = np.concatenate([slots, empty])[: sources.size]
+    arranged = state.label.copy()
+    arranged[members] = targets[labels]
+    if predicted + _log_prior_ratio(sweep, state, arranged) <= 0:
         return False
-    state.label[:] = merged
+    state.label[:] = arranged
     state.coefficients[members] = new.coefficients
     for name in ("x", "A", "b", "Q"):
-        getattr(state, name)[targets] = getattr(new, name)
+        getattr(state, name)[targets] = getattr(new, name)[sources]
     return True
+
+
+def _log_prior_ratio(sweep: Sweep, state: ChainState, arranged: Ints) -> float:
+    log_v = sweep.scheme.log_v(arranged.size, sweep.priors, state.concentration)
+    gamma = sweep.scheme.size_weight(sweep.priors)
+    ratio = log_partition_prior(arranged, log_v, gamma)
+    return float(ratio - log_partition_prior(state.label, log_v, gamma))

@@ -12,7 +12,7 @@ __all__ = ["after_sweep", "before_sweep"]
 
 # Shares of the warm-up: dynamics stay as they began; labels stay; splits and merges are tried.
 PILOT, HELD, REARRANGED = 0.1, 0.15, 0.8
-REARRANGE_EVERY, REARRANGEMENTS = 4, 120
+REARRANGE_EVERY, REARRANGEMENTS = 4, 80
 ADAPT_EVERY, LOW, HIGH, LARGEST_SIZE = 25, 0.3, 0.8, 2000.0
 
 
