@@ -95,7 +95,8 @@ def _sampler(settings: Settings) -> str:
         "innovations also moved with trajectories integrated out (negative binomial only), and the "
         "frame of each cluster (shifts, scales and shears that leave the rates as they are). The "
         "warm-up began with k-means clusters and states of varied dynamics; in it clusters were "
-        "also split and merged by the widely applicable information criterion (Watanabe 2010)."
+        "also merged, split and divided anew by the widely applicable information criterion "
+        "(Watanabe 2010)."
     )
 
 
