@@ -21,6 +21,7 @@ from neuropipe.analyses.bicluster.kernels.evidence import (
 )
 from neuropipe.analyses.bicluster.kernels.frames import move_frame
 from neuropipe.analyses.bicluster.kernels.laplace_path import log_path_prior
+from neuropipe.analyses.bicluster.kernels.segments import move_segments
 from neuropipe.analyses.bicluster.kernels.trajectory import MEAN, filter_forward, sample_backward
 from neuropipe.analyses.bicluster.rearrange import rearrange
 from neuropipe.analyses.bicluster.starts import initial_state
@@ -97,6 +98,33 @@ def test_prior_ratio_of_scaled_noise_is_that_of_scipy(drawn):
     jacobian = 6 * 2 * log_scale  # six free entries of a symmetric matrix
     wanted = log_prior(np.exp(2 * log_scale) * Q) - log_prior(Q) + jacobian
     assert found == pytest.approx(wanted, abs=1e-9)
+
+
+def test_states_of_segments_have_the_probability_that_other_bins_give_them():
+    rng, start, beta = np.random.default_rng(7), np.arange(8) % 5 == 0, np.array([0.2, 0.8])
+    x = 0.3 * rng.standard_normal((3, 8, 2))
+    active, strength, prior = np.array([0, 2]), (2.0, 0.5), (3.0, 0.2)
+    inner = np.flatnonzero(~start)
+    tried = [np.zeros(8, np.int64) for _ in range(2**inner.size)]
+    wanted = np.empty(len(tried))
+    for number, states in enumerate(tried):
+        states[inner] = number >> np.arange(inner.size) & 1
+        wanted[number] = log_sequence_evidence(states, start, beta, *strength)
+        for slot in active:
+            one = log_trajectory_evidence(x[slot], states, start, 2, *prior, failures())
+            wanted[number] += one.sum()
+    wanted = np.exp(wanted - wanted.max()) / np.exp(wanted - wanted.max()).sum()
+    states, seen, moved = tried[0].copy(), np.zeros((40, len(tried))), 0
+    for draw in range(150_000):
+        moved += move_segments(
+            rng, 1, x, active, start, beta, *strength, *prior, states, failures()
+        )
+        seen[draw // 3_750, (states[inner] << np.arange(inner.size)).sum()] += 1 / 3_750
+    assert (states[start] == states[np.flatnonzero(start) + 1]).all()
+    assert moved > 5_000
+    likely = wanted > 5e-3
+    error = seen.std(axis=0, ddof=1) / np.sqrt(40)
+    assert (np.abs(seen.mean(axis=0) - wanted) < 4.5 * error)[likely].all()
 
 
 def test_smoothed_moments_are_those_of_backward_sampling(drawn):

@@ -17,6 +17,7 @@ from neuropipe.analyses.bicluster.kernels.dynamics import sample_dynamics
 from neuropipe.analyses.bicluster.kernels.frames import move_frame
 from neuropipe.analyses.bicluster.kernels.labels import Readouts, Slots, scan_labels
 from neuropipe.analyses.bicluster.kernels.likelihood import linear_predictor, polya_gamma
+from neuropipe.analyses.bicluster.kernels.segments import move_segments
 from neuropipe.analyses.bicluster.kernels.states import (
     log_transition_densities,
     sample_states_blocked,
@@ -38,7 +39,7 @@ __all__ = ["MOVED", "TRAJECTORIES", "Sweep", "Tally", "predictor"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
-FRAME_PROPOSALS = 30
+FRAME_PROPOSALS, SEGMENTS = 30, 20
 MOVED, SCALES = 10, 2
 
 
@@ -131,6 +132,8 @@ class Sweep:
         TRAJECTORIES[self.scheme.family](self, state, rng)
         if not (state.coupled or self.pilot):
             self.frames(state, rng)
+        if not self.pilot:
+            self.segments(state, rng)
         for _ in range(self.scheme.n_inner):
             self.dynamics(state, rng)
         self.labels(state, rng)
@@ -268,6 +271,18 @@ class Sweep:
                 self.priors.nu_extra, self.priors.q0, state.coefficients, state.x[slot],
                 self.tally.failures,
             )  # fmt: skip
+
+    def segments(self, state: ChainState, rng: np.random.Generator) -> None:
+        """Move states of segments, then transitions; `dynamics` must follow at once."""
+        alpha, gamma, kappa = self.priors.strength(state)
+        move_segments(
+            rng, SEGMENTS, state.x, state.active(), self.problem.start, state.beta, alpha, kappa,
+            self.priors.nu_extra, self.priors.q0, state.states, self.tally.failures,
+        )  # fmt: skip
+        sample_transitions(
+            rng, state.states, self.problem.start, alpha, gamma, kappa, state.beta,
+            state.transition,
+        )  # fmt: skip
 
     def dynamics(self, state: ChainState, rng: np.random.Generator) -> None:
         """Draw dynamics given trajectories and states, states given those, transitions."""

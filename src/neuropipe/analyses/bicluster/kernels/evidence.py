@@ -12,7 +12,12 @@ from neuropipe.analyses.bicluster.kernels.dynamics import state_moments
 from neuropipe.analyses.bicluster.kernels.linalg import cholesky, log_det, solve_lower
 from neuropipe.analyses.bicluster.kernels.transitions import count_transitions
 
-__all__ = ["log_sequence_evidence", "log_steps_evidence", "log_trajectory_evidence"]
+__all__ = [
+    "log_counts_evidence",
+    "log_sequence_evidence",
+    "log_steps_evidence",
+    "log_trajectory_evidence",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -84,13 +89,9 @@ def log_trajectory_evidence(
 
 
 @njit(cache=True, nogil=True)
-def log_sequence_evidence(
-    states: Ints, start: Bools, beta: Floats, alpha: float, kappa: float
-) -> float:
-    """Return the log probability of the states given ``beta``, transitions integrated out."""
-    n_states = beta.shape[0]
-    counts = count_transitions(states, start, n_states)
-    value = 0.0
+def log_counts_evidence(counts: Ints, beta: Floats, alpha: float, kappa: float) -> float:
+    """Return the log probability of transitions, counted by row, with the rows integrated out."""
+    n_states, value = beta.shape[0], 0.0
     for a in range(n_states):
         total, seen = 0.0, 0
         for b in range(n_states):
@@ -101,6 +102,17 @@ def log_sequence_evidence(
                 value += math.lgamma(weight + counts[a, b]) - math.lgamma(max(weight, 1e-300))
         if seen > 0:
             value += math.lgamma(total) - math.lgamma(total + seen)
+    return value
+
+
+@njit(cache=True, nogil=True)
+def log_sequence_evidence(
+    states: Ints, start: Bools, beta: Floats, alpha: float, kappa: float
+) -> float:
+    """Return the log probability of the states given ``beta``, transitions integrated out."""
+    n_states = beta.shape[0]
+    counts = count_transitions(states, start, n_states)
+    value = log_counts_evidence(counts, beta, alpha, kappa)
     for t in range(1, states.shape[0]):
         if start[t - 1] and not start[t]:
             value -= np.log(n_states)
