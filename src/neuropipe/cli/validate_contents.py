@@ -11,9 +11,11 @@ from neuropipe.errors import Issue
 
 if TYPE_CHECKING:
     from neuropipe.config.recordings import Recording
+    from neuropipe.store.clock import RegularClock
     from neuropipe.study import Collection, Run, Study
 
-__all__ = ["Contents", "confound_issues", "contents_of", "file_issues", "label_issues"]
+__all__ = ["Contents", "confound_issues", "contents_of", "file_issues",
+           "filter_issues", "label_issues"]  # fmt: skip
 
 SHOWN = 20
 
@@ -28,13 +30,16 @@ class Contents:
         Column -> texts that occur in it; {} without events.
     confounds : tuple of str
         Columns of the confounds table (fMRI).
+    clock : RegularClock or None
+        Times of samples, where they are regular (EEG, MEG, intracranial recordings).
     """
 
     events: Mapping[str, frozenset[str]]
     confounds: tuple[str, ...] = ()
+    clock: RegularClock | None = None
 
 
-def contents_of(handle: Any) -> Contents:
+def contents_of(handle: Any, modality: str) -> Contents:
     """Return what an opened source holds beside signals."""
     table = handle.events()
     events = {}
@@ -46,7 +51,8 @@ def contents_of(handle: Any) -> Contents:
     confounds: tuple[str, ...] = ()
     if raw is not None and "confound" in raw:
         confounds = tuple(str(name) for name in raw["confound"].values.tolist())
-    return Contents(events, confounds)
+    clock = handle.schema().clock if modality in ("eeg", "meg", "ieeg") else None
+    return Contents(events, confounds, clock)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -71,6 +77,30 @@ def confound_issues(study: Study, recording: Recording, found: Contents) -> list
         "the image"
     )
     return [Issue("NO_MOTION", f"{recording.name}: {recording.path}", text, hint, "error")]
+
+
+def filter_issues(study: Study, recording: Recording, found: Contents) -> list[Issue]:
+    """Return an error for a band pass that the recording is too short or too slow for."""
+    settings = getattr(study.config.preprocess, recording.modality, None)
+    band, clock = getattr(settings, "bandpass_hz", None), found.clock
+    if clock is None or not band or band == (None, None):
+        return []
+    from neuropipe.preprocess.filtering import Fir
+
+    key = f"preprocess.{recording.modality}.bandpass_hz"
+    where, nyquist = f"{recording.name}: {recording.path}", clock.rate / 2
+    if max(edge or 0.0 for edge in band) >= nyquist:
+        text = f"{key} reaches {max(e or 0.0 for e in band):g} Hz, half the rate is {nyquist:g} Hz"
+        return [Issue("BAND", where, text, "lower it, or write `null` at its end", "error")]
+    taps = Fir(*band).taps(clock.rate)
+    if clock.count >= taps:
+        return []
+    text = (
+        f"the filter of {key} is {taps / clock.rate:.3g} s long, the recording "
+        f"{clock.count / clock.rate:.3g} s"
+    )
+    hint = "raise its lower edge, write `null` there, or exclude the recording"
+    return [Issue("SHORT_RECORDING", where, text, hint, "error")]
 
 
 def _labels_of(collection: Collection, column: str, contents: Mapping[str, Contents]
