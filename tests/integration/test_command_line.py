@@ -395,3 +395,19 @@ def test_validate_refuses_a_table_that_ingest_refuses(table, content, told, trac
     out = capsys.readouterr().out
     assert "error: " in out
     assert told in out
+
+
+def test_list_tells_words_to_choose_from_and_where_settings_stand(capsys):
+    assert main(["list", "hmm_glm"]) == 0
+    told = capsys.readouterr().out
+    assert "One of recording, trials, events, blocks." in told
+    assert "They stand under analyses.hmm_glm" in told
+    assert main(["list", "suite2p"]) == 0
+    assert "under ingest.readers.suite2p" in capsys.readouterr().out
+    assert main(["list", "ingest"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"\n{key} " in told for key in (
+        "ingest.connectomes.NAME.path", "ingest.overrides.RECORDING.clock.pulses.path",
+        "ingest.overrides.RECORDING.events.path",
+    ))  # fmt: skip
+    assert "events.clock.pulses" not in told

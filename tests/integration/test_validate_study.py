@@ -13,6 +13,7 @@ from neuropipe.analyses.trsa.kernels.searchlight import LINEAR
 from neuropipe.cli.main import main
 from neuropipe.cli.validate_command import study_issues
 from neuropipe.errors import ConfigError
+from neuropipe.simulate.channel_files import simulate_channels, write_brainvision
 from neuropipe.simulate.fmri_files import simulate_fmri, write_atlas, write_bids_fmri
 from neuropipe.study import load_study
 
@@ -163,3 +164,36 @@ def test_an_atlas_of_one_slice_is_an_atlas(tmp_path):
         atlas = load_atlas_image(str(tmp_path / f"{name}.nii.gz"))
         assert atlas.labels.shape == (5, 4, 1)
         assert atlas.index.tolist() == [1, 2]
+
+
+def channel_study(root, band: str):
+    write_brainvision(simulate_channels(4, 8.0, rate_hz=100.0), root / "a.vhdr")
+    (root / "config").mkdir(exist_ok=True)
+    rows = "".join(f"{s}\teeg\ta.vhdr\n" for s in ("a", "b"))
+    (root / "config/recordings.tsv").write_text("subject\tmodality\tpath\n" + rows)
+    text = f"study: s\npreprocess: {{eeg: {{bandpass_hz: {band}}}}}\n"
+    (root / "config/config.yaml").write_text(text)
+    return study_issues(load_study(root))
+
+
+def test_a_filter_longer_than_a_recording_is_told_before_anything_runs(tmp_path, capsys):
+    first, second = channel_study(tmp_path, "[0.1, 40]")
+    assert (first.code, first.severity) == ("SHORT_RECORDING", "error")
+    assert first.path == "sub-a_eeg: a.vhdr"
+    # 3.3 transition bands of 0.1 Hz, as mne designs them.
+    assert "bandpass_hz is 33 s long, the recording 8 s" in first.message
+    assert main(["validate", "--directory", str(tmp_path)]) == 2
+    told = capsys.readouterr().out
+    assert told.count("33 s long") == 1
+    assert "SHORT_RECORDING: 2 times: " in told
+    assert f"\n  {first.path}\n  {second.path}\n" in told
+    assert channel_study(tmp_path, "[1, 40]") == []
+    assert [i.code for i in channel_study(tmp_path, "[1, 50]")] == ["BAND", "BAND"]
+    assert channel_study(tmp_path, "[null, null]") == []
+
+
+def test_a_fault_of_a_source_names_the_recording_that_a_remedy_needs(tmp_path):
+    channel_study(tmp_path, "[1, 40]")
+    (tmp_path / "a.eeg").write_bytes((tmp_path / "a.eeg").read_bytes()[:-3])
+    found = study_issues(load_study(tmp_path))
+    assert [issue.path.split(": ")[0] for issue in found] == ["sub-a_eeg", "sub-b_eeg"]
