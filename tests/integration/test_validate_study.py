@@ -166,8 +166,8 @@ def test_an_atlas_of_one_slice_is_an_atlas(tmp_path):
         assert atlas.index.tolist() == [1, 2]
 
 
-def channel_study(root, band: str):
-    write_brainvision(simulate_channels(4, 8.0, rate_hz=100.0), root / "a.vhdr")
+def channel_study(root, band: str, duration_s: float = 8.0):
+    write_brainvision(simulate_channels(4, duration_s, rate_hz=100.0), root / "a.vhdr")
     (root / "config").mkdir(exist_ok=True)
     rows = "".join(f"{s}\teeg\ta.vhdr\n" for s in ("a", "b"))
     (root / "config/recordings.tsv").write_text("subject\tmodality\tpath\n" + rows)
@@ -190,6 +190,14 @@ def test_a_filter_longer_than_a_recording_is_told_before_anything_runs(tmp_path,
     assert channel_study(tmp_path, "[1, 40]") == []
     assert [i.code for i in channel_study(tmp_path, "[1, 50]")] == ["BAND", "BAND"]
     assert channel_study(tmp_path, "[null, null]") == []
+
+
+def test_a_notch_longer_than_a_recording_is_told_too(tmp_path):
+    # Stop bands with transitions of 0.5 Hz: 3.3 / 0.5 s.
+    found, _ = channel_study(tmp_path, "[null, 40], line_hz: 45", duration_s=5.0)
+    assert (found.code, found.path) == ("SHORT_RECORDING", "sub-a_eeg: a.vhdr")
+    assert "eeg.line_hz is 6.6" in found.message
+    assert channel_study(tmp_path, "[null, 40], line_hz: null", duration_s=5.0) == []
 
 
 def test_a_fault_of_a_source_names_the_recording_that_a_remedy_needs(tmp_path):

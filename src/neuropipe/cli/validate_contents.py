@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neuropipe.errors import Issue
 
 if TYPE_CHECKING:
@@ -32,11 +34,14 @@ class Contents:
         Columns of the confounds table (fMRI).
     clock : RegularClock or None
         Times of samples, where they are regular (EEG, MEG, intracranial recordings).
+    line_hz : float
+        Mains frequency that the source states, Hz; NaN if it does not.
     """
 
     events: Mapping[str, frozenset[str]]
     confounds: tuple[str, ...] = ()
     clock: RegularClock | None = None
+    line_hz: float = np.nan
 
 
 def contents_of(handle: Any, modality: str) -> Contents:
@@ -51,8 +56,11 @@ def contents_of(handle: Any, modality: str) -> Contents:
     confounds: tuple[str, ...] = ()
     if raw is not None and "confound" in raw:
         confounds = tuple(str(name) for name in raw["confound"].values.tolist())
-    clock = handle.schema().clock if modality in ("eeg", "meg", "ieeg") else None
-    return Contents(events, confounds, clock)
+    if modality not in ("eeg", "meg", "ieeg"):
+        return Contents(events, confounds)
+    schema = handle.schema()
+    line_hz = float(schema.attrs.get("line_freq", np.nan))
+    return Contents(events, confounds, schema.clock, line_hz)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -80,27 +88,43 @@ def confound_issues(study: Study, recording: Recording, found: Contents) -> list
 
 
 def filter_issues(study: Study, recording: Recording, found: Contents) -> list[Issue]:
-    """Return an error for a band pass that the recording is too short or too slow for."""
-    settings = getattr(study.config.preprocess, recording.modality, None)
-    band, clock = getattr(settings, "bandpass_hz", None), found.clock
-    if clock is None or not band or band == (None, None):
-        return []
-    from neuropipe.preprocess.filtering import Fir
+    """Return an error for each filter that the recording is too short or too slow for.
 
-    key = f"preprocess.{recording.modality}.bandpass_hz"
-    where, nyquist = f"{recording.name}: {recording.path}", clock.rate / 2
-    if max(edge or 0.0 for edge in band) >= nyquist:
-        text = f"{key} reaches {max(e or 0.0 for e in band):g} Hz, half the rate is {nyquist:g} Hz"
-        return [Issue("BAND", where, text, "lower it, or write `null` at its end", "error")]
-    taps = Fir(*band).taps(clock.rate)
-    if clock.count >= taps:
+    Filters reach over time: one that is longer than the recording leaves no sample valid.
+    """
+    settings, clock = getattr(study.config.preprocess, recording.modality, None), found.clock
+    if clock is None:
         return []
-    text = (
-        f"the filter of {key} is {taps / clock.rate:.3g} s long, the recording "
-        f"{clock.count / clock.rate:.3g} s"
-    )
-    hint = "raise its lower edge, write `null` there, or exclude the recording"
-    return [Issue("SHORT_RECORDING", where, text, hint, "error")]
+    from neuropipe.preprocess.filtering import Fir, notch_filter
+
+    where, filters = f"{recording.name}: {recording.path}", {}
+    band = getattr(settings, "bandpass_hz", None) or (None, None)
+    line = getattr(settings, "line_hz", None)
+    line = found.line_hz if line == "auto" else line
+    highest = max(edge or 0.0 for edge in band)
+    if highest >= clock.rate / 2:
+        text = (
+            f"preprocess.{recording.modality}.bandpass_hz reaches {highest:g} Hz, half the rate "
+            f"is {clock.rate / 2:g} Hz"
+        )
+        return [Issue("BAND", where, text, "lower it, or write `null` at its end", "error")]
+    if line and np.isfinite(line):
+        filters["line_hz", "write `null` there"] = notch_filter(line, clock.rate)
+    if band != (None, None):
+        filters["bandpass_hz", "raise its lower edge, write `null` there"] = Fir(*band)
+    lasts = {key: fir.taps(clock.rate) for key, fir in filters.items() if fir is not None}
+    return [
+        Issue(
+            "SHORT_RECORDING",
+            where,
+            f"the filter of preprocess.{recording.modality}.{key} is {taps / clock.rate:.3g} s "
+            f"long, the recording {clock.count / clock.rate:.3g} s",
+            f"{remedy}, or exclude the recording",
+            "error",
+        )
+        for (key, remedy), taps in lasts.items()
+        if clock.count < taps
+    ]
 
 
 def _labels_of(collection: Collection, column: str, contents: Mapping[str, Contents]
