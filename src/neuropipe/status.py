@@ -360,7 +360,13 @@ def job_cells(study: Study, plan: Mapping[str, Job] | None = None) -> list[Cell]
 def _combine(cells: Sequence[Cell], stage: str, collection: str, label: str) -> Cell:
     """Return the worst of several cells as one, with the reasons of the first of that state."""
     worst = min(cells, key=lambda cell: _ORDER.index(cell.state))
-    own = [r for c in cells if c.state == worst.state for r in c.reasons]
+    begun = any(cell.state == "done" for cell in cells)
+    own = [
+        f"{c.stage} {r}" if begun and r == "not run" else r
+        for c in cells
+        if c.state == worst.state
+        for r in c.reasons
+    ]
     plain = [reason for reason in own if not reason.startswith("follows from")]
     # That one of these jobs follows from another of them tells nothing.
     inner = tuple(f"follows from {cell.stage}/" for cell in cells)
