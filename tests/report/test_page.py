@@ -335,6 +335,23 @@ def test_failed_collections_stay_in_the_metrics(filled: Any) -> None:
     assert "sub-w09_calcium, ntf_grid (DidNotConverge)" in " ".join(text_of(build(filled)).split())
 
 
+def test_metrics_that_compare_nothing_are_folded(make_filled: Callable[[int], Any]) -> None:
+    fake = make_filled(1)
+    assert "metrics of its one collection" not in build(fake)
+    for table in sorted(fake.root.glob("results/*/table.tsv"))[1:]:
+        table.unlink()
+    assert "metrics of its one collection" in build(fake)
+
+
+def test_time_of_a_result_is_that_of_all_its_jobs(filled: Any) -> None:
+    (path, *_) = sorted(filled.root.glob("results/*/*/provenance.json"))
+    record = json.loads(path.read_text())
+    record |= {"wall_s": 3.0, "total_wall_s": 5400.0, "total_cpu_s": 7200.0}
+    path.write_text(json.dumps(record))
+    told = " ".join(text_of(build(filled)).split())
+    assert "time of all jobs 1.5 h CPU time 2 h" in told
+
+
 @given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e12), st.integers(2, 6))
 def test_ticks_are_inside_and_at_least_two(low: float, width: float, count: int) -> None:
     high = low + width
