@@ -205,3 +205,35 @@ def test_a_fault_of_a_source_names_the_recording_that_a_remedy_needs(tmp_path):
     (tmp_path / "a.eeg").write_bytes((tmp_path / "a.eeg").read_bytes()[:-3])
     found = study_issues(load_study(tmp_path))
     assert [issue.path.split(": ")[0] for issue in found] == ["sub-a_eeg", "sub-b_eeg"]
+
+
+def test_labels_that_trials_are_cut_around_must_be_somewhere(bids):
+    def found(labels: str, more: str = "") -> list[tuple[str, str]]:
+        text = (
+            "study: s\npreprocess: {fmri: {confounds: none}}\nanalyses:\n  hmm_glm: {input: "
+            f"{{trials: {{by: events, labels: {labels}, window_s: [0, 2]{more}}}}}}}\n"
+        )
+        (bids / "config/config.yaml").write_text(text)
+        return [(i.code, i.hint) for i in study_issues(load_study(bids))]
+
+    assert found("[face, hose]") == [("UNKNOWN_LABEL", "did you mean 'house'?")]
+    # `shoe` is in one of the two runs: that is enough.
+    assert found("[face, shoe]") == []
+    assert found("[face]", ", column: kind") == [("UNKNOWN_LABEL", "correct it, or leave it out")]
+
+
+def test_an_analysis_without_recordings_says_what_it_takes(bids, capsys):
+    (bids / "config/config.yaml").write_text(
+        "study: s\npreprocess: {fmri: {confounds: none}}\nanalyses:\n  bicluster: {}\n"
+    )
+    (issue,) = study_issues(load_study(bids))
+    assert (issue.code, issue.severity) == ("NO_RECORDINGS", "warning")
+    assert issue.hint.startswith("bicluster takes spikes; ")
+    assert main(["validate", "--directory", str(bids)]) == 0
+    assert "s: 2 recordings, 0 analysis jobs: valid, 1 issue\n" in capsys.readouterr().out
+
+
+def test_tabs_in_the_configuration_are_told_with_the_remedy(bids):
+    (bids / "config/config.yaml").write_text("study: s\nanalyses:\n\ttrsa: {}\n")
+    with pytest.raises(ConfigError, match="indent with spaces"):
+        load_study(bids)

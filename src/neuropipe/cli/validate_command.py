@@ -51,14 +51,19 @@ def run(arguments: argparse.Namespace) -> int:
             issues += _cluster_issues(study, arguments.profile)
         jobs = sum(len(run.collections) for run in study.runs)
         left_out = sum(recording.exclude for recording in study.recordings)
-        count = f"{len(study.recordings)} recordings" + f" ({left_out} excluded)" * bool(left_out)
-        what = f"{study.config.study}: {count}, {jobs} analysis jobs"
+        count = _count(len(study.recordings), "recording")
+        count += f" ({left_out} excluded)" * bool(left_out)
+        what = f"{study.config.study}: {count}, {_count(jobs, 'analysis job')}"
     print_issues(issues)
     errors = [issue for issue in issues if issue.severity == "error"]
     if errors:
-        raise DataError(f"{what}: {len(errors)} of {len(issues)} issues are errors")
-    print(f"{what}: valid" + (f", {len(issues)} issues" if issues else ""))
+        raise DataError(f"{what}: {len(errors)} of {_count(len(issues), 'issue')} are errors")
+    print(f"{what}: valid" + (f", {_count(len(issues), 'issue')}" if issues else ""))
     return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_issues(issues: Sequence[Issue]) -> None:
@@ -213,7 +218,10 @@ def study_issues(study: Study) -> list[Issue]:
     for run in study.runs:
         if not run.collections:
             text = f"analyses.{run.label}: no recording matches its input"
-            hint = "check input.recordings and the column exclude"
+            hint = (
+                f"{run.analysis.name} takes {', '.join(run.analysis.accepts)}; check "
+                "input.recordings and the column exclude"
+            )
             issues.append(Issue("NO_RECORDINGS", study.config.recordings, text, hint, "warning"))
         issues += file_issues(study, run) + label_issues(study, run, contents)
     return issues

@@ -140,32 +140,50 @@ def _labels_of(collection: Collection, column: str, contents: Mapping[str, Conte
 
 
 def label_issues(study: Study, run: Run, contents: Mapping[str, Contents]) -> list[Issue]:
-    """Return an error for each label of ``input.labels`` that no recording of a collection has.
+    """Return an error for each label of events that the configuration names and nobody has.
+
+    Conditions (``input.labels``) have to be in every collection, labels that trials are cut
+    around (``input.trials.labels``) in one of them.
 
     Parameters
     ----------
     study : Study
     run : Run
-        One without ``input.labels`` has nothing to check.
+        One that names no labels has nothing to check.
     contents : mapping
         Recording -> what it holds; those whose events come from elsewhere are not there.
     """
-    labels = list(getattr(run.input, "labels", []))
     column = getattr(run.input, "column", None) or "label"
     issues = []
-    for collection in run.collections if labels else ():
+    for collection in run.collections if getattr(run.input, "labels", None) else ():
         known = _labels_of(collection, column, contents)
-        for label in labels if known is not None else ():
-            if label in (known or ()):
-                continue
-            text = (
-                f"{label!r}: no recording of {collection.name} has such an event (column "
-                f"{column}; found: {_listed(sorted(known or ()))})"
-            )
-            near = difflib.get_close_matches(label, known or (), 1)
-            hint = f"did you mean {near[0]!r}?" if near else "correct it, or leave it out"
-            where = f"analyses.{run.label}.input.labels"
-            issues.append(Issue("UNKNOWN_LABEL", where, text, hint, "error"))
+        names = getattr(run.input, "labels")  # noqa: B009 - of some analyses
+        issues += _unknown(names, known, collection.name, column, f"{run.label}.input.labels")
+    trials = getattr(run.input, "trials", None)
+    if trials is None or trials.by != "events":
+        return issues
+    column = trials.column or "label"
+    found = [_labels_of(collection, column, contents) for collection in run.collections]
+    everywhere = None if None in found else set().union(*filter(None, found))
+    where = f"{run.label}.input.trials.labels"
+    return issues + _unknown(trials.labels, everywhere, "the analysis", column, where)
+
+
+def _unknown(
+    labels: Sequence[str], known: set[str] | None, whose: str, column: str, where: str
+) -> list[Issue]:
+    """Return an error for each label that is not known; none if nothing is."""
+    issues = []
+    for label in () if known is None else labels:
+        if label in known:
+            continue
+        text = (
+            f"{label!r}: no recording of {whose} has such an event (column {column}; found: "
+            f"{_listed(sorted(known))})"
+        )
+        near = difflib.get_close_matches(label, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else "correct it, or leave it out"
+        issues.append(Issue("UNKNOWN_LABEL", f"analyses.{where}", text, hint, "error"))
     return issues
 
 
