@@ -291,6 +291,18 @@ def test_pages_split_by_subject_above_the_limit(make_filled: Callable[[int], Any
     assert 'id="rec--sub-w03_calcium"' not in pages["index.html"]
     everything = sum(len(pictures(page)) for page in pages.values())
     assert everything == len(pictures(whole["index.html"]))
+    index = " ".join(text_of(pages["index.html"]).split())
+    assert "0 collections" not in index
+    assert "On the page of its subject: sub-w" in index
+    assert re.search(r"Subject w01 1 recording, 1 with issues", index)
+
+
+def test_excluded_recordings_are_counted_apart(filled: Any) -> None:
+    recordings = list(filled.recordings)
+    filled.recordings[0] = dataclasses.replace(recordings[0], exclude=True)
+    told = " ".join(text_of(build(filled)).split())
+    assert f"Recordings {len(recordings) - 1} (1 excluded)" in told
+    assert f"{recordings[0].name} excluded" in told
 
 
 def test_pictures_that_do_not_fit_are_linked(filled: Any) -> None:
