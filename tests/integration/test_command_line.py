@@ -327,6 +327,37 @@ def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, cap
     assert f"source {added.relative_to(study)} is new" in capsys.readouterr().out
 
 
+def test_status_is_whole_on_narrow_screens_and_names_the_step_that_is_missing(study, capsys):
+    from neuropipe.cli.status_command import print_matrix, print_reasons
+    from neuropipe.status import Cell, summary_cells
+
+    table = study / "config" / "recordings.tsv"
+    table.write_text("subject\tmodality\tpath\nw01\tcalcium\ta.h5\n")
+    labels = "".join(f"  a_long_label_{k}: {{use: ntf}}\n" for k in range(8))
+    (study / "config" / "config.yaml").write_text(f"study: s\nanalyses:\n{labels}")
+    loaded, name = load_study(study), "sub-w01_calcium"
+    drawn = Cell("recording_figures", name, "", "missing", ("not run",), "", "")
+    done = [
+        Cell(rule, name, "", "done", (), "", "")
+        for rule in ("ingest_recording", "preprocess_recording")
+    ]
+    cells = summary_cells(loaded, [*done, drawn])
+    print_matrix(loaded, cells)
+    print_reasons(cells)
+    out = capsys.readouterr().out
+    assert "a_long_label_7" in out
+    assert "\u2026" not in out
+    assert "missing: sub-w01_calcium preprocess: recording_figures not run\n" in out
+
+
+def test_a_dry_run_prints_jobs_and_reasons_alone(study, capfd):
+    (study / "config" / "recordings.tsv").write_text("subject\tmodality\tpath\n")
+    assert main(["run", "-n", "--directory", str(study)]) == 0
+    out = capfd.readouterr().out
+    assert "report_page" in out
+    assert "Host:" not in out
+
+
 def test_steps_with_other_threads_follow_each_other_in_one_process():
     """Numba compiles after its threads were launched and the next step asks for more."""
     code = """
