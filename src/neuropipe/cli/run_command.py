@@ -173,12 +173,12 @@ def _dry_run(
 
 
 def _job_counts(told: str, code: int) -> str:
-    """Return the table of jobs of a dry run; all that Snakemake said when it failed.
+    r"""Return the table of jobs of a dry run; all that Snakemake said when it failed.
 
     Examples
     --------
-    >>> _job_counts("Host: a\\nJob stats:\\njob  count\\n---  -----\\nall      1\\n\\nrest", 0)
-    'job  count\\n---  -----\\nall      1'
+    >>> _job_counts("Host: a\nJob stats:\njob  count\n---  -----\nall      1\n\nrest", 0)
+    'job  count\n---  -----\nall      1'
     >>> _job_counts("Nothing to be done (all requested files are present).", 0)
     'Nothing to be done'
     """

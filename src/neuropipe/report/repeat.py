@@ -108,7 +108,7 @@ def _results_table(files: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Table
         for label, name, p in files
         if p
     ]
-    columns = ("label", "collection", "seed", "time of all jobs", "converged", "content sha256", "commit")
+    columns = ("label", "collection", "seed", "time", "converged", "content sha256", "commit")
     return _table(columns, rows)
 
 

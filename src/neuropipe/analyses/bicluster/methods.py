@@ -79,9 +79,10 @@ def _strengths(settings: Settings) -> str:
 def _model(settings: Settings) -> str:
     model = settings.model
     values = model.model_dump()
+    factors = f"{model.p} latent factor{'s' * (model.p != 1)}"
     return (
         f"The log rate of a unit is its baseline plus the common log rate of its cluster plus its "
-        f"loadings times {model.p} latent factor{'s' * (model.p != 1)} of the cluster (baselines normal around "
+        f"loadings times {factors} of the cluster (baselines normal around "
         f"{'the log mean count' if model.m_d == 'empirical' else format(model.m_d, 'g')}), with "
         f"{FAMILIES[model.family].format(**values)}. Clusters of units follow "
         f"{PARTITIONS[model.partition].format(**values)}; states of time a sticky hierarchical "

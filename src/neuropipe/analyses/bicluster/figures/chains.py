@@ -110,12 +110,12 @@ def draw_diagnostics(result: xr.DataTree) -> ReportFigure:
     figure = ReportFigure(
         title="Do the chains agree" + ("" if result.attrs["converged"] else " (NOT CONVERGED)"),
         caption=AGREE.format(
-            verdict=verdict, limit=LIMIT, agreement=float(agreement.min()),
+            verdict=verdict,
+            limit=LIMIT,
+            agreement=float(agreement.min()),
             dispersion="" if poisson else ", the log dispersion (mean over units)",
         ),
-        table=pd.DataFrame(
-            {"quantity": names, "rhat": rhat, "ess_bulk": bulk, "ess_tail": tail}
-        ),
+        table=pd.DataFrame({"quantity": names, "rhat": rhat, "ess_bulk": bulk, "ess_tail": tail}),
         height_mm=92,
     )
     left, middle, right = figure.subfigures(1, 3, width_ratios=[3, 2.2, 3])
