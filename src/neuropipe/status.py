@@ -294,6 +294,9 @@ class _Inspector:
             return "failed", (message,)
         if missing and logged == "open":
             return "failed", ("interrupted before its end",)
+        if missing and logged == "finished" and not upstream:
+            gone = [path for path in missing if not _is_temporary(path)]
+            return "missing", (f"{gone[0]} is gone" if gone else "follows from its result",)
         if missing:
             return "missing", tuple(upstream[:_REASONS] or ("not run",))
         reasons = [*self._unreadable(job), *self._differences(job), *upstream]

@@ -311,6 +311,15 @@ def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, cap
     file = study / "config" / "config.yaml"
     file.write_text(file.read_text() + "\npreprocess: {eeg: {line_hz: null, bandpass_hz: null}}\n")
     assert main(["run", "--directory", str(study), "--only", "sub-01_eeg", "--here"]) == 0
+    job = make_plan(load_study(study))["preprocess_recording/sub-01_eeg"]
+    (store,) = (study / output for output in job.outputs if output.endswith(".zarr"))
+    (study / job.log).parent.mkdir(parents=True, exist_ok=True)
+    (study / job.log).write_text("2026-11-23 INFO sub-01_eeg preprocess finished step preprocess\n")
+    store.rename(study / "away")
+    capsys.readouterr()
+    main(["status", "--directory", str(study)])
+    assert f"preprocess: {store.relative_to(study)} is gone" in capsys.readouterr().out
+    (study / "away").rename(store)
     beside = study / path.replace("_eeg.vhdr", "_channels.tsv")
     named = str(beside.relative_to(study))
     assert named in make_plan(load_study(study))["ingest_recording/sub-01/eeg/sub-01_eeg"].inputs
