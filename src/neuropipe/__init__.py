@@ -153,10 +153,17 @@ def open_result(collection: str, label: str, *, study: Path | str = ".") -> xr.D
     MissingInput
         If the result has not been made.
     """
+    from neuropipe.errors import MissingInput
     from neuropipe.store import layout
     from neuropipe.store.provenance import read_dataset
 
-    return read_dataset(Path(study) / layout.result_file(collection, label))
+    path = Path(study) / layout.result_file(collection, label)
+    if not path.exists():
+        have = sorted(f"{one.parent.parent.name}/{one.parent.name}"
+                      for one in Path(study).glob(layout.result_file("*", "*")))  # fmt: skip
+        there = f"there is {', '.join(have)}" if have else "there is none yet"
+        raise MissingInput(f"{path}: no such result; {there}")
+    return read_dataset(path)
 
 
 def results(study: Path | str = ".", **where: str | Sequence[str]) -> pd.DataFrame:

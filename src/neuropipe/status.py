@@ -294,6 +294,9 @@ class _Inspector:
             return "failed", (message,)
         if missing and logged == "open":
             return "failed", ("interrupted before its end",)
+        if missing and logged == "finished" and not upstream:
+            gone = [path for path in missing if not _is_temporary(path)]
+            return "missing", (f"{gone[0]} is gone" if gone else "follows from its result",)
         if missing:
             return "missing", tuple(upstream[:_REASONS] or ("not run",))
         reasons = [*self._unreadable(job), *self._differences(job), *upstream]
@@ -360,7 +363,13 @@ def job_cells(study: Study, plan: Mapping[str, Job] | None = None) -> list[Cell]
 def _combine(cells: Sequence[Cell], stage: str, collection: str, label: str) -> Cell:
     """Return the worst of several cells as one, with the reasons of the first of that state."""
     worst = min(cells, key=lambda cell: _ORDER.index(cell.state))
-    own = [r for c in cells if c.state == worst.state for r in c.reasons]
+    begun = any(cell.state == "done" for cell in cells)
+    own = [
+        f"{c.stage} {r}" if begun and r == "not run" else r
+        for c in cells
+        if c.state == worst.state
+        for r in c.reasons
+    ]
     plain = [reason for reason in own if not reason.startswith("follows from")]
     # That one of these jobs follows from another of them tells nothing.
     inner = tuple(f"follows from {cell.stage}/" for cell in cells)

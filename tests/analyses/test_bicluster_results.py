@@ -12,13 +12,15 @@ from scipy.stats import beta as beta_law
 from scipy.stats import gamma
 
 from neuropipe.analyses import bicluster
-from neuropipe.analyses.bicluster import stages
+from neuropipe.analyses.bicluster import methods, stages
 from neuropipe.analyses.bicluster.baseline_model import gain_per_spike
 from neuropipe.analyses.bicluster.calibration import geweke, simulation_ranks
 from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem, Scheme
+from neuropipe.analyses.bicluster.figures.chains import draw_diagnostics
 from neuropipe.analyses.bicluster.joint import log_joint, sample_prior
 from neuropipe.analyses.bicluster.predictive import log_rates
 from neuropipe.analyses.bicluster.prepare import prepare, priors_of
+from neuropipe.analyses.bicluster.report_numbers import summary
 from neuropipe.errors import DataError
 from neuropipe.stats.clustering_scores import adjusted_rand_score
 
@@ -333,3 +335,18 @@ def test_widths_of_bins_are_compared():
     found = bicluster.rebin_check(data.isel(time=slice(0, 39)), settings, halved=data)
     assert set(found) == {"doubled", "halved"}
     assert all(-1.0 <= value <= 1.0 for value in found.values())
+
+
+@pytest.mark.parametrize("family", ["negbin", "poisson"])
+def test_only_models_with_dispersions_are_told_with_them(result, family):
+    told = result.copy()
+    told.attrs["family"] = family
+    model = SETTINGS.model.model_copy(update={"family": family})
+    paragraph = methods.text(SETTINGS.model_copy(update={"model": model}), told)
+    figure, has = draw_diagnostics(told), family == "negbin"
+    assert ("slice sampling of dispersions" in paragraph) is has
+    assert ("Metropolis-Hastings, conjugate" in paragraph) is not has
+    assert ("dispersion" in summary(told)) is has
+    assert ("dispersion" in figure.caption) is has
+    assert ("dispersion_mean" in set(figure.table["quantity"])) is has
+    assert "1 latent factor of" in paragraph

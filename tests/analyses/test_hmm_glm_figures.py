@@ -12,6 +12,7 @@ from neuropipe.analyses import hmm_glm
 from neuropipe.analyses.hmm_glm.figures.annotations import row_order
 from neuropipe.analyses.hmm_glm.figures.differences import differences
 from neuropipe.analyses.hmm_glm.figures.events import around_events, events_of_trial
+from neuropipe.analyses.hmm_glm.figures.weights import draw_weights
 from neuropipe.analyses.hmm_glm.methods import text
 from neuropipe.analyses.hmm_glm.spec import ANALYSIS
 from neuropipe.analyses.hmm_glm.summary import headline, metrics, summary, visits
@@ -95,6 +96,18 @@ def test_every_figure_is_drawn_for_few_and_many(n_units, n_states, tmp_path):
         assert "Bad:" in figure.caption, slug
         assert 0 < len(figure.table) <= 5000
         assert figure.get_size_inches()[1] < 11, slug  # one page
+
+
+@pytest.mark.parametrize("n_states", [2, 5])
+def test_titles_of_weights_are_whole_and_clear_of_other_panels(n_states):
+    figure = draw_weights(made(6, n_states).drop_vars("region"))
+    figure.canvas.draw()
+    panels = [axes for part in figure.subfigs for axes in part.axes if axes.get_title()]
+    titles = [axes.title.get_window_extent() for axes in panels]
+    assert len(panels) == 2 * (n_states + 1)
+    assert max(box.y1 for box in titles) <= figure.bbox.y1
+    upper = min(axes.get_tightbbox().y0 for axes in panels[: n_states + 1])
+    assert max(box.y1 for box in titles[n_states + 1 :]) < upper
 
 
 def test_dims_in_another_order_give_the_same_figures():

@@ -14,7 +14,7 @@ from neuropipe.analyses import trsa
 from neuropipe.analyses.trsa import stages
 from neuropipe.analyses.trsa.kernels.pairs import to_pairs, to_square
 from neuropipe.analyses.trsa.summary import headline, tables
-from neuropipe.errors import ConfigError, DataError, MissingInput
+from neuropipe.errors import ConfigError, DataError, MissingInput, issues_from_json
 
 QUICK = {
     "rdm": {"permutations": 0},
@@ -91,6 +91,8 @@ def test_ready_rdms_skip_the_estimation(data, result):
 def test_one_subject_is_enough_and_says_what_it_generalises_to(data):
     alone = trsa.fit(data.isel(subject=[0], region=[0]), settings(), 0)
     assert {"NO_SUBJECT_BOOTSTRAP", "NO_IDENTIFICATION", "FEW_CONDITIONS"} <= codes(alone)
+    hints = {issue.code: issue.hint for issue in issues_from_json(alone.attrs["issues"])}
+    assert hints["NO_IDENTIFICATION"] == "name regions under input.regions"
     assert alone.attrs["resampled"] == "condition"
     assert np.isfinite(alone["p_vs_zero"].values).all()
     assert np.isnan(alone["noise_ceiling"].sel(bound="lower").values).all()

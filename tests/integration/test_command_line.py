@@ -311,6 +311,15 @@ def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, cap
     file = study / "config" / "config.yaml"
     file.write_text(file.read_text() + "\npreprocess: {eeg: {line_hz: null, bandpass_hz: null}}\n")
     assert main(["run", "--directory", str(study), "--only", "sub-01_eeg", "--here"]) == 0
+    job = make_plan(load_study(study))["preprocess_recording/sub-01_eeg"]
+    (store,) = (study / output for output in job.outputs if output.endswith(".zarr"))
+    (study / job.log).parent.mkdir(parents=True, exist_ok=True)
+    (study / job.log).write_text("2026-11-23 INFO sub-01_eeg preprocess finished step preprocess\n")
+    store.rename(study / "away")
+    capsys.readouterr()
+    main(["status", "--directory", str(study)])
+    assert f"preprocess: {store.relative_to(study)} is gone" in capsys.readouterr().out
+    (study / "away").rename(store)
     beside = study / path.replace("_eeg.vhdr", "_channels.tsv")
     named = str(beside.relative_to(study))
     assert named in make_plan(load_study(study))["ingest_recording/sub-01/eeg/sub-01_eeg"].inputs
@@ -325,6 +334,37 @@ def test_parts_and_sidecars_are_inputs_and_status_tells_which_is_gone(study, cap
     added.write_text("{}")
     main(["status", "--directory", str(study)])
     assert f"source {added.relative_to(study)} is new" in capsys.readouterr().out
+
+
+def test_status_is_whole_on_narrow_screens_and_names_the_step_that_is_missing(study, capsys):
+    from neuropipe.cli.status_command import print_matrix, print_reasons
+    from neuropipe.status import Cell, summary_cells
+
+    table = study / "config" / "recordings.tsv"
+    table.write_text("subject\tmodality\tpath\nw01\tcalcium\ta.h5\n")
+    labels = "".join(f"  a_long_label_{k}: {{use: ntf}}\n" for k in range(8))
+    (study / "config" / "config.yaml").write_text(f"study: s\nanalyses:\n{labels}")
+    loaded, name = load_study(study), "sub-w01_calcium"
+    drawn = Cell("recording_figures", name, "", "missing", ("not run",), "", "")
+    done = [
+        Cell(rule, name, "", "done", (), "", "")
+        for rule in ("ingest_recording", "preprocess_recording")
+    ]
+    cells = summary_cells(loaded, [*done, drawn])
+    print_matrix(loaded, cells)
+    print_reasons(cells)
+    out = capsys.readouterr().out
+    assert "a_long_label_7" in out
+    assert "\u2026" not in out
+    assert "missing: sub-w01_calcium preprocess: recording_figures not run\n" in out
+
+
+def test_a_dry_run_prints_jobs_and_reasons_alone(study, capfd):
+    (study / "config" / "recordings.tsv").write_text("subject\tmodality\tpath\n")
+    assert main(["run", "-n", "--directory", str(study)]) == 0
+    out = capfd.readouterr().out
+    assert "report_page" in out
+    assert "Host:" not in out
 
 
 def test_steps_with_other_threads_follow_each_other_in_one_process():
@@ -395,3 +435,19 @@ def test_validate_refuses_a_table_that_ingest_refuses(table, content, told, trac
     out = capsys.readouterr().out
     assert "error: " in out
     assert told in out
+
+
+def test_list_tells_words_to_choose_from_and_where_settings_stand(capsys):
+    assert main(["list", "hmm_glm"]) == 0
+    told = capsys.readouterr().out
+    assert "One of recording, trials, events, blocks." in told
+    assert "They stand under analyses.hmm_glm" in told
+    assert main(["list", "suite2p"]) == 0
+    assert "under ingest.readers.suite2p" in capsys.readouterr().out
+    assert main(["list", "ingest"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"\n{key} " in told for key in (
+        "ingest.connectomes.NAME.path", "ingest.overrides.RECORDING.clock.pulses.path",
+        "ingest.overrides.RECORDING.events.path",
+    ))  # fmt: skip
+    assert "events.clock.pulses" not in told

@@ -19,6 +19,7 @@ from neuropipe.simulate.bids_files import (
     write_scan_dataset,
     write_seeg_dataset,
 )
+from neuropipe.simulate.channel_files import simulate_channels, write_brainvision
 from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb, write_spike_table
 
 
@@ -208,3 +209,22 @@ def test_paths_are_written_as_the_study_sees_them(tmp_path, monkeypatch):
     table.unlink()
     assert main(["scan", str(tmp_path / "raw"), "--output", str(table)]) == 0
     assert Path(read_recordings(table)[0].path).is_absolute()
+
+
+def test_a_table_of_connections_is_told_where_it_belongs(tmp_path):
+    (tmp_path / "white.csv").write_text("pre\tpost\ttype\tsynapses\nAVAL\tAVAR\tchemical\t2\n")
+    (tmp_path / "notes.csv").write_text("pre,when\na,b\n")
+    told = {Path(issue.path).name: issue.hint for issue in scan([tmp_path]).issues}
+    assert "ingest.connectomes" in told["white.csv"]
+    assert "ingest.connectomes" not in told["notes.csv"]
+
+
+def test_rows_are_written_below_the_columns_that_init_wrote(tmp_path, capsys):
+    assert main(["init", str(tmp_path / "s")]) == 0
+    table = tmp_path / "s" / "config" / "recordings.tsv"
+    before = table.read_text().splitlines()[0]
+    write_brainvision(simulate_channels(4, 2.0), tmp_path / "a.vhdr")
+    assert main(["scan", str(tmp_path / "a.vhdr"), "--output", str(table)]) == 0
+    header, row = table.read_text().splitlines()
+    assert header == before
+    assert len(row.split("\t")) == len(header.split("\t"))

@@ -13,6 +13,7 @@ from neuropipe.analyses.trsa.kernels.searchlight import LINEAR
 from neuropipe.cli.main import main
 from neuropipe.cli.validate_command import study_issues
 from neuropipe.errors import ConfigError
+from neuropipe.simulate.channel_files import simulate_channels, write_brainvision
 from neuropipe.simulate.fmri_files import simulate_fmri, write_atlas, write_bids_fmri
 from neuropipe.study import load_study
 
@@ -163,3 +164,76 @@ def test_an_atlas_of_one_slice_is_an_atlas(tmp_path):
         atlas = load_atlas_image(str(tmp_path / f"{name}.nii.gz"))
         assert atlas.labels.shape == (5, 4, 1)
         assert atlas.index.tolist() == [1, 2]
+
+
+def channel_study(root, band: str, duration_s: float = 8.0):
+    write_brainvision(simulate_channels(4, duration_s, rate_hz=100.0), root / "a.vhdr")
+    (root / "config").mkdir(exist_ok=True)
+    rows = "".join(f"{s}\teeg\ta.vhdr\n" for s in ("a", "b"))
+    (root / "config/recordings.tsv").write_text("subject\tmodality\tpath\n" + rows)
+    text = f"study: s\npreprocess: {{eeg: {{bandpass_hz: {band}}}}}\n"
+    (root / "config/config.yaml").write_text(text)
+    return study_issues(load_study(root))
+
+
+def test_a_filter_longer_than_a_recording_is_told_before_anything_runs(tmp_path, capsys):
+    first, second = channel_study(tmp_path, "[0.1, 40]")
+    assert (first.code, first.severity) == ("SHORT_RECORDING", "error")
+    assert first.path == "sub-a_eeg: a.vhdr"
+    # 3.3 transition bands of 0.1 Hz, as mne designs them.
+    assert "bandpass_hz is 33 s long, the recording 8 s" in first.message
+    assert main(["validate", "--directory", str(tmp_path)]) == 2
+    told = capsys.readouterr().out
+    assert told.count("33 s long") == 1
+    assert "SHORT_RECORDING: 2 times: " in told
+    assert f"\n  {first.path}\n  {second.path}\n" in told
+    assert channel_study(tmp_path, "[1, 40]") == []
+    assert [i.code for i in channel_study(tmp_path, "[1, 50]")] == ["BAND", "BAND"]
+    assert channel_study(tmp_path, "[null, null]") == []
+
+
+def test_a_notch_longer_than_a_recording_is_told_too(tmp_path):
+    # Stop bands with transitions of 0.5 Hz: 3.3 / 0.5 s.
+    found, _ = channel_study(tmp_path, "[null, 40], line_hz: 45", duration_s=5.0)
+    assert (found.code, found.path) == ("SHORT_RECORDING", "sub-a_eeg: a.vhdr")
+    assert "eeg.line_hz is 6.6" in found.message
+    assert channel_study(tmp_path, "[null, 40], line_hz: null", duration_s=5.0) == []
+
+
+def test_a_fault_of_a_source_names_the_recording_that_a_remedy_needs(tmp_path):
+    channel_study(tmp_path, "[1, 40]")
+    (tmp_path / "a.eeg").write_bytes((tmp_path / "a.eeg").read_bytes()[:-3])
+    found = study_issues(load_study(tmp_path))
+    assert [issue.path.split(": ")[0] for issue in found] == ["sub-a_eeg", "sub-b_eeg"]
+
+
+def test_labels_that_trials_are_cut_around_must_be_somewhere(bids):
+    def found(labels: str, more: str = "") -> list[tuple[str, str]]:
+        text = (
+            "study: s\npreprocess: {fmri: {confounds: none}}\nanalyses:\n  hmm_glm: {input: "
+            f"{{trials: {{by: events, labels: {labels}, window_s: [0, 2]{more}}}}}}}\n"
+        )
+        (bids / "config/config.yaml").write_text(text)
+        return [(i.code, i.hint) for i in study_issues(load_study(bids))]
+
+    assert found("[face, hose]") == [("UNKNOWN_LABEL", "did you mean 'house'?")]
+    # `shoe` is in one of the two runs: that is enough.
+    assert found("[face, shoe]") == []
+    assert found("[face]", ", column: kind") == [("UNKNOWN_LABEL", "correct it, or leave it out")]
+
+
+def test_an_analysis_without_recordings_says_what_it_takes(bids, capsys):
+    (bids / "config/config.yaml").write_text(
+        "study: s\npreprocess: {fmri: {confounds: none}}\nanalyses:\n  bicluster: {}\n"
+    )
+    (issue,) = study_issues(load_study(bids))
+    assert (issue.code, issue.severity) == ("NO_RECORDINGS", "warning")
+    assert issue.hint.startswith("bicluster takes spikes; ")
+    assert main(["validate", "--directory", str(bids)]) == 0
+    assert "s: 2 recordings, 0 analysis jobs: valid, 1 issue\n" in capsys.readouterr().out
+
+
+def test_tabs_in_the_configuration_are_told_with_the_remedy(bids):
+    (bids / "config/config.yaml").write_text("study: s\nanalyses:\n\ttrsa: {}\n")
+    with pytest.raises(ConfigError, match="indent with spaces"):
+        load_study(bids)

@@ -291,6 +291,18 @@ def test_pages_split_by_subject_above_the_limit(make_filled: Callable[[int], Any
     assert 'id="rec--sub-w03_calcium"' not in pages["index.html"]
     everything = sum(len(pictures(page)) for page in pages.values())
     assert everything == len(pictures(whole["index.html"]))
+    index = " ".join(text_of(pages["index.html"]).split())
+    assert "0 collections" not in index
+    assert "On the page of its subject: sub-w" in index
+    assert re.search(r"Subject w01 1 recording, 1 with issues", index)
+
+
+def test_excluded_recordings_are_counted_apart(filled: Any) -> None:
+    recordings = list(filled.recordings)
+    filled.recordings[0] = dataclasses.replace(recordings[0], exclude=True)
+    told = " ".join(text_of(build(filled)).split())
+    assert f"Recordings {len(recordings) - 1} (1 excluded)" in told
+    assert f"{recordings[0].name} excluded" in told
 
 
 def test_pictures_that_do_not_fit_are_linked(filled: Any) -> None:
@@ -333,6 +345,23 @@ def test_failed_collections_stay_in_the_metrics(filled: Any) -> None:
         path.read_text() + "sub-w09_calcium\tw09\t\tworm\tcalcium\tDidNotConverge\t\t\t\t\t\n"
     )
     assert "sub-w09_calcium, ntf_grid (DidNotConverge)" in " ".join(text_of(build(filled)).split())
+
+
+def test_metrics_that_compare_nothing_are_folded(make_filled: Callable[[int], Any]) -> None:
+    fake = make_filled(1)
+    assert "metrics of its one collection" not in build(fake)
+    for table in sorted(fake.root.glob("results/*/table.tsv"))[1:]:
+        table.unlink()
+    assert "metrics of its one collection" in build(fake)
+
+
+def test_time_of_a_result_is_that_of_all_its_jobs(filled: Any) -> None:
+    (path, *_) = sorted(filled.root.glob("results/*/*/provenance.json"))
+    record = json.loads(path.read_text())
+    record |= {"wall_s": 3.0, "total_wall_s": 5400.0, "total_cpu_s": 7200.0}
+    path.write_text(json.dumps(record))
+    told = " ".join(text_of(build(filled)).split())
+    assert "time of all jobs 1.5 h CPU time 2 h" in told
 
 
 @given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e12), st.integers(2, 6))

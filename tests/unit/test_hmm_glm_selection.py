@@ -285,3 +285,24 @@ def test_scores_need_the_truth_alone():
     assert alone == {name: full[name] for name in alone}
     assert set(full) - set(alone) == {"log_likelihood_per_bin", "bits_per_spike"}
     assert 0 <= alone["connection_accuracy_eq8"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "warned"),
+    [([-0.2, 0.1, -0.1], True), ([0.3, 0.4, 0.35], False), ([0.5, -0.4, np.nan], True),
+     ([0.2], False), ([np.nan, np.nan], False)],
+)  # fmt: skip
+def test_held_out_counts_that_mean_rates_predict_as_well_are_warned_of(bits, warned):
+    found = stages.no_gain(np.array(bits))
+    assert [issue.code for issue in found] == ["NO_HELD_OUT_GAIN"] * warned
+    assert all("bits per spike" in issue.message for issue in found)
+
+
+def test_a_fit_to_noise_says_that_it_predicts_nothing():
+    counts = np.random.default_rng(0).poisson(0.5, (4, 80, 3))
+    data = simulated().isel(unit=slice(3), time=slice(80)).copy()
+    data = data.drop_vars([n for n in ("regressor", "valid") if n in data])
+    data["counts"] = (("trial", "time", "unit"), counts)
+    result = hmm_glm.fit(data, SETTINGS.model_copy(update={"states": [1]}), seed=0)
+    codes = {issue.code for issue in issues_from_json(result.attrs["issues"])}
+    assert "NO_HELD_OUT_GAIN" in codes

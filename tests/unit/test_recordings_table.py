@@ -79,3 +79,20 @@ def test_written_table_reads_back(tmp_path):
     write_recordings(tmp_path / "t.tsv", rows)
     back = read_recordings(tmp_path / "t.tsv")[0]
     assert (back.subject, back.cohort, back.extra) == ("a", "worm", {"lab": "n"})
+
+
+def test_a_fault_of_many_rows_is_told_once_with_their_numbers(tmp_path):
+    rows = ["subject\tmodality\tpath\texclude", "\teeg\ta\t", "\teeg\tb\t", "\teeg\tc\t"]
+    rows += ["w1\teeg\td\t", "\teeg\te\t", "w2\teeg\tf\tno motion"]
+    with pytest.raises(ConfigError) as caught:
+        read_recordings(write(tmp_path, "\n".join(rows) + "\n"))
+    first, second = str(caught.value).splitlines()
+    assert first.endswith("rows 1-3, 5: subject: is empty; every recording needs it")
+    assert "row 6: exclude: 'no motion' is neither true nor false; a reason goes into" in second
+
+
+def test_columns_that_are_asked_for_are_written_though_empty(tmp_path):
+    rows = [{"subject": "a", "modality": "calcium", "path": "x.h5"}]
+    write_recordings(tmp_path / "t.tsv", rows, ("subject", "exclude", "lab"))
+    header = (tmp_path / "t.tsv").read_text().splitlines()[0]
+    assert header.split("\t") == ["subject", "modality", "path", "exclude", "lab"]

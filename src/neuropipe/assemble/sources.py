@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 from neuropipe.assemble.cuts import Samples, Series, Span, Spikes
 from neuropipe.assemble.exclusion import Unusable
 from neuropipe.assemble.rows import modality_of, region_names, row_tests, too_short
-from neuropipe.errors import DataError
+from neuropipe.errors import DataError, issues_from_json
 from neuropipe.preprocess.binning import bin_width
 from neuropipe.preprocess.steps import row_dim
 
@@ -131,7 +131,7 @@ def read_source(
         if names:
             dropped.append({"kind": "rows", "reason": reason, "count": len(names), "names": names})
     if not enters.any():
-        raise Unusable("no row is left", "loosen `input.units.where`, look at the rows' quality")
+        raise _nothing_left(tree, row, len(ids), dropped)
     origin = {key: str(tree.attrs.get(key, "")) for key in ("recording", "task", "acq", "run")}
     origin |= {key: str(tree.attrs.get(f"{key}_id", "")) for key in ("subject", "session")}
     stamp = {"recording": origin["recording"], "subject": origin["subject"]}
@@ -149,6 +149,20 @@ def read_source(
         spike_count=None if spikes is None else ds["spike_count"].values,
         observed_s=None if spikes is None else spikes.totals()[1],
     )
+
+
+def _nothing_left(
+    tree: xr.DataTree, row: str, n_rows: int, dropped: Sequence[Mapping[str, Any]]
+) -> Unusable:
+    """Return what kept all rows out, with what preprocessing remarked on rows."""
+    why = ", ".join(f"{entry['count']}: {entry['reason']}" for entry in dropped)
+    told = [
+        f"; {issue.code}: {issue.message} ({issue.hint})"
+        for issue in issues_from_json(str(tree.attrs.get("issues", "[]")))
+        if issue.severity != "info" and issue.path.endswith(f"/{row}")
+    ]
+    remedy = "loosen `input.units.where`, look at the rows' quality"
+    return Unusable(f"no row is left of {n_rows} ({why}){''.join(told)}", remedy)
 
 
 def _short(ds: xr.Dataset, spikes: Spikes | None, span_s: Span | None) -> str:

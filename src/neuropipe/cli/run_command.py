@@ -158,11 +158,31 @@ def _dry_run(
     from neuropipe.status import job_cells, summary_cells
 
     command, wanted = _command(study, plan, wanted, arguments)
-    code = subprocess.run(command, check=False).returncode
+    # Who asks Snakemake for something of its own gets all that it says.
+    given = not arguments.rest
+    done = subprocess.run(command, check=False, capture_output=given, text=True)
+    if given:
+        print(_job_counts(done.stdout + done.stderr, done.returncode), flush=True)
     cells = job_cells(study, plan)
     chosen = [c for n, c in zip(plan, cells, strict=True) if wanted is None or n in wanted]
     reasons = [cell for cell in summary_cells(study, chosen) if cell.state != "done"]
     if reasons:
         print("why:", flush=True)
     print_reasons(reasons)
-    return int(code != 0)
+    return int(done.returncode != 0)
+
+
+def _job_counts(told: str, code: int) -> str:
+    r"""Return the table of jobs of a dry run; all that Snakemake said when it failed.
+
+    Examples
+    --------
+    >>> _job_counts("Host: a\nJob stats:\njob  count\n---  -----\nall      1\n\nrest", 0)
+    'job  count\n---  -----\nall      1'
+    >>> _job_counts("Nothing to be done (all requested files are present).", 0)
+    'Nothing to be done'
+    """
+    if code:
+        return told.rstrip()
+    _, found, table = told.rpartition("Job stats:\n")
+    return table.split("\n\n")[0] if found else "Nothing to be done"

@@ -261,7 +261,8 @@ def _show(watch: _Watch, live: object) -> None:
         live.update(_table(watch))  # type: ignore[attr-defined]
         return
     for name in ended:
-        print(f"{watch.states[name]}: {name}", flush=True)
+        why = f": {watch.messages[name]}" if watch.states[name] == "failed" else ""
+        print(f"{watch.states[name]}: {name}{why}", flush=True)
     now = time.time()
     if ended or (watch.states and now - watch.told > _SILENCE_S):
         print(f"  {watch.line()}", flush=True)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Scan, print matches and issues, write the rows."""
-    from neuropipe.config.recordings import COLUMNS, write_recordings
+    from neuropipe.config.recordings import COLUMNS, REQUIRED, write_recordings
     from neuropipe.io.scan import scan
 
     missing = [str(path) for path in arguments.paths if not path.exists()]
@@ -43,9 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
         text = f"{unnamed} of {len(found.rows)} rows have no subject, since neither name nor header"
         print(f"{text} states one: fill in the column before you run", file=sys.stderr)
     if arguments.output is not None:
-        if arguments.output.exists() and len(arguments.output.read_text().splitlines()) > 1:
+        there = arguments.output.read_text().splitlines() if arguments.output.exists() else []
+        if len(there) > 1:
             raise ConfigError(f"{arguments.output}: holds rows already; choose another --output")
-        write_recordings(arguments.output, _seen_from(arguments.output, found.rows))
+        columns = (*REQUIRED, *(there[0].split("\t") if there else ()))
+        write_recordings(arguments.output, _seen_from(arguments.output, found.rows), columns)
         print(f"{len(found.rows)} rows written to {arguments.output}")
         return 0
     used = [c for c in COLUMNS if any(row.get(c) for row in found.rows)] or list(COLUMNS)

@@ -57,7 +57,12 @@ def print_matrix(study: Study, cells: Sequence[Cell]) -> None:
     for name, states in rows.items():
         shown = [states.get(column, "") for column in columns]
         table.add_row(name, *[f"[{STYLES[s]}]{s}[/]" if s else "-" for s in shown])
-    Console(highlight=False, soft_wrap=True).print(table)
+    console = Console(highlight=False, soft_wrap=True)
+    # Beyond 80 columns a file or a narrow terminal would get "do..." for every state.
+    state = max(map(len, STYLES))
+    widths = [max(map(len, rows), default=0), *(max(len(column), state) for column in columns)]
+    console.width = max(console.width, sum(widths) + 2 * len(widths))
+    console.print(table)
 
 
 def print_reasons(cells: Iterable[Cell]) -> None:
@@ -72,4 +77,4 @@ def print_reasons(cells: Iterable[Cell]) -> None:
         where = " ".join(filter(None, [cell.collection, cell.label or cell.stage]))
         why = cell.error or "; ".join(cell.reasons)
         log = f" (log: {cell.log})" if cell.log and cell.state == "failed" else ""
-        console.print(Text(f"{cell.state}: {where}: {why}{log}"))
+        console.print(Text(f"{cell.state}: {where}{': ' if why else ''}{why}{log}"))

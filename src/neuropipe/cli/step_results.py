@@ -6,7 +6,7 @@ import argparse
 import importlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +192,14 @@ def _checkpoint(arguments: argparse.Namespace) -> Path:
     return output.parent.parent / "checkpoint" / f"{arguments.name}_{output.stem}"
 
 
+def _spent(output: str, watch: Stopwatch, parts: Sequence[str]) -> dict[str, list[float]]:
+    """Return wall and CPU seconds of this stage and of every stage before it, by output."""
+    before: dict[str, list[float]] = {}
+    for part in parts:
+        before |= read_provenance(part).get("spent_s", {})
+    return before | {output: [watch.wall_s, watch.cpu_s]}
+
+
 def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Run one stage of an analysis, or the whole chain on a dataset made elsewhere."""
     watch, analysis = Stopwatch(), get_analysis(arguments.step)
@@ -199,6 +207,7 @@ def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     result, seed = _compute(analysis, arguments, settings)
     _log_issues(result)
     inputs = [arguments.input, *arguments.parts]
+    spent = _spent(arguments.output, watch, arguments.parts)
     record: dict[str, Any] = {
         "analysis": analysis.name,
         "settings": dict(settings),
@@ -208,6 +217,7 @@ def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         "files": files,
         "wall_s": watch.wall_s,
         "cpu_s": watch.cpu_s,
+        "spent_s": spent,
     }
     output = Path(arguments.output)
     record = write_dataset(result, output, record)
@@ -227,6 +237,8 @@ def stage(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
                 "converged": int(result.attrs.get("converged", 1)),
                 "issues": json.loads(str(result.attrs.get("issues", "[]"))),
                 "wall_s": watch.wall_s,
+                "total_wall_s": round(sum(wall for wall, _ in spent.values()), 3),
+                "total_cpu_s": round(sum(cpu for _, cpu in spent.values()), 3),
                 "parts_wall_s": {p: read_provenance(p).get("wall_s") for p in arguments.parts},
             },
         )

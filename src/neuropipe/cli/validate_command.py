@@ -12,11 +12,14 @@ from neuropipe.cli.validate_contents import (
     confound_issues,
     contents_of,
     file_issues,
+    filter_issues,
     label_issues,
 )
 from neuropipe.errors import DataError, IngestError, Issue, MissingInput, NeuropipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import BaseModel
 
     from neuropipe.config.models import IngestOverride
@@ -47,15 +50,35 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.profile:
             issues += _cluster_issues(study, arguments.profile)
         jobs = sum(len(run.collections) for run in study.runs)
-        what = f"{study.config.study}: {len(study.recordings)} recordings, {jobs} analysis jobs"
-    for issue in issues:
-        hint = f" ({issue.hint})" if issue.hint else ""
-        print(f"{issue.severity}: {issue.code}: {issue.path}: {issue.message}{hint}")
+        left_out = sum(recording.exclude for recording in study.recordings)
+        count = _count(len(study.recordings), "recording")
+        count += f" ({left_out} excluded)" * bool(left_out)
+        what = f"{study.config.study}: {count}, {_count(jobs, 'analysis job')}"
+    print_issues(issues)
     errors = [issue for issue in issues if issue.severity == "error"]
     if errors:
-        raise DataError(f"{what}: {len(errors)} of {len(issues)} issues are errors")
-    print(f"{what}: valid" + (f", {len(issues)} issues" if issues else ""))
+        raise DataError(f"{what}: {len(errors)} of {_count(len(issues), 'issue')} are errors")
+    print(f"{what}: valid" + (f", {_count(len(issues), 'issue')}" if issues else ""))
     return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def print_issues(issues: Sequence[Issue]) -> None:
+    """Print each issue; what several recordings share stands once, with their names."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for issue in issues:
+        key = (issue.severity, issue.code, issue.message, issue.hint)
+        alike.setdefault(key, []).append(issue.path)
+    for (severity, code, message, hint), paths in alike.items():
+        tail = message + (f" ({hint})" if hint else "")
+        if len(paths) == 1:
+            print(f"{severity}: {code}: {paths[0]}: {tail}")
+            continue
+        print(f"{severity}: {code}: {len(paths)} times: {tail}")
+        print("".join(f"  {path}\n" for path in paths), end="")
 
 
 def _cluster_issues(study: Study, profile: str) -> list[Issue]:
@@ -104,18 +127,22 @@ def _source_issues(
         handle = reader.open_recording(source, settings, override, recording.modality)
         try:
             _read_tables(handle, source, settings, override)
-            found = contents_of(handle)
+            found = contents_of(handle, recording.modality)
         finally:
             getattr(handle, "close", lambda: None)()
     except IngestError as error:
-        return [Issue(error.code, error.path, error.message, error.hint, "error")]
+        # Remedies stand under `ingest.overrides.<recording>`, so its name is needed.
+        at = f"{recording.name}: {error.path.removeprefix(f'{recording.name}: ')}"
+        return [Issue(error.code, at, error.message, error.hint, "error")]
     except NeuropipeError as error:
         text = str(error).removeprefix(f"{source}: ")
         return [Issue("SETTINGS", where, text, severity="error")]
     if override.events is None and not recording.exclude:
         contents[recording.name] = found
     # What the reader missed before it knew the settings is settled: it opens.
-    return confound_issues(study, recording, found) if not recording.exclude else []
+    if recording.exclude:
+        return []
+    return confound_issues(study, recording, found) + filter_issues(study, recording, found)
 
 
 def _read_tables(
@@ -191,7 +218,10 @@ def study_issues(study: Study) -> list[Issue]:
     for run in study.runs:
         if not run.collections:
             text = f"analyses.{run.label}: no recording matches its input"
-            hint = "check input.recordings and the column exclude"
+            hint = (
+                f"{run.analysis.name} takes {', '.join(run.analysis.accepts)}; check "
+                "input.recordings and the column exclude"
+            )
             issues.append(Issue("NO_RECORDINGS", study.config.recordings, text, hint, "warning"))
         issues += file_issues(study, run) + label_issues(study, run, contents)
     return issues

@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neuropipe.errors import Issue
 
 if TYPE_CHECKING:
     from neuropipe.config.recordings import Recording
+    from neuropipe.store.clock import RegularClock
     from neuropipe.study import Collection, Run, Study
 
-__all__ = ["Contents", "confound_issues", "contents_of", "file_issues", "label_issues"]
+__all__ = ["Contents", "confound_issues", "contents_of", "file_issues",
+           "filter_issues", "label_issues"]  # fmt: skip
 
 SHOWN = 20
 
@@ -28,13 +32,19 @@ class Contents:
         Column -> texts that occur in it; {} without events.
     confounds : tuple of str
         Columns of the confounds table (fMRI).
+    clock : RegularClock or None
+        Times of samples, where they are regular (EEG, MEG, intracranial recordings).
+    line_hz : float
+        Mains frequency that the source states, Hz; NaN if it does not.
     """
 
     events: Mapping[str, frozenset[str]]
     confounds: tuple[str, ...] = ()
+    clock: RegularClock | None = None
+    line_hz: float = np.nan
 
 
-def contents_of(handle: Any) -> Contents:
+def contents_of(handle: Any, modality: str) -> Contents:
     """Return what an opened source holds beside signals."""
     table = handle.events()
     events = {}
@@ -46,7 +56,11 @@ def contents_of(handle: Any) -> Contents:
     confounds: tuple[str, ...] = ()
     if raw is not None and "confound" in raw:
         confounds = tuple(str(name) for name in raw["confound"].values.tolist())
-    return Contents(events, confounds)
+    if modality not in ("eeg", "meg", "ieeg"):
+        return Contents(events, confounds)
+    schema = handle.schema()
+    line_hz = float(schema.attrs.get("line_freq", np.nan))
+    return Contents(events, confounds, schema.clock, line_hz)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -73,6 +87,46 @@ def confound_issues(study: Study, recording: Recording, found: Contents) -> list
     return [Issue("NO_MOTION", f"{recording.name}: {recording.path}", text, hint, "error")]
 
 
+def filter_issues(study: Study, recording: Recording, found: Contents) -> list[Issue]:
+    """Return an error for each filter that the recording is too short or too slow for.
+
+    Filters reach over time: one that is longer than the recording leaves no sample valid.
+    """
+    settings, clock = getattr(study.config.preprocess, recording.modality, None), found.clock
+    if clock is None:
+        return []
+    from neuropipe.preprocess.filtering import Fir, notch_filter
+
+    where, filters = f"{recording.name}: {recording.path}", {}
+    band = getattr(settings, "bandpass_hz", None) or (None, None)
+    line = getattr(settings, "line_hz", None)
+    line = found.line_hz if line == "auto" else line
+    highest = max(edge or 0.0 for edge in band)
+    if highest >= clock.rate / 2:
+        text = (
+            f"preprocess.{recording.modality}.bandpass_hz reaches {highest:g} Hz, half the rate "
+            f"is {clock.rate / 2:g} Hz"
+        )
+        return [Issue("BAND", where, text, "lower it, or write `null` at its end", "error")]
+    if line and np.isfinite(line):
+        filters["line_hz", "write `null` there"] = notch_filter(line, clock.rate)
+    if band != (None, None):
+        filters["bandpass_hz", "raise its lower edge, write `null` there"] = Fir(*band)
+    lasts = {key: fir.taps(clock.rate) for key, fir in filters.items() if fir is not None}
+    return [
+        Issue(
+            "SHORT_RECORDING",
+            where,
+            f"the filter of preprocess.{recording.modality}.{key} is {taps / clock.rate:.3g} s "
+            f"long, the recording {clock.count / clock.rate:.3g} s",
+            f"{remedy}, or exclude the recording",
+            "error",
+        )
+        for (key, remedy), taps in lasts.items()
+        if clock.count < taps
+    ]
+
+
 def _labels_of(collection: Collection, column: str, contents: Mapping[str, Contents]
                ) -> set[str] | None:  # fmt: skip
     """Return the labels in a collection; None if those of a recording are not known."""
@@ -86,32 +140,50 @@ def _labels_of(collection: Collection, column: str, contents: Mapping[str, Conte
 
 
 def label_issues(study: Study, run: Run, contents: Mapping[str, Contents]) -> list[Issue]:
-    """Return an error for each label of ``input.labels`` that no recording of a collection has.
+    """Return an error for each label of events that the configuration names and nobody has.
+
+    Conditions (``input.labels``) have to be in every collection, labels that trials are cut
+    around (``input.trials.labels``) in one of them.
 
     Parameters
     ----------
     study : Study
     run : Run
-        One without ``input.labels`` has nothing to check.
+        One that names no labels has nothing to check.
     contents : mapping
         Recording -> what it holds; those whose events come from elsewhere are not there.
     """
-    labels = list(getattr(run.input, "labels", []))
     column = getattr(run.input, "column", None) or "label"
     issues = []
-    for collection in run.collections if labels else ():
+    for collection in run.collections if getattr(run.input, "labels", None) else ():
         known = _labels_of(collection, column, contents)
-        for label in labels if known is not None else ():
-            if label in (known or ()):
-                continue
-            text = (
-                f"{label!r}: no recording of {collection.name} has such an event (column "
-                f"{column}; found: {_listed(sorted(known or ()))})"
-            )
-            near = difflib.get_close_matches(label, known or (), 1)
-            hint = f"did you mean {near[0]!r}?" if near else "correct it, or leave it out"
-            where = f"analyses.{run.label}.input.labels"
-            issues.append(Issue("UNKNOWN_LABEL", where, text, hint, "error"))
+        names = getattr(run.input, "labels")  # noqa: B009 - of some analyses
+        issues += _unknown(names, known, collection.name, column, f"{run.label}.input.labels")
+    trials = getattr(run.input, "trials", None)
+    if trials is None or trials.by != "events":
+        return issues
+    column = trials.column or "label"
+    found = [_labels_of(collection, column, contents) for collection in run.collections]
+    everywhere = None if None in found else set().union(*filter(None, found))
+    where = f"{run.label}.input.trials.labels"
+    return issues + _unknown(trials.labels, everywhere, "the analysis", column, where)
+
+
+def _unknown(
+    labels: Sequence[str], known: set[str] | None, whose: str, column: str, where: str
+) -> list[Issue]:
+    """Return an error for each label that is not known; none if nothing is."""
+    issues = []
+    for label in () if known is None else labels:
+        if label in known:
+            continue
+        text = (
+            f"{label!r}: no recording of {whose} has such an event (column {column}; found: "
+            f"{_listed(sorted(known))})"
+        )
+        near = difflib.get_close_matches(label, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else "correct it, or leave it out"
+        issues.append(Issue("UNKNOWN_LABEL", f"analyses.{where}", text, hint, "error"))
     return issues
 
 

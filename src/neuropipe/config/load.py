@@ -71,7 +71,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        tabs = "; YAML takes no tabs, indent with spaces" if "\\t" in str(error) else ""
+        raise ConfigError(f"{path}: not valid YAML: {error}{tabs}") from error
     if value is None:
         return {}
     if not isinstance(value, dict):

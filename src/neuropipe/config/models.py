@@ -158,16 +158,20 @@ class IngestConfig(StrictModel):
     timing: TimingConfig = Field(default_factory=TimingConfig, description="Time in NWB files.")
     labels: LabelConfig = Field(default_factory=LabelConfig, description="Neuron names.")
     connectomes: dict[ConnectomeName, ConnectomeConfig] = Field(
-        default_factory=dict, description="Connectome tables, by the name of their store."
+        default_factory=dict,
+        description="Connectome tables, by the name of their store, such as "
+        "`{white: {path: tables/white_1986.csv}}`; `ntf` compares with one (input.connectome).",
     )
     readers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Settings of a reader for all its recordings, by reader name.",
+        description="Settings of a reader for all its recordings, by reader name, such as "
+        "`{suite2p: {rate_hz: 30}}`; `neuropipe list suite2p` shows them.",
     )
     overrides: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Settings of one recording, by recording name: the keys of "
-        "IngestOverride, and those of its reader.",
+        description="Settings of one recording, by recording name, such as `{sub-01_eeg: {units: "
+        "uV}}`: the keys that `neuropipe list ingest` shows, and those of its reader, which are "
+        "laid over `readers` key by key.",
     )
 
 

@@ -13,7 +13,14 @@ from pathlib import Path
 
 from neuropipe.errors import ConfigError, MissingInput
 
-__all__ = ["COLUMNS", "MODALITIES", "Recording", "read_recordings", "write_recordings"]
+__all__ = [
+    "COLUMNS",
+    "MODALITIES",
+    "REQUIRED",
+    "Recording",
+    "read_recordings",
+    "write_recordings",
+]
 
 MODALITIES = ("calcium", "spikes", "eeg", "meg", "ieeg", "fmri")
 COLUMNS = (
@@ -146,7 +153,10 @@ def _parse_row(raw: Mapping[str, str], where: str) -> tuple[Recording | None, li
     problems += _check_session_start(row.get("session_start", ""), where)
     exclude = row.get("exclude", "").lower()
     if exclude not in _TRUE | _FALSE:
-        problems.append(f"{where}: exclude: {exclude!r} is neither true nor false")
+        problems.append(
+            f"{where}: exclude: {exclude!r} is neither true nor false; a reason goes into a "
+            "column of your own"
+        )
     if problems:
         return None, problems
     name = compose_name(row)
@@ -225,16 +235,59 @@ def read_recordings(path: Path) -> tuple[Recording, ...]:
         if count > 1
     ]
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(_rows_joined(problems, path)))
     return tuple(recordings)
 
 
-def write_recordings(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Write rows as a recordings table; columns that are empty everywhere are left out."""
+def _rows_joined(problems: Sequence[str], path: Path) -> list[str]:
+    """Return one line for a problem that several rows share, with the numbers of the rows."""
+    row = re.compile(rf"{re.escape(str(path))}: row (\d+): ")
+    rows: dict[str, list[int]] = {}
+    for problem in problems:
+        found = row.match(problem)
+        text = problem[found.end() :] if found else problem
+        rows.setdefault(text, []).extend([int(found[1])] if found else [])
+    return [
+        f"{path}: row{'s' * (len(numbers) > 1)} {_ranges(numbers)}: {text}" if numbers else text
+        for text, numbers in rows.items()
+    ]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as ranges.
+
+    Examples
+    --------
+    >>> _ranges([1, 2, 3, 7, 9, 10])
+    '1-3, 7, 9-10'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+
+
+def write_recordings(
+    path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str] = REQUIRED
+) -> None:
+    """Write rows as a recordings table.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+    rows : sequence of mapping
+        Column -> text.
+    columns : sequence of str
+        Columns to write though they are empty everywhere, which others are not.
+    """
     from neuropipe.store.atomic import write_text
 
-    extra = sorted({key for row in rows for key in row} - set(COLUMNS))
-    used = [c for c in (*COLUMNS, *extra) if c in REQUIRED or any(row.get(c) for row in rows)]
+    extra = sorted({*columns, *(key for row in rows for key in row)} - set(COLUMNS))
+    used = [c for c in (*COLUMNS, *extra) if c in columns or any(row.get(c) for row in rows)]
     lines = ["\t".join(used)]
     lines += ["\t".join(str(row.get(column, "") or "") for column in used) for row in rows]
     write_text(path, "\n".join(lines) + "\n")

@@ -47,12 +47,15 @@ def _choices(annotation: Any) -> list[str]:
     return []
 
 
-def _comment(field: FieldInfo, indent: str) -> Iterator[str]:
-    text = field.description or ""
+def _meaning(field: FieldInfo) -> str:
+    """Return the description of a key, and the words to choose from if it takes some."""
     choices = _choices(field.annotation)
-    if len(choices) > 1:
-        text += f" One of {', '.join(choices)}."
-    for line in textwrap.wrap(text, _WIDTH - len(indent)):
+    words = f" One of {', '.join(choices)}." if len(choices) > 1 else ""
+    return (field.description or "") + words
+
+
+def _comment(field: FieldInfo, indent: str) -> Iterator[str]:
+    for line in textwrap.wrap(_meaning(field), _WIDTH - len(indent)):
         yield f"{indent}# {line}"
 
 
@@ -140,6 +143,6 @@ def settings_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[st
         else:
             default = None if field.is_required() else field.get_default(call_default_factory=True)
             text = "required" if field.is_required() else json.dumps(default, default=str)
-            yield key, text, field.description or ""
+            yield key, text, _meaning(field)
             for part, inside in _blocks(field.annotation):
                 yield from settings_rows(inside, f"{key}{part}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from neuropipe.io.registry import Reader, ReaderMatch, readers
 __all__ = ["ScanResult", "scan"]
 
 SKIPPED_SUFFIXES = (".zarr",)
+# Characters of a first line that are looked at.
+_HEADER = 10_000
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,23 @@ def _problem(candidate: Candidate, known: list[Reader]) -> Issue | None:
     if modality is not None:
         message = f"a recording of {modality} by its name, but no reader recognises it"
         return Issue("NOT_THIS_FORMAT", str(path), message, "is it damaged, or another format?")
+    if _lists_connections(path):
+        message = "a table of connections by its header"
+        hint = "name it under `ingest.connectomes` of the configuration"
+        return Issue("NOT_THIS_FORMAT", str(path), message, hint, "info")
     message = "no reader recognises it"
     return Issue("NOT_THIS_FORMAT", str(path), message, "is it a table beside the data?", "info")
+
+
+def _lists_connections(path: Path) -> bool:
+    """Return whether the header of a text table names a sender and a receiver."""
+    from neuropipe.io.connectome.tables import POST_COLUMNS, PRE_COLUMNS
+
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        header = {word.strip().lower() for word in re.split(r"[,\t]", stream.readline(_HEADER))}
+    return bool(header & set(PRE_COLUMNS)) and bool(header & set(POST_COLUMNS))
 
 
 def _row(hit: ReaderMatch, several: bool) -> tuple[dict[str, str], list[Issue]]:

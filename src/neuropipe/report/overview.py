@@ -151,7 +151,7 @@ def matrix(study: Study, known: Mapping[tuple[str, str], State], names: Names) -
     stages = [s for s in ("ingest", "preprocess") if any(column == s for _, column in known)]
     labels = [run.label for run in study.runs]
     members = {run.label: [c.name for c in run.collections] for run in study.runs}
-    scopes = {r.name: "recording" for r in study.recordings}
+    scopes = {r.name: "excluded" if r.exclude else "recording" for r in study.recordings}
     for run in study.runs:
         scopes |= {c.name: c.scope for c in run.collections if c.name not in scopes}
     rows = []
@@ -181,7 +181,8 @@ def _connectome(study: Study, name: str) -> str:
 
 def study_card(study: Study) -> tuple[tuple[str, str], ...]:
     """Return the facts of the title card."""
-    recordings = study.recordings
+    recordings = [recording for recording in study.recordings if not recording.exclude]
+    excluded = len(study.recordings) - len(recordings)
     sessions = {(r.subject, r.session) for r in recordings}
     lengths = [duration_s(read_json(study.root / report_marker(r))) for r in recordings]
     known = [length for length in lengths if length is not None]
@@ -193,12 +194,12 @@ def study_card(study: Study) -> tuple[tuple[str, str], ...]:
     pairs = [
         ("Subjects", len({r.subject for r in recordings})),
         ("Sessions", len(sessions)),
-        ("Recordings", len(recordings)),
+        ("Recordings", f"{len(recordings)} ({excluded} excluded)" if excluded else len(recordings)),
         ("Modalities", ", ".join(dict.fromkeys(r.modality for r in recordings))),
         ("Cohorts", ", ".join(cohorts)),
         ("Recorded", total),
-        ("Connectomes", "; ".join(map(partial(_connectome, study), connectomes))),
         ("Analyses", len(study.runs)),
+        ("Connectomes", "; ".join(map(partial(_connectome, study), connectomes))),
     ]
     return tuple((key, str(value)) for key, value in pairs if value not in ("", 0))
 

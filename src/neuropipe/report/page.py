@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neuropipe.report.across import SessionView, session_views
@@ -51,8 +51,28 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Other:
+    """A page of one subject, as the index names it; `troubled` recordings should be looked at."""
+
+    name: str
+    file: str
+    recordings: int
+    troubled: int
+
+
+@dataclass(frozen=True)
 class Page:
-    """One file: a part of the report, and where the rest is."""
+    """One file: a part of the report, and where the rest is.
+
+    Attributes
+    ----------
+    places : dict
+        Anchor -> file.
+    others : tuple of Other
+        Pages of subjects, of the index.
+    moved : mapping
+        Label -> name and link of each collection whose section is on the page of its subject.
+    """
 
     file: str
     heading: str
@@ -60,7 +80,8 @@ class Page:
     recordings: tuple[RecordingView, ...]
     runs: tuple[RunView, ...]
     places: dict[str, str]
-    others: tuple[tuple[str, str, int], ...] = ()
+    others: tuple[Other, ...] = ()
+    moved: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
     @property
     def ordered(self) -> tuple[RecordingView, ...]:
@@ -183,8 +204,17 @@ def _split(report: Report) -> list[Page]:
         recordings = tuple(view for view in report.recordings if view.subject == subject)
         runs = tuple(run for run in _runs_of(report.runs, subject, files) if run.collections)
         pages.append(Page(file, f"Subject {subject}", False, recordings, runs, places))
-        others.append((f"Subject {subject}", file, len(recordings)))
-    pages[0] = dataclasses.replace(pages[0], others=tuple(others))
+        troubled = sum(view.troubled for view in recordings)
+        others.append(Other(f"Subject {subject}", file, len(recordings), troubled))
+    moved = {
+        run.label: tuple(
+            (c.name, f"{places[c.anchor]}#{c.anchor}")
+            for c in run.collections
+            if places[c.anchor] != INDEX
+        )
+        for run in report.runs
+    }
+    pages[0] = dataclasses.replace(pages[0], others=tuple(others), moved=moved)
     return pages
 
 

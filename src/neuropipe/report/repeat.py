@@ -75,11 +75,15 @@ def provenance(study: Study, names: Names) -> Provenance:
         results=_results_table(files),
         sources=_sources_table(markers),
         code=_table(("module", "hash"), sorted(code.items())),
-        wall_s=float(
-            sum(p["wall_s"] for p in everything if isinstance(p.get("wall_s"), int | float))
-        ),
+        wall_s=float(sum(_wall_s(p) or 0.0 for p in everything)),
         commands=_commands(tuple(commits), version("neuropipe")),
     )
+
+
+def _wall_s(record: Mapping[str, Any]) -> float | None:
+    """Return the seconds of all jobs behind a product."""
+    found = record.get("total_wall_s", record.get("wall_s"))
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _plain(value: Any) -> Any:
@@ -96,7 +100,7 @@ def _results_table(files: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Table
             label,
             name,
             p.get("seed", ""),
-            format_duration(p.get("wall_s")),
+            format_duration(_wall_s(p)),
             {None: "", 0: "no", 1: "yes"}.get(p.get("converged"), ""),
             p.get("content_sha256") or "",
             p.get("git_commit") or "",
@@ -104,7 +108,7 @@ def _results_table(files: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Table
         for label, name, p in files
         if p
     ]
-    columns = ("label", "collection", "seed", "wall time", "converged", "content sha256", "commit")
+    columns = ("label", "collection", "seed", "time", "converged", "content sha256", "commit")
     return _table(columns, rows)
 
 

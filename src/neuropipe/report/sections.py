@@ -257,8 +257,8 @@ def _collection_view(
     facts = [
         ("members", len(collection.recordings)),
         ("seed", provenance.get("seed", "")),
-        ("wall time", _seconds(provenance.get("wall_s"))),
-        ("CPU time", _seconds(provenance.get("cpu_s"))),
+        ("time of all jobs", _seconds(provenance.get("total_wall_s", provenance.get("wall_s")))),
+        ("CPU time", _seconds(provenance.get("total_cpu_s", provenance.get("cpu_s")))),
         ("result sha256", str(provenance.get("content_sha256") or "")[:12]),
     ]
     tables = ("summary.tsv", *run.analysis.table_files)

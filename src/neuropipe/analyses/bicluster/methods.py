@@ -37,6 +37,22 @@ FAMILIES = {
     "negbin": "negative binomial counts (one dispersion per unit, Gamma({a_r:g}, {h_r:g}) prior)",
     "poisson": "Poisson counts",
 }
+# What a sweep does to trajectories and dispersions, and what else moves, by family.
+SWEEPS = {
+    "negbin": (
+        "slice sampling of dispersions, Polya-Gamma augmentation (Polson et al. 2013), forward "
+        "filtering and backward sampling of trajectories, a scan of the states with trajectories "
+        "integrated out",
+        "Labels of some units and the scale of innovations also moved with trajectories "
+        "integrated out, and the frame of each cluster",
+    ),
+    "poisson": (
+        "trajectories, proposed window by window from a negative binomial of large size by "
+        "Polya-Gamma augmentation (Polson et al. 2013) with forward filtering and backward "
+        "sampling, and corrected by Metropolis-Hastings",
+        "The frame of each cluster also moved",
+    ),
+}
 PARTITIONS = {
     "mfm": "a mixture of finite mixtures (number of components geometric with {rho:g}, Dirichlet "
     "weights with {gamma:g}; Miller & Harrison 2018)",
@@ -64,9 +80,10 @@ def _strengths(settings: Settings) -> str:
 def _model(settings: Settings) -> str:
     model = settings.model
     values = model.model_dump()
+    factors = f"{model.p} latent factor{'s' * (model.p != 1)}"
     return (
         f"The log rate of a unit is its baseline plus the common log rate of its cluster plus its "
-        f"loadings times {model.p} latent factors of the cluster (baselines normal around "
+        f"loadings times {factors} of the cluster (baselines normal around "
         f"{'the log mean count' if model.m_d == 'empirical' else format(model.m_d, 'g')}), with "
         f"{FAMILIES[model.family].format(**values)}. Clusters of units follow "
         f"{PARTITIONS[model.partition].format(**values)}; states of time a sticky hierarchical "
@@ -83,18 +100,15 @@ def _sampler(settings: Settings) -> str:
         if mcmc.sm_every
         else "no split-merge move"
     )
+    first, last = SWEEPS[settings.model.family]
     return (
         f"{mcmc.chains} chains from different starts ran {mcmc.warmup} warm-up sweeps and "
         f"{mcmc.draws} more, of which every {mcmc.thin}th was kept (trajectories: every "
-        f"{mcmc.thin * mcmc.latent_thin}th). Sweeps comprised Polya-Gamma augmentation (Polson et "
-        "al. 2013), forward filtering and backward sampling of trajectories, a scan of the states "
-        "with trajectories integrated out (negative binomial only), conjugate draws of dynamics "
-        f"and transitions ({mcmc.n_inner} rounds), slice sampling of dispersions, and labels with "
-        f"{mcmc.n_aux} auxiliary clusters (Neal 2000) proposed by Laplace approximations with "
-        f"Metropolis-Hastings correction; {split}. Labels of some units and the scale of "
-        "innovations also moved with trajectories integrated out (negative binomial only), states "
-        "of whole bouts with dynamics and transitions integrated out, and the frame of each "
-        "cluster (shifts, scales and shears that leave the rates as they are). The "
+        f"{mcmc.thin * mcmc.latent_thin}th). Sweeps comprised {first}, conjugate draws of dynamics "
+        f"and transitions ({mcmc.n_inner} rounds), and labels with {mcmc.n_aux} auxiliary clusters "
+        "(Neal 2000) proposed by Laplace approximations with Metropolis-Hastings correction; "
+        f"{split}. {last} (shifts, scales and shears that leave the rates as they are); states of "
+        "whole bouts moved with dynamics and transitions integrated out. The "
         "warm-up began with k-means clusters and states of varied dynamics; in it clusters were "
         "also merged, split and divided anew by the widely applicable information criterion "
         "(Watanabe 2010)."

@@ -14,9 +14,9 @@ __all__ = ["headline", "metrics", "summary"]
 
 
 def summary(result: xr.DataTree) -> pd.DataFrame:
-    """Return one row per unit: cluster, its probability, region, baseline, dispersion."""
+    """Return one row per unit: cluster, its probability, region, baseline, dispersion if any."""
     posterior = result["posterior"]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "unit": result["unit"].values,
             "region": result["region"].values,
@@ -26,6 +26,7 @@ def summary(result: xr.DataTree) -> pd.DataFrame:
             "dispersion": np.median(posterior["dispersion"].values, axis=(0, 1)),
         }
     )
+    return table.drop(columns="dispersion") if result.attrs["family"] == "poisson" else table
 
 
 def _counted(number: int, noun: str) -> str:

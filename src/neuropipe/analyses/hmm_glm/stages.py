@@ -201,8 +201,30 @@ def _once(issues: Sequence[Issue]) -> list[Issue]:
     return list(reversed(first.values()))
 
 
+def no_gain(bits: np.ndarray) -> list[Issue]:
+    """Return a warning if held-out counts are predicted no better than by constant rates.
+
+    Parameters
+    ----------
+    bits : ndarray, shape (n_folds,)
+        Gain over constant rates, bits per spike; NaN where a fold has none.
+    """
+    known = bits[np.isfinite(bits)]
+    error = known.std(ddof=1) / np.sqrt(known.size) if known.size > 1 else 0.0
+    if not known.size or known.mean() > error:
+        return []
+    message = (
+        f"held-out data are predicted no better than by each unit's mean rate ({known.mean():.2g} "
+        f"+- {error:.2g} bits per spike, standard error over folds)"
+    )
+    hint = "read nothing from the states and the couplings; try fewer states or other bins"
+    return [Issue("NO_HELD_OUT_GAIN", "bits_per_spike", message, hint)]
+
+
 def _result_issues(result: xr.Dataset) -> list[Issue]:
     issues = []
+    if "bits_per_spike" in result:
+        issues += no_gain(result["bits_per_spike"].sel(n_states=result.attrs["n_states"]).values)
     rare = np.flatnonzero(result["occupancy"].values < RARE)
     if rare.size:
         names = ", ".join(str(s) for s in rare)

@@ -223,10 +223,9 @@ def _regions(still: xr.DataArray, settings: Settings, seed: int) -> tuple[xr.Dat
         f"{counted(still.sizes['region'], 'region')} in "
         f"{counted(still.sizes['subject'], 'subject')}: identification needs two of each"
     )
-    issue = Issue(
-        "NO_IDENTIFICATION", "region", message, "name regions under input.regions", "info"
-    )
-    return xr.Dataset(), [issue]
+    several = still.sizes["region"] > 1
+    hint = "it compares subjects" if several else "name regions under input.regions"
+    return xr.Dataset(), [Issue("NO_IDENTIFICATION", "region", message, hint, "info")]
 
 
 def _models(

@@ -27,9 +27,9 @@ NUMBERS = (
 )
 AGREE = (
     "{verdict} Left: log joint density over kept draws. Middle: ranks of each chain's draws among "
-    "all, for the log joint density, the log dispersion (mean over units) and the norm of the "
-    "log rates (flat at the dotted line if chains agree). Right: R-hat (dashed: {limit}, the "
-    "largest accepted; blue below it, orange above) with bulk effective sample sizes (ESS); the "
+    "all, for the log joint density{dispersion} and the norm of the log rates (flat at the dotted "
+    "line if chains agree). Right: R-hat (dashed: {limit}, the largest accepted; blue below it, "
+    "orange above) with bulk effective sample sizes (ESS); the "
     "first three decide, norms with a number are of single clusters. The smallest agreement of "
     "point partitions of two chains is an adjusted Rand index of {agreement:.2f}. Good: "
     "overlapping traces, flat ranks, R-hat below the line, sizes over 100. Bad: anything else, "
@@ -101,16 +101,21 @@ def draw_diagnostics(result: xr.DataTree) -> ReportFigure:
     result : xarray.DataTree
         Result of the analysis.
     """
-    names = [str(name) for name in result["quantity"].values]
-    rhat, bulk = result["rhat"].values, result["ess_bulk"].values
+    poisson = result.attrs["family"] == "poisson"
+    told = result["quantity"].values != ("dispersion_mean" if poisson else "")
+    names = [str(name) for name in result["quantity"].values[told]]
+    rhat, bulk, tail = (result[key].values[told] for key in ("rhat", "ess_bulk", "ess_tail"))
     joint, agreement = result["posterior/log_joint"].values, result["chain_agreement"].values
     verdict = "The chains converged." if result.attrs["converged"] else "NOT CONVERGED."
     figure = ReportFigure(
         title="Do the chains agree" + ("" if result.attrs["converged"] else " (NOT CONVERGED)"),
-        caption=AGREE.format(verdict=verdict, limit=LIMIT, agreement=float(agreement.min())),
-        table=pd.DataFrame(
-            {"quantity": names, "rhat": rhat, "ess_bulk": bulk, "ess_tail": result["ess_tail"]}
+        caption=AGREE.format(
+            verdict=verdict,
+            limit=LIMIT,
+            agreement=float(agreement.min()),
+            dispersion="" if poisson else ", the log dispersion (mean over units)",
         ),
+        table=pd.DataFrame({"quantity": names, "rhat": rhat, "ess_bulk": bulk, "ess_tail": tail}),
         height_mm=92,
     )
     left, middle, right = figure.subfigures(1, 3, width_ratios=[3, 2.2, 3])
@@ -132,6 +137,8 @@ def _draw_ranks(figure: SubFigure, result: xr.DataTree) -> None:
         "Log dispersion": np.log(result["posterior/dispersion"].values).mean(axis=-1),
         "Log-rate norm": np.sqrt((spread**2).mean(axis=-1)),
     }
+    if result.attrs["family"] == "poisson":
+        del quantities["Log dispersion"]
     panels = figure.subplots(len(quantities), 1, sharex=True)
     for panel, (name, values) in zip(panels, quantities.items(), strict=True):
         order = rankdata(values).reshape(values.shape) / values.size
@@ -142,7 +149,7 @@ def _draw_ranks(figure: SubFigure, result: xr.DataTree) -> None:
         panel.axhline(0.1, color="k", lw=0.6, ls=":")
         panel.set(ylim=(0, None))
         panel.set_title(name, fontsize=7, loc="left")
-    panels[1].set_ylabel("Share of the chain's draws")
+    panels[-2].set_ylabel("Share of the chain's draws")
     panels[-1].set_xlabel("Rank among all draws (share)")
 
 

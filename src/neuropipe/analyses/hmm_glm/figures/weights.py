@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_weights", "no_coupling"]
 
-MARGIN_MM, WIDTH_MM, LEAST_ROW_MM = 12.0, 174.0, 28.0
+MARGIN_MM, WIDTH_MM, LEAST_ROW_MM = 14.0, 174.0, 28.0
 FULL_SCALE = 0.99
 NAMED_ROWS = 20
 MOST_ROWS = 5000  # of the table
@@ -180,7 +180,7 @@ def draw_weights(result: xr.Dataset) -> ReportFigure:
             rows=len(table),
         ),
         table=table,
-        height_mm=MARGIN_MM + max(WIDTH_MM / columns - 4, LEAST_ROW_MM) * sum(rows),
+        height_mm=MARGIN_MM * len(blocks) + max(WIDTH_MM / columns - 4, LEAST_ROW_MM) * sum(rows),
     )
     parts = figure.subfigures(len(blocks), 1, height_ratios=rows, squeeze=False)[:, 0]
     sizes = np.abs(result["weight"].sum("basis").values)
