@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
@@ -60,3 +62,17 @@ def blocks(*languages: str) -> list[Block]:
     """Return the blocks of these languages, in the order of the pages; without any, all."""
     every = (block for page in PAGES for block in _found_on(page))
     return [block for block in every if not languages or block.language in languages]
+
+
+def documents(text: str) -> list[dict]:
+    """Return the mappings of a block: pages write alternatives with the same key one below the
+    other, parted by an empty line.
+    """
+    try:
+        whole = yaml.compose(text)
+        keys = [key.value for key, _ in whole.value]
+    except yaml.YAMLError:
+        keys = []
+    if keys and len(keys) == len(set(keys)):
+        return [yaml.safe_load(text)]
+    return [yaml.safe_load(part) for part in re.split(r"\n\s*\n", text)]

@@ -76,6 +76,8 @@ INSTEAD = {
     "pip install neuropipe[export]": _extra("export"),
     'pip install -e ".[bench]"': _extra("bench"),
     "python benchmarks/ntf.py ...": Instead("python benchmarks/ntf.py --help", "a pattern"),
-    "neuropipe step ntf affinity": Instead("neuropipe step ntf affinity --help", "named, not shown"),
+    "neuropipe step ntf affinity": Instead(
+        "neuropipe step ntf affinity --help", "named, not shown"
+    ),
     "neuropipe step ntf fit": Instead("neuropipe step ntf fit --help", "named, not shown"),
 }

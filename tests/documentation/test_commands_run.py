@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import runpy
 import shlex
 import sys
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
+import neuropipe
 from neuropipe.cli.main import main
 from neuropipe.simulate.calcium_files import write_calcium_nwb
 from neuropipe.simulate.channel_files import simulate_channels, write_edf
@@ -44,15 +47,20 @@ def write_recordings(folder):
 
 def write_converted(folder):
     """Write the study of the page on proprietary formats by the blocks of that page."""
+    page = ROOT / "docs" / "proprietary_formats.md"
     assert main(["init", str(folder)]) == 0
-    (script,) = [one for one in blocks("python") if one.page.name == "proprietary_formats.md"]
+    (script,) = [one for one in blocks("python") if one.page == page]
     (table,) = blocks("tsv")
     (folder / "nwb").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         stand_in(patch)
         patch.chdir(folder)
-        exec(compile(script.text, script.name, "exec"), {"__name__": "session"})
+        exec(compile(script.text, script.name, "exec"), {"__name__": "session"})  # a block of ours
     (folder / "config" / "recordings.tsv").write_text(table.text)
+    (settings,) = [one for one in blocks("yaml") if one.page == page]
+    about = {"study": "converted", "recordings": "config/recordings.tsv"}
+    text = yaml.safe_dump(about | yaml.safe_load(settings.text))
+    (folder / "config" / "config.yaml").write_text(text)
 
 
 @dataclass(frozen=True)
@@ -103,13 +111,12 @@ def test_the_commands_of_a_page_run(page, readme, desk):
 
 
 @pytest.mark.workflow
-def test_what_a_converter_wrote_is_ingested_as_the_page_says(desk, capsys):
-    study = ["--directory", str(desk.folder / "converted")]
+def test_what_a_converter_wrote_is_ingested_as_the_page_says(desk):
     for name, rows in (("sub-m01_ieeg", 4), ("sub-m01_spikes", 3)):
-        assert main(["run", "--only", name, "--here", *study]) == 0
-        store = desk.folder / "converted" / "stores" / f"{name}.zarr"
-        assert store.exists(), rows
-    assert "sub-m01_spikes" in capsys.readouterr().out
+        with contextlib.chdir(desk.folder / "converted"):
+            assert main(["run", "--only", name, "--here"]) == 0
+        raw = neuropipe.open(name, study=desk.folder / "converted")["raw"]
+        assert raw.sizes["channel" if "ieeg" in name else "unit"] == rows
 
 
 def test_what_runs_instead_stands_on_a_page_and_says_why():
