@@ -81,7 +81,7 @@ def write_tables(folder, pulses):
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """Return a study of one session: depth electrodes with sync pulses, and spikes beside tables."""
+    """Return a study of one session: electrodes with sync pulses, and spikes beside tables."""
     folder = tmp_path_factory.mktemp("session")
     raw = folder / "raw"
     raw.mkdir()
@@ -148,6 +148,7 @@ def events_of_pages(beside_demo):
     go = np.arange(2.0, 90.0, 4.0)
     write_columns(demo / "raw" / "go.csv", onset=go, duration=np.zeros(len(go)),
                   label=["go"] * len(go))  # fmt: skip
+    write_columns(demo / "raw" / "trials.csv", start=go, stop=go + 2.0)
     words = {"tool": "cat", "fruit": "shoe"}
     for path in demo.glob("bids/sub-f01/func/*_events.tsv"):
         table = pd.read_csv(path, sep="\t")
@@ -163,7 +164,7 @@ def test_analyses_of_a_block_are_valid_planned_and_assembled(block, events_of_pa
     for name in ("sub-d01_ses-a_spikes", "sub-d01_ses-a_eeg"):
         override = given["ingest"]["overrides"][name]
         override["events"] = {"path": "go.csv", "time_unit": "s"}
-        override["trials"] = {"path": "go.csv", "time_unit": "s"}
+        override["trials"] = {"path": "trials.csv", "time_unit": "s"}
     file.write_text(yaml.safe_dump(given))
     study = ["--directory", str(events_of_pages)]
     assert main(["validate", *study]) == 0, capfd.readouterr().out

@@ -1,0 +1,187 @@
+"""Every preset, from a folder of raw files to the report, with the commands that the README names.
+
+Settings are those of the preset; only counts of iterations, starts, folds and draws are smaller.
+What a preset says in its comments to add is added, or planned where it needs another study.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from neuropipe.config.load import presets
+from neuropipe.plan import make_plan
+from neuropipe.simulate.bids_files import simulate_seeg, write_bids_recording, write_bids_root
+from neuropipe.simulate.calcium_files import write_calcium_nwb
+from neuropipe.simulate.channel_files import simulate_channels, write_fif
+from neuropipe.simulate.fmri_files import simulate_fmri, write_atlas, write_bids_fmri
+from neuropipe.simulate.planted_calcium import planted_calcium
+from neuropipe.simulate.spike_files import simulate_spikes, write_spike_nwb
+from neuropipe.status import job_cells
+from neuropipe.store.atlas import load_atlas
+from neuropipe.study import load_study
+
+pytestmark = pytest.mark.workflow
+
+
+def write_worm(raw, study):
+    """Write two worms with names for their neurons, as NWB."""
+    atlas, subjects = load_atlas("celegans-300"), ("w1", "w2")
+    data, _ = planted_calcium(0, n_neurons=24, n_subjects=2, duration=220.0, n_motifs=2)
+    data = data.assign_coords(subject=list(subjects), neuron=list(atlas.names[:24]))
+    for subject in subjects:
+        write_calcium_nwb(data, subject, raw / f"{subject}.nwb", fluorescence=False)
+
+
+def write_decision(raw, study):
+    """Write two sessions of units with their trials, and the moments of `go`, as NWB."""
+    from pynwb import NWBHDF5IO
+
+    for seed, subject in enumerate(("m1", "m2")):
+        spikes = simulate_spikes((4.0, 8.0, 15.0, 6.0), duration_s=60.0, trials=12, seed=seed)
+        path = raw / f"{subject}.nwb"
+        write_spike_nwb(spikes, path, subject=subject)
+        with NWBHDF5IO(path, "a") as stream:
+            nwb = stream.read()
+            for start, _ in spikes.trials:
+                nwb.add_epoch(float(start) + 1.0, float(start) + 1.1, ["go"])
+            stream.write(nwb)
+
+
+def write_ieeg(raw, study):
+    """Write a patient with three shanks as BIDS."""
+    write_bids_root(raw, {"p1": ("31", "F", "human")})
+    write_bids_recording(raw, simulate_seeg(40.0), {"sub": "p1", "task": "rest"})
+
+
+def write_fmri(raw, study):
+    """Write a viewer as BIDS with confounds, and the atlas where the preset has it."""
+    run = simulate_fmri(n_times=150)
+    write_bids_fmri(run, raw, subject="v1")
+    write_atlas(run, study / "config" / "atlas.nii.gz")
+
+
+def write_meg(raw, study):
+    """Write MEG with blinks beside an EOG and a trigger channel; no name of a subject."""
+    made = simulate_channels(12, 60.0, kind="meg", bad=())
+    time = np.arange(made.n_times) / made.rate_hz
+    blinks = sum(np.exp(-(((time - t) / 0.1) ** 2)) for t in np.arange(2.0, 60.0, 3.7))
+    scale = made.values.std(axis=0) * np.linspace(3.0, 0.5, 12)
+    channels = replace(
+        made,
+        values=np.column_stack([made.values + blinks[:, None] * scale, 2e-4 * blinks]),
+        names=(*made.names, "EOG 061"), types=(*made.types, "eog"), units=(*made.units, "V"),
+        positions=np.vstack([made.positions, np.zeros(3)]),
+    )  # fmt: skip
+    write_fif(channels, raw / "monday_raw.fif")
+
+
+FEWER = {"states": [1, 2], "restarts": 1, "max_iter": 20, "cv_folds": 2}
+
+
+@dataclass(frozen=True)
+class Try:
+    """How one preset is tried.
+
+    Attributes
+    ----------
+    write : callable
+        Writes the folder of raw files, given it and the study's.
+    fewer : mapping
+        Counts of the analysis that are made smaller.
+    rows : int
+        Recordings that a scan finds.
+    sections : tuple of str
+        Titles that the page has to hold.
+    """
+
+    write: object
+    fewer: dict
+    rows: int
+    sections: tuple[str, ...]
+    gaps: dict = field(default_factory=dict)
+
+
+STATES = "Hidden Markov"
+TRIES = {
+    "worm": Try(write_worm, {"max_rank": 3, "restarts": 2, "max_iter": 50}, 2, ("NTF",)),
+    "decision": Try(write_decision, FEWER, 2, (STATES,)),
+    "ieeg": Try(write_ieeg, FEWER, 1, (STATES,)),
+    "fmri": Try(write_fmri, FEWER, 1, (STATES,)),
+    "meg": Try(write_meg, FEWER, 1, (STATES,), {"subject": "01"}),
+}
+
+
+def suggested(preset):
+    """Return the settings that the comments of a preset tell to add."""
+    text = presets()[preset].read_text(encoding="utf-8")
+    lines = re.findall(r"^#   (.*)$", text, re.MULTILINE)
+    return yaml.safe_load("\n".join(lines)) or {}
+
+
+def fill(table, gaps):
+    """Fill the empty cells of a recordings table."""
+    rows = pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False)
+    for column, value in gaps.items():
+        assert (rows[column] == "").all(), rows
+        rows[column] = value
+    assert (rows["subject"] != "").all(), rows
+    rows.to_csv(table, sep="\t", index=False)
+
+
+def begin(preset, folder, study_at):
+    """Write raw files, the study by its preset, and the table by a scan."""
+    one, raw, study = TRIES[preset], folder / "raw", study_at(folder / "study")
+    raw.mkdir()
+    outside = study_at(folder)
+    answer = outside.neuropipe("init", "study", "--preset", preset)
+    assert answer.code == 0, answer.out
+    one.write(raw, study.path)
+    answer = study.neuropipe("scan", "../raw", "--output", "config/recordings.tsv")
+    assert answer.code == 0, answer.out
+    assert f"{one.rows} rows written" in answer.out
+    fill(study.path / "config" / "recordings.tsv", one.gaps)
+    return study
+
+
+def test_every_preset_is_tried():
+    assert set(TRIES) == set(presets())
+
+
+@pytest.mark.parametrize("preset", TRIES)
+def test_a_preset_leads_from_raw_files_to_the_report(preset, tmp_path, study_at):
+    study, one = begin(preset, tmp_path, study_at), TRIES[preset]
+    if preset == "fmri":
+        study.edit(**suggested(preset))
+    (label,) = (run.label for run in load_study(study.path).runs)
+    study.edit(analyses={label: one.fewer})
+    answer = study.neuropipe("validate")
+    assert answer.code == 0, answer.out
+    answer = study.neuropipe("run")
+    assert answer.code == 0, answer.out
+    loaded = load_study(study.path)
+    cells = job_cells(loaded, make_plan(loaded))
+    assert {cell.state for cell in cells} == {"done"}
+    page = (study.path / "report" / "index.html").read_text()
+    for word in (*one.sections, *(row.name for row in loaded.recordings)):
+        assert word in page, word
+    for collection in loaded.runs[0].collections:
+        folder = study.path / "results" / collection.name / label
+        assert len(json.loads((folder / "figures.json").read_text())["figures"]) > 2
+        assert (folder / "methods.md").read_text()
+
+
+@pytest.mark.parametrize("preset", [name for name in TRIES if suggested(name)])
+def test_what_the_comments_of_a_preset_tell_to_add_is_valid_and_planned(preset, tmp_path, study_at):
+    study = begin(preset, tmp_path, study_at)
+    study.edit(**suggested(preset))
+    for words in (["validate"], ["run", "-n"]):
+        answer = study.neuropipe(*words)
+        assert answer.code == 0, answer.out
+    assert "hmm_glm_fit" in answer.out
