@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import shutil
 
 import h5py
 import numpy as np
@@ -141,41 +142,50 @@ def test_tables_of_behaviour_events_and_trials_are_read(session):
     assert "go_time" in store["trials"]
 
 
-@pytest.fixture(scope="module")
-def events_of_pages(beside_demo):
-    """Return the demo with the events that the pages speak of: go, face, house, cat and shoe."""
-    demo = beside_demo / "demo"
+def analyses_of_pages() -> dict[str, dict]:
+    """Return the analyses of all blocks, each under a label that names its line."""
+    return {
+        f"{block.page.stem.lower()}_{block.line}_{label}": {"use": label} | section
+        for block in ANALYSES
+        for label, section in yaml.safe_load(block.text)["analyses"].items()
+    }
+
+
+def write_events(demo):
+    """Write the events that the pages speak of: go, face, house, cat and shoe."""
     go = np.arange(2.0, 90.0, 4.0)
-    write_columns(demo / "raw" / "go.csv", onset=go, duration=np.zeros(len(go)),
-                  label=["go"] * len(go))  # fmt: skip
+    write_columns(demo / "raw" / "go.csv", onset=go, duration=0 * go, label=["go"] * len(go))
     write_columns(demo / "raw" / "trials.csv", start=go, stop=go + 2.0)
     words = {"tool": "cat", "fruit": "shoe"}
     for path in demo.glob("bids/sub-f01/func/*_events.tsv"):
         table = pd.read_csv(path, sep="\t")
         kind = table["trial_type"].str.rstrip("123")
         table.assign(trial_type=kind.replace(words)).to_csv(path, sep="\t", index=False)
-    return demo
-
-
-@pytest.mark.parametrize("block", ANALYSES, ids=lambda one: one.name)
-def test_analyses_of_a_block_are_valid_planned_and_assembled(block, events_of_pages, capfd):
-    file = events_of_pages / "config" / "config.yaml"
-    given = yaml.safe_load(file.read_text()) | yaml.safe_load(block.text)
+    file = demo / "config" / "config.yaml"
+    given = yaml.safe_load(file.read_text())
     for name in ("sub-d01_ses-a_spikes", "sub-d01_ses-a_eeg"):
-        override = given["ingest"]["overrides"][name]
-        override["events"] = {"path": "go.csv", "time_unit": "s"}
-        override["trials"] = {"path": "trials.csv", "time_unit": "s"}
-    file.write_text(yaml.safe_dump(given))
-    study = ["--directory", str(events_of_pages)]
+        tables = {"events": {"path": "go.csv"}, "trials": {"path": "trials.csv"}}
+        for table in tables.values():
+            table["time_unit"] = "s"
+        given["ingest"]["overrides"][name] |= tables
+    file.write_text(yaml.safe_dump(given | {"analyses": analyses_of_pages()}))
+
+
+def test_analyses_of_the_pages_are_valid_planned_and_assembled(beside_demo, tmp_path, capfd):
+    demo = tmp_path / "demo"
+    shutil.copytree(beside_demo / "demo", demo, symlinks=True)
+    write_events(demo)
+    study = ["--directory", str(demo)]
     assert main(["validate", *study]) == 0, capfd.readouterr().out
     assert main(["run", "-n", *study]) == 0
     told = capfd.readouterr().out
-    assert all(f" {label}: " in told for label in given["analyses"]), told
-    inputs = [
-        input_file(collection.name, run.label)
-        for run in load_study(events_of_pages).runs
-        for collection in run.collections
-    ]
-    assert len(inputs) >= len(given["analyses"])
-    assert main(["run", *study, "--", "--quiet=all", *inputs]) == 0, capfd.readouterr()
-    assert all((events_of_pages / path).exists() for path in inputs)
+    assert [label for label in analyses_of_pages() if f" {label}: " not in told] == []
+    inputs = {
+        run.label: [input_file(collection.name, run.label) for collection in run.collections]
+        for run in load_study(demo).runs
+    }
+    assert set(inputs) == set(analyses_of_pages())
+    assert all(inputs.values())
+    files = [path for paths in inputs.values() for path in paths]
+    assert main(["run", *study, "--", *files]) == 0, capfd.readouterr()
+    assert [path for path in files if not (demo / path).exists()] == []
