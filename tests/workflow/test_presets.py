@@ -1,6 +1,7 @@
 """Every preset, from a folder of raw files to the report, with the commands that the README names.
 
-Settings are those of the preset; only counts of iterations, starts, folds and draws are smaller.
+Settings are those of the preset; fewer iterations, starts and folds, and fewer states or components
+to choose from.
 What a preset says in its comments to add is added, or planned where it needs another study.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
