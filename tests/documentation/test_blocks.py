@@ -17,10 +17,10 @@ from neuropipe.study import _resolve_run
 from .blocks import PAGES, ROOT, blocks, documents
 
 # Those of one line run or are read by tests of this folder; `make docs` reads what is in braces.
-LANGUAGES = {"bash", "python", "yaml", "toml", "tsv", "inline"}
+LANGUAGES = {"bash", "python", "yaml", "toml", "inline"}
 DIRECTIVES = {"{include}", "{eval-rst}", "{toctree}"}
-# No code: a sketch, and what a benchmark prints.
-TEXTS = {"architecture.md", "benchmarks.md"}
+# No code: a sketch, what a benchmark prints, and a table that `test_commands_run` reads.
+TEXTS = {"architecture.md", "benchmarks.md", "proprietary_formats.md"}
 
 
 def ids(block):

@@ -50,7 +50,7 @@ def write_converted(folder):
     page = ROOT / "docs" / "proprietary_formats.md"
     assert main(["init", str(folder)]) == 0
     (script,) = [one for one in blocks("python") if one.page == page]
-    (table,) = blocks("tsv")
+    (table,) = [one for one in blocks("text") if one.page == page]
     (folder / "nwb").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         stand_in(patch)
