@@ -1,4 +1,7 @@
-"""Channels from a store to NWB against a bare h5py copy with gzip 4 (ingest.md, item 8)."""
+"""Channels from a store to NWB against a bare h5py copy with gzip 4 (ingest.md, item 8).
+
+python benchmarks/nwb_channels.py 400     # MB of samples
+"""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class StudyView:
     --------
     >>> import neuropipe
     >>> view = neuropipe.open_study("demo")  # doctest: +SKIP
-    >>> neuropipe.plot(view.results["cohort-worm/ntf"], "activity")  # doctest: +SKIP
+    >>> figure = neuropipe.plot(view.results["cohort-worm/ntf"], "activity")  # doctest: +SKIP
     """
 
     def __init__(self, folder: Path | str = ".") -> None:

@@ -1,48 +1,42 @@
-"""Every code block of the README and the documentation is what the program takes."""
+"""Every block of the README and of the documentation is of a kind that a test runs or reads.
+
+Commands run in `test_commands_run`, Python in `test_python_runs`, settings in `test_settings_run`.
+"""
 
 from __future__ import annotations
 
-import importlib
-import re
-import shlex
 import tomllib
 
 import pytest
-import yaml
 
-from neuropipe.cli.main import _parser, _split
+from neuropipe.cli.step_command import STEPS
 from neuropipe.config.load import validate_study
 from neuropipe.config.models import IngestOverride
 from neuropipe.study import _resolve_run
 
-from .blocks import ROOT, blocks
+from .blocks import PAGES, ROOT, blocks, documents
 
-LANGUAGES = {"bash", "python", "yaml", "toml", "text"}
-# Shell commands beside our own that a page may show; those of other environments among them.
-SHOWN = {"make", "source", "cd", "pip", "conda", "snakemake"}
+# Those of one line run or are read by tests of this folder; `make docs` reads what is in braces.
+LANGUAGES = {"bash", "python", "yaml", "toml", "inline"}
+DIRECTIVES = {"{include}", "{eval-rst}", "{toctree}"}
+# No code: a sketch, what a benchmark prints, and a table that `test_commands_run` reads.
+TEXTS = {"architecture.md", "benchmarks.md", "proprietary_formats.md"}
 
 
 def ids(block):
     return block.name
 
 
-def documents(text: str) -> list[dict]:
-    """Return the mappings of a block: pages write alternatives with the same key one below the
-    other, parted by an empty line.
-    """
-    try:
-        whole = yaml.compose(text)
-        keys = [key.value for key, _ in whole.value]
-    except yaml.YAMLError:
-        keys = []
-    if keys and len(keys) == len(set(keys)):
-        return [yaml.safe_load(text)]
-    return [yaml.safe_load(part) for part in re.split(r"\n\s*\n", text)]
-
-
 def test_pages_have_blocks_of_known_languages_only():
     assert len(blocks()) > 15
-    assert {block.language for block in blocks()} <= LANGUAGES
+    assert {block.language for block in blocks()} == LANGUAGES | DIRECTIVES | {"text"}
+    assert {block.page.name for block in blocks("text")} == TEXTS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_fence_of_a_page_is_that_of_a_block(page):
+    found = [block for block in blocks() if block.page == page and block.language != "inline"]
+    assert page.read_text(encoding="utf-8").count("```") == 2 * len(found)
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=ids)
@@ -71,22 +65,8 @@ def test_entry_points_name_groups_that_are_read(block):
     assert set(groups) <= set(known)
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=ids)
-def test_python_compiles_and_imports_only_what_is_there(block):
-    compile(block.text, block.name, "exec")
-    for module in re.findall(r"^(?:from|import) (neuropipe[\w.]*)", block.text, re.MULTILINE):
-        assert importlib.import_module(module)
-
-
-@pytest.mark.parametrize("block", blocks("bash"), ids=ids)
-def test_commands_are_those_of_the_program(block):
-    parser = _parser()
-    for command in block.commands:
-        words = shlex.split(command)
-        if words[0] == "neuropipe":
-            own, _ = _split(words[1:])
-            assert parser.parse_args(own).command == own[0]
-        elif words[0] == "make":
-            assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
-        else:
-            assert words[0] in SHOWN, command
+def test_the_steps_of_the_sketch_are_those_of_the_program():
+    (sketch,) = [block for block in blocks("text") if block.page.name == "architecture.md"]
+    shown = sketch.text.splitlines()[1].split()
+    assert set(shown) <= {*STEPS, "scan", "stages"}
+    assert shown.index("ingest") < shown.index("preprocess") < shown.index("assemble")

@@ -15,6 +15,9 @@ from neuropipe.study import Study
 
 __all__ = ["closure", "run_here"]
 
+# Steps that refuse to replace another store unless they are told to.
+KEEPS_STORES = ("ingest", "connectome")
+
 
 def closure(plan: Mapping[str, Job], wanted: Sequence[str]) -> list[str]:
     """Return the wanted jobs and all that they need, producers first."""
@@ -68,7 +71,7 @@ def _run_steps(plan: Mapping[str, Job], pending: Sequence[str], debugger: bool) 
     from neuropipe.cli.main import main
 
     for name in pending:
-        words = ["step", *plan[name].arguments]
+        words = _words(plan[name])
         print(f"neuropipe {shlex.join(words)}", flush=True)
         try:
             code = main(["--debug", *words])
@@ -84,6 +87,14 @@ def _run_steps(plan: Mapping[str, Job], pending: Sequence[str], debugger: bool) 
         if code:
             return code
     return 0
+
+
+def _words(job: Job) -> list[str]:
+    """Return the words of a step; a store that is out of date is replaced, as Snakemake does."""
+    words = ["step", *job.arguments]
+    if job.arguments[0] in KEEPS_STORES and any(Path(path).exists() for path in job.outputs):
+        words.append("--overwrite")
+    return words
 
 
 def _with_parts(plan: Mapping[str, Job], pending: Sequence[str]) -> list[str]:

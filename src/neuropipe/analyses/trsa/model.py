@@ -68,7 +68,7 @@ def calc_rdms(
 
     Examples
     --------
-    >>> calc_rdms([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]], "euclidean").tolist()
+    >>> calc_rdms([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]], "euclidean").round(9).tolist()
     [2.0, 2.0, 4.0]
     """
     values = np.asarray(patterns, dtype=np.float64)

@@ -59,7 +59,8 @@ def open_channels(
             source.path,
             "nothing states the channel types of this iEEG recording: its header knows no "
             "seeg or ecog, and would call every channel eeg",
-            "add *_channels.tsv (columns name, type, units) beside it",
+            "add *_channels.tsv (columns name, type, units) beside it; NWB cannot state them: "
+            "ch_type under ingest.readers.nwb_electrical",
         )
     if override.units is not None:
         source = _state_units(source, override.units)

@@ -120,7 +120,8 @@ def compare(first: Floats, second: Floats, method: str) -> Floats:
 
     Examples
     --------
-    >>> compare(np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 4.0, 7.0]]), "spearman").item()
+    >>> found = compare(np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 4.0, 7.0]]), "spearman")
+    >>> round(found.item(), 9)
     1.0
     """
     function = COMPARATORS[method]
