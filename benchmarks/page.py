@@ -60,7 +60,8 @@ def commit() -> tuple[str, bool]:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    code = ("src", "benchmarks/*.py", "Snakefile", "workflow")
+    page = (f":!benchmarks/{name}.py" for name in ("page", "page_text", "growth_plots", "claims"))
+    code = ("src", "benchmarks/*.py", "Snakefile", "workflow", *page)
     return git("rev-parse", "--short", "HEAD"), bool(git("status", "--porcelain", "--", *code))
 
 

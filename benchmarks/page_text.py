@@ -77,8 +77,8 @@ def provenance(found: dict[str, Any]) -> str:
     names = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return (
         f"Measured {found['date']} on {found['commit']}{changed}: {found['cpu_s']} CPU s in all, "
-        f"peak {found['peak_mb']} MB, load {found['load'][0]} to {found['load'][1]}; {machine['cpu']}, "
-        f"{machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}; {names}."
+        f"peak {found['peak_mb']} MB, load {found['load'][0]} to {found['load'][1]}; "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}; {names}."
     )
 
 
