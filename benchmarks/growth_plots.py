@@ -98,7 +98,7 @@ def draw(title: str, lines: list[Line]) -> bytes:
 
 
 def _panel(axes: Any, lines: list[Line], names: list[str], label: str) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     if not lines:
         axes.set_axis_off()
@@ -112,11 +112,13 @@ def _panel(axes: Any, lines: list[Line], names: list[str], label: str) -> None:
     axes.set_xticks(sorted({size for line in lines for size in line.size}))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.minorticks_off()
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** (0.14 * len(lines)))  # room for the legend
+    if axes.get_ylim()[1] / low < 30:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+        axis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", rotation=30)
     axes.legend(loc="upper left")
     if label:

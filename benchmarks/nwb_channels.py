@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -108,4 +108,6 @@ def main(megabytes: int = 512) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(word) for word in sys.argv[1:])))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("megabytes", nargs="?", type=int, default=512)
+    main(parser.parse_args().megabytes)

@@ -84,7 +84,8 @@ def run(claim: Claim, data: Path) -> dict[str, Any]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stdout is not None
-        output = process.stdout.read()
+        with process.stdout as pipe:
+            output = pipe.read()
     except BaseException:
         process.kill()
         process.wait()

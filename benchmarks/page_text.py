@@ -78,7 +78,8 @@ def provenance(found: dict[str, Any]) -> str:
     return (
         f"Measured {found['date']} on {found['commit']}{changed}: {found['cpu_s']} CPU s in all, "
         f"peak {found['peak_mb']} MB, load {found['load'][0]} to {found['load'][1]}; "
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}; {names}."
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
+        f"{machine['system']}; {names}."
     )
 
 
