@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 RECORDS = HERE / "records"
 TRANSCRIBED = RECORDS / "transcribed"
+Find = str | list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Claim:
     demand: str = ""
     peer: str = ""
     packages: tuple[str, ...] = ()
-    ours: str = ""
-    their: str = ""
+    ours: Find = ""
+    their: Find = ""
     rows: tuple[dict[str, Any], ...] = ()
 
     @property

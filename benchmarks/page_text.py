@@ -6,7 +6,7 @@ import re
 from itertools import groupby
 from typing import Any
 
-from claims import ROOT, Claim, Section, measured, texts, transcribed
+from claims import ROOT, Claim, Find, Section, measured, texts, transcribed
 from growth_plots import draw, series
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -29,10 +29,19 @@ been measured again. Of those, and of the peers in general:
 """
 
 
-def shown(pattern: str, text: str) -> str:
-    """Return what a pattern takes out of a text, matches parted by semicolons."""
-    found = [match.groups() for match in re.finditer(pattern, text, re.MULTILINE)]
-    return "; ".join(" ".join(" ".join(group).split()) for group in found)
+def shown(find: Find, text: str) -> str:
+    """Return what patterns take out of a text, parted by semicolons."""
+    if not isinstance(find, str):
+        return "; ".join(filter(None, (_picked(one, text) for one in find)))
+    found = [match.groups() for match in re.finditer(find, text, re.MULTILINE)]
+    return "; ".join(" ".join(" ".join(group).split()).replace(" ,", ",") for group in found)
+
+
+def _picked(one: dict[str, str], text: str) -> str:
+    """Return the least or the most of the numbers that a pattern finds, with its label."""
+    found = re.findall(one["find"], text, re.MULTILINE)
+    pick = {"least": min, "most": max}[one["pick"]]
+    return f"{one['label']} {pick(found, key=float)}" if found else ""
 
 
 def figures(claim: Claim) -> tuple[str, str, str]:
@@ -110,7 +119,8 @@ def details(claim: Claim) -> list[str]:
         panels = ", ".join(row["panel"] for row in claim.rows)
         last = found and drawn == "\n".join(found["output"])
         source = "the last run" if last else "transcribed figures"
-        alt = f"{claim.title}: CPU seconds and memory against {panels}, from {source}"
+        what = "CPU seconds and memory" if "memory" in str(claim.rows) else "CPU seconds"
+        alt = f"{claim.title}: {what} against {panels}, from {source}"
         lines += ["", f"![{alt}](figures/{claim.id}.svg)"]
     if old:
         before = ", older than the run above" if found else ""

@@ -27,13 +27,13 @@ NUMBERS = (
 )
 AGREE = (
     "{verdict} Left: log joint density over kept draws. Middle: ranks of each chain's draws among "
-    "all, for the log joint density, the log dispersion (mean over units) and the norm of the "
-    "log rates (flat at the dotted line if chains agree). Right: R-hat (dashed: {limit}, the "
-    "largest accepted; blue below it, orange above) with bulk effective sample sizes (ESS); the "
-    "first three decide, norms with a number are of single clusters. The smallest agreement of "
-    "point partitions of two chains is an adjusted Rand index of {agreement:.2f}. Good: "
-    "overlapping traces, flat ranks, R-hat below the line, sizes over 100. Bad: anything else, "
-    "and then no number of this section should be used."
+    "all, for the log joint density, the log dispersion (mean over units; negative binomial "
+    "counts) and the norm of the log rates (flat at the dotted line if chains agree). Right: R-hat "
+    "(dashed: {limit}, the largest accepted; blue below it, orange above) with bulk effective "
+    "sample sizes (ESS); the first three decide, norms with a number are of single clusters. The "
+    "smallest agreement of point partitions of two chains is an adjusted Rand index of "
+    "{agreement:.2f}. Good: overlapping traces, flat ranks, R-hat below the line, sizes over 100. "
+    "Bad: anything else, and then no number of this section should be used."
 )
 LIMIT = 1.05
 
@@ -132,8 +132,9 @@ def _draw_ranks(figure: SubFigure, result: xr.DataTree) -> None:
         "Log dispersion": np.log(result["posterior/dispersion"].values).mean(axis=-1),
         "Log-rate norm": np.sqrt((spread**2).mean(axis=-1)),
     }
-    panels = figure.subplots(len(quantities), 1, sharex=True)
-    for panel, (name, values) in zip(panels, quantities.items(), strict=True):
+    quantities = {name: values for name, values in quantities.items() if np.ptp(values) > 0}
+    panels = figure.subplots(max(len(quantities), 1), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (name, values) in zip(panels, quantities.items(), strict=False):
         order = rankdata(values).reshape(values.shape) / values.size
         bins = np.linspace(0, 1, 11)
         for chain, ranks in enumerate(order):
@@ -142,7 +143,7 @@ def _draw_ranks(figure: SubFigure, result: xr.DataTree) -> None:
         panel.axhline(0.1, color="k", lw=0.6, ls=":")
         panel.set(ylim=(0, None))
         panel.set_title(name, fontsize=7, loc="left")
-    panels[1].set_ylabel("Share of the chain's draws")
+    panels[len(panels) // 2].set_ylabel("Share of the chain's draws")
     panels[-1].set_xlabel("Rank among all draws (share)")
 
 
@@ -153,7 +154,10 @@ def _draw_rhat(axes: Axes, names: list[str], rhat: np.ndarray, bulk: np.ndarray)
     axes.barh(place, shown - 1.0, left=1.0, color=[colour(0 if v < LIMIT else 3) for v in shown])
     for y, value, size in zip(place, rhat, bulk, strict=True):
         end = min(max(np.nan_to_num(value, nan=3.0), LIMIT), 3.0)
-        axes.text(end, y, f" {value:.2f}, ESS {size:.0f}", va="center", fontsize=6)
+        axes.annotate(
+            f"{value:.2f}, ESS {size:.0f}", (end, y), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=6,
+        )  # fmt: skip
     axes.axvline(LIMIT, color="k", lw=0.7, ls="--")
     labels = [_short(name) for name in names]
     axes.set(yticks=place, yticklabels=labels, xlabel="R-hat (cut at 3)")

@@ -180,7 +180,7 @@ def draw_weights(result: xr.Dataset) -> ReportFigure:
             rows=len(table),
         ),
         table=table,
-        height_mm=MARGIN_MM + max(WIDTH_MM / columns - 4, LEAST_ROW_MM) * sum(rows),
+        height_mm=MARGIN_MM * len(blocks) + max(WIDTH_MM / columns - 4, LEAST_ROW_MM) * sum(rows),
     )
     parts = figure.subfigures(len(blocks), 1, height_ratios=rows, squeeze=False)[:, 0]
     sizes = np.abs(result["weight"].sum("basis").values)
