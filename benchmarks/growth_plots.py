@@ -114,8 +114,8 @@ def _panel(axes: Any, lines: list[Line], names: list[str], label: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** (0.14 * len(lines)))  # room for the legend
-    if axes.get_ylim()[1] / low < 30:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if (spanned := axes.get_ylim()[1] / low) < 300:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spanned < 30 else (1, 3)))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
