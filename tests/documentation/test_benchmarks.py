@@ -127,13 +127,24 @@ def test_failure_and_a_missing_peer_keep_the_former_record(printing, tmp_path):
     assert claims.measured(printing) == {"claim": "one"}
 
 
-def test_numbers_of_growth_are_read_from_printed_and_transcribed_lines():
-    claim = next(claim for claim in CLAIMS if claim.id == "bicluster-growth")
-    told = "60 units x 1000 bins: 0.150 CPU s per sweep, 2.50 us per entry, peak 0.50 GB\n"
-    written = "| 60 x 1,000 | 0.150 | 2.50 | 0.50 |\n"
-    for text in (told + told.replace("1000", "2000"), written + written.replace("1,", "2,")):
-        lines = [n for n in growth_plots.series(claim, text) if n.panel.startswith("bins")]
-        assert [n.quantity for n in lines] == ["memory", "seconds"]
-        assert lines[0].value.tolist() == [500.0, 500.0]
-        assert lines[1].size.tolist() == [1000.0, 2000.0]
-        assert lines[1].exponent == pytest.approx(0.0)
+def lines_of(text):
+    claim = next(claim for claim in CLAIMS if claim.id == "gp-vae-cost")
+    return {n.quantity: n for n in growth_plots.series(claim, text) if n.panel == "trials"}
+
+
+def test_numbers_of_growth_are_read_from_printed_lines():
+    row = "{} trials x 60 bins x 100 units, 2          0.50 CPU s  peak 0.25 GB\n"
+    lines = lines_of(row.format(50) + row.format(1000))
+    assert lines["memory"].value.tolist() == [250.0, 250.0]
+    assert lines["seconds"].size.tolist() == [50.0, 1000.0]
+    assert lines["seconds"].exponent == pytest.approx(0.0)
+
+
+def test_numbers_of_growth_are_read_from_transcribed_tables():
+    (seconds,) = lines_of("| trials | 50 / 100 / 200 | 0.5 / 1.0 / 2.0 |\n").values()
+    assert seconds.value.tolist() == [0.5, 1.0, 2.0]
+    assert seconds.exponent == pytest.approx(1.0)
+
+
+def test_a_single_size_is_no_growth():
+    assert lines_of("| trials | 50 | 0.5 |\n") == {}
