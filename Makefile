@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
 
-.PHONY: demo test setup lint types schema docs notebooks recovery fuzz clean
+.PHONY: demo test setup lint types schema docs notebooks recovery fuzz benchmarks clean
 
 setup: $(STAMP)
 
@@ -54,6 +54,10 @@ docs: $(STAMP)
 notebooks: $(STAMP)
 	cd notebooks && for script in *.py; do echo $$script; \
 	  MPLBACKEND=Agg $(abspath $(BIN))/python $$script > /dev/null || exit 1; done
+
+# ONLY="ntf trsa-speed" runs sections or single claims, ONLY="--up-to 60" the cheap ones.
+benchmarks: $(STAMP)
+	$(BIN)/python benchmarks/page.py $(ONLY)
 
 clean:
 	rm -rf $(DEMO) build dist artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import xarray as xr
@@ -459,30 +461,32 @@ def peers(trials: list[int]) -> None:
                 bool((np.subtract(r2, r2_peer) >= 0).all()))  # fmt: skip
 
 
-def cost(large: bool) -> None:
+def fit_cost(n_trials: int, n_bins: int, n_units: int, latents: int) -> tuple[float, float]:
+    """Return CPU seconds of eight iterations and the peak memory (GB) of this process."""
     import resource
 
-    def run(label: str, n_trials: int, n_bins: int, n_units: int, latents: int) -> None:
-        data, _ = spikes_and_frames(n_trials=n_trials, n_bins=n_bins, n_units=n_units, video=False)
-        settings = Settings(latents=latents, restarts=1, max_epochs=8, split=[0.9, 0.0, 0.1])
-        prepared = prepare(data, settings, 0)
-        start = time.process_time()
-        fit_one(prepared, settings, 0, latents=latents, restart=0)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(
-            f"{label:34} {time.process_time() - start:8.2f} CPU s  peak {peak:.2f} GB", flush=True
-        )
+    threadpool_limits(limits=1)
+    data, _ = spikes_and_frames(n_trials=n_trials, n_bins=n_bins, n_units=n_units, video=False)
+    settings = Settings(latents=latents, restarts=1, max_epochs=8, split=[0.9, 0.0, 0.1])
+    prepared = prepare(data, settings, 0)
+    start = time.process_time()
+    fit_one(prepared, settings, 0, latents=latents, restart=0)
+    spent = time.process_time() - start
+    return spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
-    for n in (50, 100, 200):
-        run(f"{n} trials x 60 bins x 100 units, 2", n, 60, 100, 2)
-    for n in (30, 120):
-        run(f"100 trials x {n} bins x 100 units, 2", 100, n, 100, 2)
-    for n in (50, 200):
-        run(f"100 trials x 60 bins x {n} units, 2", 100, 60, n, 2)
-    for n in (4, 8):
-        run(f"100 trials x 60 bins x 100 units, {n}", 100, 60, 100, n)
-    if large:
-        run("500 trials x 200 bins x 200 units, 3", 500, 200, 200, 3)
+
+def cost(large: bool) -> None:
+    """Print time and memory of fits, each in a process of its own, whose peak is its own."""
+    sizes = [(n, 60, 100, 2) for n in (50, 100, 200)]
+    sizes += [(100, n, 100, 2) for n in (30, 120)]
+    sizes += [(100, 60, n, 2) for n in (50, 200)]
+    sizes += [(100, 60, 100, n) for n in (4, 8)]
+    sizes += [(500, 200, 200, 3)] if large else []
+    for size in sizes:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            spent, peak = pool.submit(fit_cost, *size).result()
+        label = "{} trials x {} bins x {} units, {}".format(*size)
+        print(f"{label:34} {spent:8.2f} CPU s  peak {peak:.2f} GB", flush=True)
 
 
 def main() -> None:

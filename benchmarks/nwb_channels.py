@@ -5,8 +5,8 @@ python benchmarks/nwb_channels.py 400     # MB of samples
 
 from __future__ import annotations
 
+import argparse
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -111,4 +111,6 @@ def main(megabytes: int = 512) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(word) for word in sys.argv[1:])))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("megabytes", nargs="?", type=int, default=512)
+    main(parser.parse_args().megabytes)

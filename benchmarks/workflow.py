@@ -11,6 +11,7 @@ files. Every source is an empty file, and so is every product: no job runs.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -161,17 +162,17 @@ def plan_cost(folder: Path) -> Cost:
     return measure([sys.executable, "-c", code], folder)
 
 
-def scale(count: int) -> None:
+def scale(count: int, only_dry: bool) -> None:
     """Print the costs of one size."""
     folder = Path(tempfile.mkdtemp(prefix="neuropipe-scale-"))
     try:
         make_study(folder / "study", count)
-        _scale(folder / "study", count)
+        _scale(folder / "study", count, only_dry)
     finally:
         shutil.rmtree(folder)
 
 
-def _scale(folder: Path, count: int) -> None:
+def _scale(folder: Path, count: int, only_dry: bool) -> None:
     dry = ("--dry-run", "--quiet=rules")
     ours = ROOT / "Snakefile"
     plan = plan_cost(folder)
@@ -181,7 +182,7 @@ def _scale(folder: Path, count: int) -> None:
     bound = measure(snakemake(write_empty(folder), *dry), folder)
     line("empty rules, dry run", bound)
     line("ours, dry run", measure(snakemake(ours, *dry), folder), bound)
-    if "--only-dry" in sys.argv:
+    if only_dry:
         return
     files = sum(1 for _ in touch_outputs(folder))
     print(f"  {files} products", flush=True)
@@ -214,15 +215,17 @@ def start() -> None:
 
 def main() -> None:
     """Run what the arguments name."""
-    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("case", choices=["start", "scale"])
+    parser.add_argument("counts", nargs="*", type=int, default=[100], help="recordings")
+    parser.add_argument("--only-dry", action="store_true", help="leave out that all is done")
+    given = parser.parse_args()
     begin = time.monotonic()
-    if words[:1] == ["start"]:
+    if given.case == "start":
         start()
-    elif words[:1] == ["scale"]:
-        for word in words[1:] or ["100"]:
-            scale(int(word))
     else:
-        raise SystemExit(__doc__)
+        for count in given.counts:
+            scale(count, given.only_dry)
     print(f"{time.monotonic() - begin:.0f} s in all")
 
 

@@ -43,8 +43,37 @@ def page(filled: Any) -> Path:
     return path
 
 
+WIDTHS = (360, 768, 1280, 1920)
+MOST_MB = 10
+PAINT = """new Promise((done) => new PerformanceObserver((list) =>
+  done(list.getEntriesByName('first-contentful-paint').map((e) => e.startTime).pop()))
+  .observe({type: 'paint', buffered: true}))"""
+
+
+def first_paint(browser: Any, page: Path) -> float:
+    """Return the least of three times (ms) from the start of loading to the first content.
+
+    The browser measures wall time; what else the machine does can only add to it, so that the
+    least is nearest to what the page itself needs.
+    """
+    times = []
+    for _ in range(3):
+        browser.open(page, 1280)
+        times.append(browser.run(PAINT))
+    return min(times)
+
+
+@pytest.fixture(scope="module")
+def made() -> Path:
+    """The page of a study that the workflow has run."""
+    given = os.environ.get("NEUROPIPE_PAGE")
+    if not given:
+        pytest.skip("NEUROPIPE_PAGE names no page; .ci/run names the demo's")
+    return Path(given)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_page_is_sound(browser: Any, page: Path, artifacts: Path, width: int, scheme: str) -> None:
     target = artifacts / f"report-{width}-{scheme}.png"
     facts = browser.check(page, width, scheme=scheme, screenshot=target)
@@ -54,25 +83,30 @@ def test_page_is_sound(browser: Any, page: Path, artifacts: Path, width: int, sc
     assert facts.screenshot.stat().st_size > 20_000
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-def test_a_page_made_by_the_workflow_is_sound(browser: Any, artifacts: Path, width: int) -> None:
-    page = os.environ.get("NEUROPIPE_PAGE")
-    if not page:
-        pytest.skip("NEUROPIPE_PAGE names no page; .ci/run names the demo's")
-    facts = browser.check(Path(page), width, screenshot=artifacts / f"made-{width}.png")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_page_made_by_the_workflow_is_sound(
+    browser: Any, made: Path, artifacts: Path, width: int, scheme: str
+) -> None:
+    facts = browser.check(made, width, scheme=scheme, screenshot=artifacts / f"made-{width}.png")
     assert facts.problems() == []
     assert facts.images > 10
 
 
+def test_a_page_made_by_the_workflow_is_small_and_fast(browser: Any, made: Path) -> None:
+    assert made.stat().st_size < MOST_MB * 1e6
+    assert first_paint(browser, made) < 1000
+
+
 def test_page_paints_within_a_second(browser: Any, page: Path) -> None:
-    browser.open(page, 1280)
-    paint = browser.run(
-        "new Promise((done) => new PerformanceObserver((list) => "
-        "done(list.getEntries().map((e) => e.startTime).pop()))"
-        ".observe({type: 'paint', buffered: true}))"
-    )
-    # The budget is 1 s; a machine that runs other tests beside it gets three times that.
-    assert paint < 3000
+    assert first_paint(browser, page) < 1000
+
+
+def test_a_script_that_blocks_the_page_is_seen_in_the_paint(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "slow.html"
+    wait = "const end = performance.now() + 1200; while (performance.now() < end);"
+    path.write_text(f"<!DOCTYPE html><title>slow</title><script>{wait}</script><p>late</p>")
+    assert first_paint(browser, path) > 1000
 
 
 def test_everything_is_there_without_javascript(browser: Any, page: Path) -> None:

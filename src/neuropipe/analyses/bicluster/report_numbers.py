@@ -48,7 +48,7 @@ def headline(result: xr.DataTree) -> str:
     told = "" if result.attrs["converged"] else "NOT CONVERGED: "
     return (
         f"{told}{result.sizes['unit']} units in {clusters} and {result.sizes['time']} bins in "
-        f"{states} from {draws} draws of {_counted(chains, 'chain')} (largest R-hat {worst:.2f})"
+        f"{states} from {_counted(chains, 'chain')} of {draws} draws (largest R-hat {worst:.2f})"
         f"{predicted}."
     )
 

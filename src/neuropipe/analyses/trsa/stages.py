@@ -29,6 +29,8 @@ from neuropipe.threads import one_blas_thread
 
 __all__ = ["rdm", "summary"]
 
+NEEDS_REGIONS = "name regions under input.regions"
+NEEDS_SUBJECTS = "put the recordings of several subjects together, input.scope: cohort"
 WORKING = ("rdm_half", "searchlight_score")  # replaced by what they give
 
 Parts = Mapping[str, Sequence[xr.Dataset]]
@@ -223,9 +225,8 @@ def _regions(still: xr.DataArray, settings: Settings, seed: int) -> tuple[xr.Dat
         f"{counted(still.sizes['region'], 'region')} in "
         f"{counted(still.sizes['subject'], 'subject')}: identification needs two of each"
     )
-    several = still.sizes["region"] > 1
-    hint = "it compares subjects" if several else "name regions under input.regions"
-    return xr.Dataset(), [Issue("NO_IDENTIFICATION", "region", message, hint, "info")]
+    remedy = NEEDS_REGIONS if still.sizes["region"] < 2 else NEEDS_SUBJECTS
+    return xr.Dataset(), [Issue("NO_IDENTIFICATION", "region", message, remedy, "info")]
 
 
 def _models(

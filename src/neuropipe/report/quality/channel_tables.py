@@ -281,7 +281,9 @@ def event_figure(events: xr.Dataset, observed: np.ndarray) -> ReportFigure:
     shade_intervals(axes, gaps)
     axes.set_yticks(range(len(shown)), [name or "(no label)" for name in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlim(observed[0, 0], observed[-1, 1])
+    start, stop = observed[0, 0], observed[-1, 1]
+    margin = 0.01 * (stop - start)  # an event at the start does not lie on the axis
+    axes.set_xlim(start - margin, stop + margin)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("time (s)")
     return figure

@@ -240,7 +240,7 @@ def _overview(data: Channels) -> ReportFigure:
     _name_channels(axes, data)
     axes.set_xlabel("time (s)")
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30, extend="both")
-    bar.set_label("SD, log10 of ratio to the median of its type")
+    bar.set_label("SD over median of its type (log10)")
     bar.outline.set_visible(False)
     return figure
 

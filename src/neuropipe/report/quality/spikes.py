@@ -263,10 +263,21 @@ def _rates(trains: SpikeTrains) -> ReportFigure:
     axes.xaxis.get_major_locator().set_params(integer=True)
     if np.nan_to_num(rates).any():
         axes.set_yscale("log")
+        _plain_ticks(axes, rates[rates > 0])
         axes.legend()
     else:
         note(axes, "no unit has a rate")
     return figure
+
+
+def _plain_ticks(axes: Axes, values: np.ndarray) -> None:
+    """Write the ticks of a logarithmic axis as numbers, more of them within one decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if values.max() < 10 * values.min():
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 @apply_style()

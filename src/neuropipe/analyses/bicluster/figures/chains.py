@@ -137,10 +137,9 @@ def _draw_ranks(figure: SubFigure, result: xr.DataTree) -> None:
         "Log dispersion": np.log(result["posterior/dispersion"].values).mean(axis=-1),
         "Log-rate norm": np.sqrt((spread**2).mean(axis=-1)),
     }
-    if result.attrs["family"] == "poisson":
-        del quantities["Log dispersion"]
-    panels = figure.subplots(len(quantities), 1, sharex=True)
-    for panel, (name, values) in zip(panels, quantities.items(), strict=True):
+    quantities = {name: values for name, values in quantities.items() if np.ptp(values) > 0}
+    panels = figure.subplots(max(len(quantities), 1), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (name, values) in zip(panels, quantities.items(), strict=False):
         order = rankdata(values).reshape(values.shape) / values.size
         bins = np.linspace(0, 1, 11)
         for chain, ranks in enumerate(order):
@@ -149,7 +148,7 @@ def _draw_ranks(figure: SubFigure, result: xr.DataTree) -> None:
         panel.axhline(0.1, color="k", lw=0.6, ls=":")
         panel.set(ylim=(0, None))
         panel.set_title(name, fontsize=7, loc="left")
-    panels[-2].set_ylabel("Share of the chain's draws")
+    panels[len(panels) // 2].set_ylabel("Share of the chain's draws")
     panels[-1].set_xlabel("Rank among all draws (share)")
 
 
@@ -160,7 +159,10 @@ def _draw_rhat(axes: Axes, names: list[str], rhat: np.ndarray, bulk: np.ndarray)
     axes.barh(place, shown - 1.0, left=1.0, color=[colour(0 if v < LIMIT else 3) for v in shown])
     for y, value, size in zip(place, rhat, bulk, strict=True):
         end = min(max(np.nan_to_num(value, nan=3.0), LIMIT), 3.0)
-        axes.text(end, y, f" {value:.2f}, ESS {size:.0f}", va="center", fontsize=6)
+        axes.annotate(
+            f"{value:.2f}, ESS {size:.0f}", (end, y), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=6,
+        )  # fmt: skip
     axes.axvline(LIMIT, color="k", lw=0.7, ls="--")
     labels = [_short(name) for name in names]
     axes.set(yticks=place, yticklabels=labels, xlabel="R-hat (cut at 3)")

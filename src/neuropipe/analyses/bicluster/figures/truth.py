@@ -64,26 +64,26 @@ def compare(result: xr.Dataset, truth: xr.Dataset) -> Comparison:
         return Comparison(table, _draw(result, truth, table))
 
 
-def _aligned(found: NDArray[np.int64], planted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return labels in the numbers of the planted ones they match; others follow these."""
-    numbers = align_labels(found, planted)
-    spare = int(planted.max()) + 1
+def _aligned(planted: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return planted labels in the numbers of the found ones they match; others follow these."""
+    numbers = align_labels(planted, found)
+    spare = int(found.max()) + 1
     for label in np.flatnonzero(numbers < 0):
         numbers[label], spare = spare, spare + 1
-    return numbers[found]
+    return numbers[planted]
 
 
 def _draw(result: xr.Dataset, truth: xr.Dataset, table: pd.DataFrame) -> ReportFigure:
-    states = truth["time_state"].values.astype(np.int64)
-    clusters = truth["unit_cluster"].values.astype(np.int64)
-    found_states = _aligned(result["time_state"].values.astype(np.int64), states)
-    found_clusters = _aligned(result["unit_cluster"].values.astype(np.int64), clusters)
+    found_states = result["time_state"].values.astype(np.int64)
+    found_clusters = result["unit_cluster"].values.astype(np.int64)
+    states = _aligned(truth["time_state"].values.astype(np.int64), found_states)
+    clusters = _aligned(truth["unit_cluster"].values.astype(np.int64), found_clusters)
     figure = ReportFigure(
         title="Planted clusters, states and rates, and those found",
         table=_numbers(result, clusters, states, found_clusters, found_states),
         width="wide", height_mm=90,
         caption=(
-            "Top: planted and found states of all bins, found ones in the colours of the planted "
+            "Top: planted and found states of all bins, planted ones in the colours of the found "
             "ones they match. Bottom left: the same for the clusters of units. Bottom right: "
             "posterior means of the log rates of all units and bins against the planted ones. "
             "Good is equal strips, and points along the dashed line of equal values. "

@@ -58,6 +58,7 @@ def _units(axes: Axes, result: xr.Dataset, names: list[str]) -> None:
         return
     axes.axvline(0, color=INK, lw=0.7)
     axes.set(xlabel="Co-smoothing (bits/spike or R²)", ylabel="Units")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend()
 
 

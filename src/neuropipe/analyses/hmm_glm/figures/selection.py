@@ -21,6 +21,7 @@ __all__ = ["draw_restarts", "draw_selection"]
 BLUE, ORANGE, GREY = CATEGORICAL[0], CATEGORICAL[3], "#9A9A9A"
 STABLE = 0.9
 FIRST_SHOWN = 5  # iterations before climb from the start and hide the rest
+LEAST_NATS = 1.0  # smaller differences say nothing: the axis spans that much
 SCORES = {"bits_per_spike": "bits per spike", "held_out_log_likelihood": "nats per bin"}
 
 
@@ -178,12 +179,17 @@ def _draw_traces(axes: Axes, traces: np.ndarray, best: int) -> None:
     if len(traces) > 1:
         axes.plot([], [], color=GREY, lw=0.8, label="other starts")
     final = np.nanmax(traces)
-    early = [trace[np.isfinite(trace)][:FIRST_SHOWN][-1] for trace in traces]
-    low = min(early)
-    axes.set_ylim(low - 0.05 * (final - low) - 1e-9, final + 0.05 * (final - low) + 1e-9)
+    low = min(_after_first(trace[np.isfinite(trace)]) for trace in traces)
+    margin = 0.05 * max(final - low, LEAST_NATS)
+    axes.set_ylim(min(low, final - LEAST_NATS) - margin, final + margin)
     axes.set(xlabel="Iteration", ylabel="Penalised log-likelihood (nats)", title="Starts")
     axes.ticklabel_format(axis="y", useOffset=False, style="plain")
     axes.legend(loc="lower right")
+
+
+def _after_first(trace: np.ndarray) -> float:
+    """Return the objective after the first iterations, of short fits after fewer."""
+    return float(trace[min(FIRST_SHOWN - 1, max(trace.size - 3, 0))])
 
 
 def _draw_agreement(axes: Axes, table: np.ndarray) -> None:
@@ -225,14 +231,15 @@ def draw_restarts(result: xr.Dataset) -> ReportFigure:
         title="Starts of the fit",
         caption=(
             f"Left: log-likelihood plus log prior of {count_text(len(seen), 'start')} with "
-            f"{count_text(used, 'state')} over the iterations, from the fifth on; all run for ten "
-            "iterations, the two best to the end. With the one-hot prior the classes of "
-            "connections are found after that. Right: share of bins in which two starts name the "
-            "same state, after matching their states; starts that were stopped early agree less. "
-            "No error bars. Good: the two that were run to the end reach one level and agree in "
-            "0.9 of the bins or more. Bad: ends far apart (the fit depends on its start: raise "
-            "`restarts`), agreement below 0.9 at the same level (several solutions fit equally "
-            "well: fewer states), curves that still rise at the last iteration."
+            f"{count_text(used, 'state')} over the iterations, after the first few; all run "
+            "for ten iterations if they do not end before, the two best to the end. With the "
+            "one-hot prior the classes of connections are found after that. Right: share of bins "
+            "in which two starts name the same state, after matching their states; starts "
+            "that were stopped early agree less. No error bars. Good: the two that were run to "
+            "the end reach one level and agree in 0.9 of the bins or more. Bad: ends far apart "
+            "(the fit depends on its start: raise `restarts`), agreement below 0.9 at the same "
+            "level (several solutions fit equally well: fewer states), curves that still rise at "
+            "the last iteration."
         ),
         table=numbers,
         height_mm=62,

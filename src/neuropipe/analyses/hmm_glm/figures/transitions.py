@@ -188,6 +188,8 @@ def draw_dwell(result: xr.Dataset) -> ReportFigure:
         place.set_axis_off()
     for place in axes[:, 0]:
         place.set_ylabel("Visits")
+    for place in axes.ravel()[: len(lengths)]:
+        place.yaxis.get_major_locator().set_params(integer=True)
     for index in range(len(lengths)):
         if index + columns >= len(lengths):
             axes.ravel()[index].set_xlabel("Length of a visit (s)")

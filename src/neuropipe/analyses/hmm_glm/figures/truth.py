@@ -68,14 +68,16 @@ def _draw(result: xr.Dataset, truth: xr.Dataset, table: pd.DataFrame) -> ReportF
     planted = truth["state_sequence"].sel(trial=result["trial"]).values
     found = result["state_probability"].values.argmax(axis=-1)
     order = match_sequences(planted.ravel(), found.ravel(), result.sizes["state"])
-    back = np.argsort(order)  # state of the result -> planted state
-    named = np.where(result["state_viterbi"].values >= 0, back[found], -1)
+    # Planted states take the numbers of the found ones, which the other figures use.
+    planted = order[planted]
+    found = np.where(result["state_viterbi"].values >= 0, found, -1)
     figure = ReportFigure(
         title="Planted states and couplings, and those found",
-        table=_numbers(result, planted, named), width="wide", height_mm=85,
+        table=_numbers(result, planted, found), width="wide", height_mm=85,
         caption=(
-            f"Top: planted and found states of the first {_shown(result)} bins of a trial, found "
-            "states in the colours of the planted ones they match; good is two equal strips. "
+            f"Top: planted and found states of the first {_shown(result)} bins of a trial, planted "
+            "states in the colours and numbers of the found ones they match; good is two equal "
+            "strips. "
             "Bottom left: share of the bins of each planted state that were given each state; "
             "good is a bright diagonal. Bottom right: couplings between rows in each state, "
             "planted against found; good is points along the dashed line of equal values. "
@@ -86,11 +88,11 @@ def _draw(result: xr.Dataset, truth: xr.Dataset, table: pd.DataFrame) -> ReportF
     shown = slice(0, _shown(result))
     strip = top.subplots()
     state_strips(
-        strip, result["time"].values[shown], (planted[0, shown], named[0, shown]),
+        strip, result["time"].values[shown], (planted[0, shown], found[0, shown]),
         ("planted", "found"),
     )  # fmt: skip
     left, right = bottom.subplots(1, 2)
-    _draw_confusion(left, planted, named, result.sizes["state"])
+    _draw_confusion(left, planted, found, result.sizes["state"])
     _draw_weights(right, result, truth, order)
     return figure
 
@@ -127,8 +129,8 @@ def _draw_weights(
         return
     lagged = "lag" in truth["weight"].dims
     found = result["weight_kernel"] if lagged else result["weight"].sum("basis")
-    planted = truth["weight"].values
-    for state, (one, other) in enumerate(zip(planted, found.values[order], strict=True)):
+    planted = truth["weight"].values[np.argsort(order)]
+    for state, (one, other) in enumerate(zip(planted, found.values, strict=True)):
         axes.plot(
             one.ravel(), other.ravel(), MARKERS[state % len(MARKERS)], ms=2.5, ls="", alpha=0.8,
             color=CATEGORICAL[state % len(CATEGORICAL)], label=f"State {state + 1}",

@@ -136,6 +136,13 @@ CAPTION = (
 )
 
 
+def _remedy(result: xr.Dataset) -> str:
+    """Return what identification lacks: regions, or else subjects."""
+    if result.sizes.get("region", 1) < 2:
+        return "Name an image of regions under input.regions."
+    return "Put the recordings of several subjects together under input.scope: cohort."
+
+
 def draw_identification(result: xr.Dataset) -> ReportFigure:
     """Draw accuracy over thresholds, by descriptor, and confusions.
 
@@ -150,7 +157,7 @@ def draw_identification(result: xr.Dataset) -> ReportFigure:
     if "identification_accuracy" not in result:
         text = "Identification needs two regions or more in two subjects or more."
         figure = ReportFigure(
-            title=title, caption=f"{text} Name an image of regions under input.regions.",
+            title=title, caption=f"{text} {_remedy(result)}",
             table=pd.DataFrame([{"descriptor": "", "accuracy": np.nan}]), height_mm=25,
         )  # fmt: skip
         note(figure.subplots(), text)
