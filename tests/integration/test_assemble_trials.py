@@ -15,7 +15,7 @@ from neuropipe.assemble.windows import n_blocks
 from neuropipe.config.load import check_model
 from neuropipe.config.models import IngestConfig, PreprocessConfig
 from neuropipe.config.recordings import Recording
-from neuropipe.errors import ConfigError, DataError
+from neuropipe.errors import ConfigError, DataError, Issue, issues_to_json
 from neuropipe.io.ingest import ingest_recording
 from neuropipe.preprocess.binning import bin_spikes
 from neuropipe.preprocess.chain import preprocess
@@ -421,3 +421,18 @@ def test_the_order_of_stores_changes_nothing_and_files_keep_it(tmp_path):
     again = read_dataset(tmp_path / "hmm_glm.nc")
     for name in ds.variables:
         np.testing.assert_array_equal(again[name].values, ds[name].values)
+
+
+def test_a_recording_without_a_row_left_says_what_kept_them_out():
+    bad = Issue("BAD_BASELINE", "sub-a_calcium/roi", "F0 is not positive", "is it dF/F already?")
+    store = series_store(
+        np.arange(20) / 2, np.ones((20, 3)), modality="calcium", row="roi",
+        issues=issues_to_json([bad, Issue("CLOCK", "time", "a matter of time")]),
+    )  # fmt: skip
+    store["roi_ok"].values[:] = False
+    with pytest.raises(DataError) as caught:
+        trials([store], Input(units={"where": "roi != 'E0'"}))
+    told = str(caught.value)
+    assert "no row is left of 3 (1: units.where: roi != 'E0', 2: roi_ok is False)" in told
+    assert "BAD_BASELINE: F0 is not positive (is it dF/F already?)" in told
+    assert "a matter of time" not in told
