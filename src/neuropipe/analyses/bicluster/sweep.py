@@ -39,7 +39,7 @@ __all__ = ["MOVED", "TRAJECTORIES", "Sweep", "Tally", "predictor"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_FAILURES = 10
-FRAME_PROPOSALS, SEGMENTS = 30, 20
+FRAME_PROPOSALS, SEGMENTS = 30, 15
 MOVED, SCALES = 10, 2
 
 

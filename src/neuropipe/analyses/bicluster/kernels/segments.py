@@ -25,7 +25,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Generator = np.random.Generator
-Moments = tuple[Floats, Floats, Floats, Floats]
 
 
 @njit(cache=True, nogil=True)
@@ -64,71 +63,36 @@ def _log_chance(states: Ints, start: Bools, low: int, high: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _segment_moments(x: Floats, low: int, high: int) -> Moments:
-    """Return what `state_moments` sums, of the bins ``low..high`` alone."""
-    size, steps = x.shape[1], high - low + 1
-    before = np.ones((steps, size + 1))
-    before[:, :size] = x[low - 1 : high]
-    now = np.ascontiguousarray(x[low : high + 1].T)
-    turned = np.ascontiguousarray(before.T)
-    return np.full(1, float(steps)), turned @ before, now @ before, now @ now.T.copy()
-
-
-@njit(cache=True, nogil=True)
-def _weigh(
-    moments: list[Moments], segment: list[Moments], own: int, counts: Ints, edges: Ints,
-    beta: Floats, alpha: float, kappa: float, nu_extra: float, q0: float, weights: Floats,
+def _weigh_dynamics(
+    x: Floats, states: Ints, start: Bools, nu_extra: float, q0: float, weights: Floats,
     failures: Ints,
 ) -> None:  # fmt: skip
-    """Write the log weight of each state of the segment; `moments`, `counts` are without it."""
-    for k in range(weights.shape[0]):
-        tried = counts.copy()
-        tried[k, k] += edges[2]
-        if edges[0] >= 0:
-            tried[edges[0], k] += 1
-        if edges[1] >= 0:
-            tried[k, edges[1]] += 1
-        weights[k] = log_counts_evidence(tried, beta, alpha, kappa)
-        for c in range(len(moments)):
-            steps, inputs, cross, outputs = moments[c]
-            more = segment[c]
-            weights[k] += log_steps_evidence(
-                steps[k] + more[0][0], inputs[k] + more[1], cross[k] + more[2],
-                outputs[k] + more[3], nu_extra, q0, failures,
-            )  # fmt: skip
-            weights[k] -= log_steps_evidence(
-                steps[k], inputs[k], cross[k], outputs[k], nu_extra, q0, failures
-            )
+    """Add what one trajectory says of the segment, the bins of state ``len(weights)``."""
+    n_states = weights.shape[0]
+    steps, inputs, cross, outputs = state_moments(x, states, start, n_states + 1)
+    for k in range(n_states):
+        weights[k] += log_steps_evidence(
+            float(steps[k] + steps[n_states]), inputs[k] + inputs[n_states],
+            cross[k] + cross[n_states], outputs[k] + outputs[n_states], nu_extra, q0, failures,
+        )  # fmt: skip
+        weights[k] -= log_steps_evidence(
+            float(steps[k]), inputs[k], cross[k], outputs[k], nu_extra, q0, failures
+        )
 
 
 @njit(cache=True, nogil=True)
-def _edges(states: Ints, start: Bools, low: int, high: int) -> Ints:
-    """Return the states before and after the segment, -1 if none, and the steps inside it."""
-    found = np.array([-1, -1, high - low])
-    if not start[low - 1]:
-        found[0] = states[low - 1]
-    if high + 1 < states.shape[0] and not start[high + 1]:
-        found[1] = states[high + 1]
-    return found
-
-
-@njit(cache=True, nogil=True)
-def _shift(
-    moments: list[Moments], segment: list[Moments], counts: Ints, edges: Ints, k: int, sign: int
+def _weigh_transitions(
+    states: Ints, start: Bools, beta: Floats, alpha: float, kappa: float, weights: Floats
 ) -> None:
-    """Add a segment of state k to moments and transition counts, or take it away."""
-    for c in range(len(moments)):
-        steps, inputs, cross, outputs = moments[c]
-        more = segment[c]
-        steps[k] += sign * more[0][0]
-        inputs[k] += sign * more[1]
-        cross[k] += sign * more[2]
-        outputs[k] += sign * more[3]
-    counts[k, k] += sign * edges[2]
-    if edges[0] >= 0:
-        counts[edges[0], k] += sign
-    if edges[1] >= 0:
-        counts[k, edges[1]] += sign
+    """Write what the sequence says of the segment, the bins of state ``len(weights)``."""
+    n_states = weights.shape[0]
+    counts = count_transitions(states, start, n_states + 1)
+    for k in range(n_states):
+        joined = counts[:n_states, :n_states].copy()
+        joined[k] += counts[n_states, :n_states]
+        joined[:, k] += counts[:n_states, n_states]
+        joined[k, k] += counts[n_states, n_states]
+        weights[k] = log_counts_evidence(joined, beta, alpha, kappa)
 
 
 @njit(cache=True, nogil=True)
@@ -140,7 +104,8 @@ def move_segments(
 
     A segment, the bout of a random bin or a part of it, gets each state with the probability that
     it has given the other bins. What the choice of the segment owes to the states is corrected by
-    the ratio of its probabilities after and before.
+    the ratio of its probabilities after and before. A segment stays as it is where trajectories
+    are larger than covariances can hold.
 
     Parameters
     ----------
@@ -165,37 +130,27 @@ def move_segments(
     failures : ndarray, shape (2,)
         See `linalg.cholesky`.
     """
-    n_states, changed = beta.shape[0], 0
-    moments = [_moments(x[slot], states, start, n_states) for slot in active]
-    counts, weights = count_transitions(states, start, n_states), np.empty(n_states)
+    n_states, changed, broken = beta.shape[0], 0, np.zeros(2, np.int64)
+    weights = np.empty(n_states)
     for _ in range(proposals):
         t = int(rng.random() * states.shape[0])
         if start[t]:
             continue
         low, high = _choose(rng, states, start, t)
-        own, edges = states[low], _edges(states, start, low, high)
-        chance = _log_chance(states, start, low, high)
-        segment = [_segment_moments(x[slot], low, high) for slot in active]
-        _shift(moments, segment, counts, edges, own, -1)
-        _weigh(
-            moments, segment, own, counts, edges, beta, alpha, kappa, nu_extra, q0, weights,
-            failures,
-        )  # fmt: skip
-        there = draw_index(rng, weights)
+        own, chance = states[low], _log_chance(states, start, low, high)
+        states[low : high + 1] = n_states
+        broken[1] = 0
+        _weigh_transitions(states, start, beta, alpha, kappa, weights)
+        for slot in active:
+            _weigh_dynamics(x[slot], states, start, nu_extra, q0, weights, broken)
+        there = draw_index(rng, weights) if broken[1] == 0 else own
         states[low : high + 1] = there
         if there != own:
             ratio = _log_chance(states, start, low, high) - chance
             if np.log(1.0 - rng.random()) < ratio:
                 changed += 1
             else:
-                there = own
                 states[low : high + 1] = own
-        _shift(moments, segment, counts, edges, there, 1)
     report_first_bins(states, start)
+    failures[0] += broken[0]
     return changed
-
-
-@njit(cache=True, nogil=True)
-def _moments(x: Floats, states: Ints, start: Bools, n_states: int) -> Moments:
-    steps, inputs, cross, outputs = state_moments(x, states, start, n_states)
-    return steps.astype(np.float64), inputs, cross, outputs
