@@ -23,6 +23,7 @@ __all__ = [
     "to_pynapple",
 ]
 
+FIRST_COLUMNS = ("label", "collection", "metric", "value", "low", "high", "unit", "n")
 _LAZY = {
     "open_study": "neuropipe.browse:StudyView",
     "plot": "neuropipe.browse:plot",
@@ -179,8 +180,8 @@ def results(study: Path | str = ".", **where: str | Sequence[str]) -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        Columns of ``results/<label>/table.tsv`` after the column ``label``; empty when nothing
-        was run.
+        Label, collection, metric and value, then the other columns of
+        ``results/<label>/table.tsv``; empty when nothing was run.
 
     Raises
     ------
@@ -196,7 +197,8 @@ def results(study: Path | str = ".", **where: str | Sequence[str]) -> pd.DataFra
     if not frames:
         return pd.DataFrame()
     whole = pd.concat(frames, ignore_index=True)
-    whole = whole[["label", *[column for column in whole if column != "label"]]]
+    first = [name for name in FIRST_COLUMNS if name in whole]
+    whole = whole[[*first, *[name for name in whole if name not in first]]]
     for column, values in where.items():
         if column not in whole:
             raise ConfigError(f"{column}: no such column. One of {', '.join(whole)}.")
