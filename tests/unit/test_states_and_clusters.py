@@ -29,6 +29,11 @@ def test_spikes_come_at_the_planted_rates(made):
     assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
 
 
+def test_no_two_spikes_of_a_unit_are_closer_than_the_refractory_period(made):
+    assert min(np.diff(times).min() for times in made.spike_times) > 0.002 - 1e-9
+    assert max(times.max() for times in made.spike_times) < 60.0
+
+
 def test_contacts_are_mixtures_of_the_trajectories(made):
     latent = made.truth["trajectory"].values
     fit, *_ = np.linalg.lstsq(latent, made.contacts, rcond=None)

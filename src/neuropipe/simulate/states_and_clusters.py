@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEP_S = 0.01  # of what is recorded
+REFRACTORY_S = 0.002
 BIN_S = 0.3  # of the dynamics
 SMOOTH_S = 0.12  # SD of the kernel that rounds their corners
 DECAY, NOISE = 0.6, 0.4  # per bin: distance to the level of the state, SD of the innovations
@@ -98,11 +99,15 @@ def _finer(paths: Floats, n_times: int) -> Floats:
 
 
 def _spikes(rng: np.random.Generator, log_rate: Floats) -> tuple[Floats, ...]:
+    """Return spike times of Poisson counts, those too close put off by the refractory period."""
     counts = rng.poisson(np.exp(log_rate) * STEP_S)
     found = []
     for column in counts.T:
         bins = np.repeat(np.arange(column.size), column)
-        found.append(np.sort((bins + rng.uniform(size=bins.size)) * STEP_S))
+        times = np.sort((bins + rng.uniform(size=bins.size)) * STEP_S)
+        rests = REFRACTORY_S * np.arange(times.size)
+        times = np.maximum.accumulate(times - rests) + rests
+        found.append(times[times < column.size * STEP_S])
     return tuple(found)
 
 
