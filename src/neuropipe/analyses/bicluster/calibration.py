@@ -11,11 +11,13 @@ from neuropipe.analyses.bicluster.chain_state import ChainState, Priors, Problem
 from neuropipe.analyses.bicluster.joint import log_likelihood, sample_counts, sample_prior
 from neuropipe.analyses.bicluster.starts import initial_state
 from neuropipe.analyses.bicluster.sweep import Sweep
+from neuropipe.errors import ComputationError
 
 __all__ = ["QUANTITIES", "geweke", "quantities", "simulation_ranks"]
 
 Floats = NDArray[np.float64]
 ATTEMPTS = 1000
+EXPLODED = 0.005  # the largest share of chains left out
 
 QUANTITIES = (
     "delta", "c^2", "log r", "arctan x", "trace A", "log det Q", "clusters", "states",
@@ -87,18 +89,32 @@ def geweke(
     -------
     ndarray, shape (2, n_quantities)
         z-scores of means and second moments; NaN where a quantity does not vary.
+
+    Raises
+    ------
+    ComputationError
+        If more than one chain in 200 meets trajectories that covariances cannot hold (unstable
+        dynamics of the prior); fewer are left out.
     """
     drift = np.zeros((2, chains, len(QUANTITIES)))
+    exploded = np.zeros(chains, dtype=bool)
     for c in range(chains):
         state = sample_prior(problem, priors, scheme, rng, labels)
         first = np.clip(quantities(state, problem.start), -cap, cap)
         for _ in range(sweeps):
             counts = sample_counts(problem, state, scheme, rng)
-            Sweep(replace(problem, counts=counts), priors, scheme)(state, rng)
+            try:
+                Sweep(replace(problem, counts=counts), priors, scheme)(state, rng)
+            except ComputationError:
+                exploded[c] = True
+                break
             values = np.clip(quantities(state, problem.start), -cap, cap)
             drift[0, c] += (values - first) / sweeps
             drift[1, c] += (values**2 - first**2) / sweeps
-    error = drift.std(axis=1, ddof=1) / np.sqrt(chains)
+    if exploded.mean() > EXPLODED:
+        raise ComputationError(f"{exploded.sum()} of {chains} chains exploded; tighten the priors")
+    drift = drift[:, ~exploded]
+    error = drift.std(axis=1, ddof=1) / np.sqrt(drift.shape[1])
     moving = error > 0
     if scheme.poisson:
         moving[:, QUANTITIES.index("log r")] = False  # not in the model
