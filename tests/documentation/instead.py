@@ -38,6 +38,7 @@ INSTEAD = {
         "PYTHON=python3.12 make -n -C $CHECKOUT VENV=none demo | grep 'python3.12 -m venv none'",
         "sets up an environment; it would be of this interpreter",
     ),
+    "make notebooks": Instead("make -n -C $CHECKOUT notebooks", "a minute; .ci/run does it"),
     "make test": Instead("make -n -C $CHECKOUT test", "it is what runs this test"),
     "snakemake -s <checkout>/Snakefile": Instead(
         "snakemake -s $CHECKOUT/Snakefile", "the folder is the reader's"

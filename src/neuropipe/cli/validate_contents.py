@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from neuropipe.errors import Issue
 
@@ -41,7 +40,7 @@ class Contents:
     events: Mapping[str, frozenset[str]]
     confounds: tuple[str, ...] = ()
     clock: RegularClock | None = None
-    line_hz: float = np.nan
+    line_hz: float = math.nan
 
 
 def contents_of(handle: Any, modality: str) -> Contents:
@@ -59,7 +58,7 @@ def contents_of(handle: Any, modality: str) -> Contents:
     if modality not in ("eeg", "meg", "ieeg"):
         return Contents(events, confounds)
     schema = handle.schema()
-    line_hz = float(schema.attrs.get("line_freq", np.nan))
+    line_hz = float(schema.attrs.get("line_freq", math.nan))
     return Contents(events, confounds, schema.clock, line_hz)
 
 
@@ -108,7 +107,7 @@ def filter_issues(study: Study, recording: Recording, found: Contents) -> list[I
             f"is {clock.rate / 2:g} Hz"
         )
         return [Issue("BAND", where, text, "lower it, or write `null` at its end", "error")]
-    if line and np.isfinite(line):
+    if line and math.isfinite(line):
         filters["line_hz", "write `null` there"] = notch_filter(line, clock.rate)
     if band != (None, None):
         filters["bandpass_hz", "raise its lower edge, write `null` there"] = Fir(*band)
