@@ -177,3 +177,18 @@ def test_two_clusters_with_strangers_are_divided_anew_in_the_warm_up():
     assert adjusted_rand_score(planted, state.label) > 0.7
     with pytest.raises(KeyError):
         rearrange(sweep, state, rng, "swap")
+
+
+def test_a_neuron_left_alone_is_taken_in_by_its_cluster_in_the_warm_up():
+    rng = np.random.default_rng(8)
+    data, truth = planted_biclusters(0, n_per=8, n_clusters=2, p=1, T=200)
+    problem, scheme = Problem.of(data["counts"].values), Scheme(p=1, n_states_max=2, sm_every=0)
+    planted = truth["unit_cluster"].values.astype(np.int64)
+    state = initial_state(problem, PRIORS, scheme, rng, 0, np.append(planted[:-1], 2))
+    state.states[:] = truth["time_state"].values
+    sweep = Sweep(problem, PRIORS, scheme)
+    sweep.holding = True
+    for _ in range(20):
+        sweep(state, rng)
+    assert any(rearrange(sweep, state, rng, "dissolve") for _ in range(6))
+    assert adjusted_rand_score(planted, state.label) == 1.0

@@ -2,12 +2,12 @@
 
 These moves are no part of the Markov chain whose draws are kept: they end before the warm-up does,
 and serve to bring chains from any start near the posterior. Two clusters are merged, preferably
-two of which one's trajectory suits the members of the other, one is split by k-means of its
-members' smoothed counts, or the members of two are divided anew: by k-means, after which labels
-move freely among them. The neurons concerned are sampled for some rounds under the old and under
-the new partition, states fixed, and the widely applicable information criterion of the two
-(Watanabe 2010; expected log predictive density on the scale of the log likelihood) decides, with
-the prior of the partition.
+two of which one's trajectory suits the members of the other; one is split by k-means of its
+members' smoothed counts; the members of two are divided anew, by k-means, after which labels move
+freely among them; or the members of a small one go each to the cluster that suits it. The neurons
+concerned are sampled for some rounds under the old and under the new partition, states fixed, and
+the widely applicable information criterion of the two (Watanabe 2010; expected log predictive
+density on the scale of the log likelihood) decides, with the prior of the partition.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Ints = NDArray[np.int64]
 
 SETTLE, FREE, KEEP = 12, 25, 15  # rounds
 LEAST_SPLIT = 4
-MERGE, SPLIT, DIVIDE = 0.5, 0.25, 0.25  # shares of the proposals
+MERGE, SPLIT, DIVIDE, DISSOLVE = 0.35, 0.2, 0.25, 0.2  # shares of the proposals
 
 
 class Proposal(NamedTuple):
@@ -70,7 +70,8 @@ def _local(
 
 
 def _round(part: Sweep, local: ChainState, rng: np.random.Generator) -> None:
-    """Sample trajectories, dynamics, coefficients and, unless they are fixed, labels."""
+    """Sample all but the states, and labels only where they are not fixed."""
+    part.dispersions(local, rng)
     TRAJECTORIES[part.scheme.family](part, local, rng)
     part.frames(local, rng)
     for slot in local.active():
@@ -147,6 +148,21 @@ def _divide(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> Propos
     return _halved(sweep, members, rng, True)
 
 
+def _dissolve(sweep: Sweep, state: ChainState, rng: np.random.Generator) -> Proposal | None:
+    """Return a small cluster's units each in the cluster that suits it, with those of there."""
+    active, sizes = np.unique(state.label, return_counts=True)
+    if active.size < 2:
+        return None
+    slot = active[np.argsort(sizes, kind="stable")[min(int(rng.geometric(0.7)), active.size) - 1]]
+    leaving = np.flatnonzero(state.label == slot)
+    fit = _fit(sweep, state)[leaving]
+    fit[:, active == slot] = -np.inf
+    moved = state.label.copy()
+    moved[leaving] = active[fit.argmax(axis=1)]
+    members = np.flatnonzero(np.isin(moved, moved[leaving]))
+    return Proposal(members, np.unique(moved[members], return_inverse=True)[1], False)
+
+
 def _halved(sweep: Sweep, members: Ints, rng: np.random.Generator, free: bool) -> Proposal | None:
     if members.size < LEAST_SPLIT:
         return None
@@ -154,13 +170,18 @@ def _halved(sweep: Sweep, members: Ints, rng: np.random.Generator, free: bool) -
     return Proposal(members, labels, free) if labels.max() == 1 else None
 
 
-KINDS = {"merge": (_merge, MERGE), "split": (_split, SPLIT), "divide": (_divide, DIVIDE)}
+KINDS = {
+    "merge": (_merge, MERGE),
+    "split": (_split, SPLIT),
+    "divide": (_divide, DIVIDE),
+    "dissolve": (_dissolve, DISSOLVE),
+}
 
 
 def rearrange(
     sweep: Sweep, state: ChainState, rng: np.random.Generator, kind: str | None = None
 ) -> bool:
-    """Propose one merge, split or new division of the warm-up; return whether it was accepted.
+    """Propose one rearrangement of the warm-up; return whether it was accepted.
 
     Parameters
     ----------
@@ -170,7 +191,7 @@ def rearrange(
         Changed in place if the proposal is accepted.
     rng : Generator
         Random numbers of the chain.
-    kind : {"merge", "split", "divide"}, optional
+    kind : {"merge", "split", "divide", "dissolve"}, optional
         What to propose; drawn if not given.
     """
     if kind is None:
@@ -194,6 +215,7 @@ def rearrange(
         return False
     state.label[:] = arranged
     state.coefficients[members] = new.coefficients
+    state.dispersion[members] = new.dispersion
     for name in ("x", "A", "b", "Q"):
         getattr(state, name)[targets] = getattr(new, name)[sources]
     return True

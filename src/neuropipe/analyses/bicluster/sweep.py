@@ -124,11 +124,7 @@ class Sweep:
         ComputationError
             If more than ten matrices of the sweep were not positive definite despite jitter.
         """
-        if not self.scheme.poisson:
-            sample_dispersion(
-                rng, self.problem.counts, predictor(self.problem, state), self.priors.a_r,
-                self.priors.h_r, state.dispersion,
-            )  # fmt: skip
+        self.dispersions(state, rng)
         TRAJECTORIES[self.scheme.family](self, state, rng)
         if not (state.coupled or self.pilot):
             self.frames(state, rng)
@@ -147,6 +143,14 @@ class Sweep:
                 "definite, also with jitter; check the counts for extreme values, or widen q0"
             )
         self.tally.failures[1] = 0
+
+    def dispersions(self, state: ChainState, rng: np.random.Generator) -> None:
+        """Draw the dispersion of every neuron (negative binomial only)."""
+        if not self.scheme.poisson:
+            sample_dispersion(
+                rng, self.problem.counts, predictor(self.problem, state), self.priors.a_r,
+                self.priors.h_r, state.dispersion,
+            )  # fmt: skip
 
     def _split_or_merge(self, state: ChainState, rng: np.random.Generator) -> None:
         self.count += 1

@@ -10,8 +10,10 @@ from neuropipe.analyses.bicluster.sweep import Sweep
 
 __all__ = ["after_sweep", "before_sweep"]
 
-# Shares of the warm-up: dynamics stay as they began; labels stay; splits and merges are tried.
-PILOT, HELD, REARRANGED = 0.1, 0.15, 0.8
+# Shares of the warm-up until which dynamics stay as they began; labels stay; clusters are
+# rearranged in all ways; they are only merged, which takes away what a split left by chance.
+PILOT, HELD, DIVIDED, REARRANGED = 0.1, 0.15, 0.6, 0.8
+MERGING = ("merge", "dissolve")
 REARRANGE_EVERY, REARRANGEMENTS = 4, 80
 ADAPT_EVERY, LOW, HIGH, LARGEST_SIZE = 25, 0.3, 0.8, 2000.0
 
@@ -35,7 +37,8 @@ def after_sweep(
     moving = HELD <= index / warmup < REARRANGED and not sweep.scheme.frozen
     every = max(REARRANGE_EVERY, int((REARRANGED - HELD) * warmup) // REARRANGEMENTS)
     if moving and sweep.scheme.sm_every and index % every == 0:
-        rearrange(sweep, state, rng)
+        merging = index >= DIVIDED * warmup
+        rearrange(sweep, state, rng, str(rng.choice(MERGING)) if merging else None)
     if sweep.scheme.poisson and index % ADAPT_EVERY == ADAPT_EVERY - 1:
         _adapt(state, sweep, sweep.problem.counts.shape[1])
     if index == warmup - 1:
