@@ -162,7 +162,7 @@ def test_halves_of_one_cluster_are_merged_in_the_warm_up():
 
 def test_two_clusters_with_strangers_are_divided_anew_in_the_warm_up():
     rng = np.random.default_rng(6)
-    data, truth = planted_biclusters(0, n_per=8, n_clusters=2, p=1, T=200)
+    data, truth = planted_biclusters(0, n_per=8, n_clusters=2, p=1, T=400)
     problem, scheme = Problem.of(data["counts"].values), Scheme(p=1, n_states_max=2, sm_every=0)
     planted = truth["unit_cluster"].values
     wrong = np.where(np.arange(16) < 13, 0, 1)
@@ -173,7 +173,8 @@ def test_two_clusters_with_strangers_are_divided_anew_in_the_warm_up():
     for _ in range(20):
         sweep(state, rng)
     assert adjusted_rand_score(planted, state.label) < 0.5
-    assert any(rearrange(sweep, state, rng, "divide") for _ in range(3))
+    accepted = [rearrange(sweep, state, rng, "divide") for _ in range(6)]
+    assert any(accepted)
     assert adjusted_rand_score(planted, state.label) > 0.7
     with pytest.raises(KeyError):
         rearrange(sweep, state, rng, "swap")
