@@ -34,6 +34,9 @@ Ints = NDArray[np.int64]
 
 SETTLE, FREE, KEEP = 12, 25, 15  # rounds
 LEAST_SPLIT = 4
+LARGEST = (
+    100.0  # of a trajectory, in units of log rate: prior dynamics of a new cluster may explode
+)
 MERGE, SPLIT, DIVIDE, DISSOLVE = 0.35, 0.2, 0.25, 0.2  # shares of the proposals
 
 
@@ -211,7 +214,8 @@ def rearrange(
     targets = np.concatenate([slots, empty])[: sources.size]
     arranged = state.label.copy()
     arranged[members] = targets[labels]
-    if predicted + _log_prior_ratio(sweep, state, arranged) <= 0:
+    held = after.tally.failures[1] == 0 and np.abs(new.x[sources]).max() < LARGEST
+    if not (held and predicted + _log_prior_ratio(sweep, state, arranged) > 0):
         return False
     state.label[:] = arranged
     state.coefficients[members] = new.coefficients

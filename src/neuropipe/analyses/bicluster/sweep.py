@@ -95,8 +95,8 @@ class Sweep:
 
     Attributes
     ----------
-    pilot, holding : bool
-        Dynamics, labels stay as they are (in the warm-up).
+    pilot, holding, settling : bool
+        Dynamics, labels, bouts of states stay as they are (in the warm-up).
     moved : int
         Neurons per sweep whose label moves with trajectories integrated out.
     """
@@ -114,7 +114,7 @@ class Sweep:
             problem, priors, scheme, self.prior_mean, self.prior_precision, self.tally.failures
         )
         self.count = 0
-        self.pilot, self.holding, self.moved = False, False, MOVED
+        self.pilot, self.holding, self.settling, self.moved = False, False, False, MOVED
 
     def __call__(self, state: ChainState, rng: np.random.Generator) -> None:
         """Advance the state by one sweep, in place.
@@ -128,7 +128,7 @@ class Sweep:
         TRAJECTORIES[self.scheme.family](self, state, rng)
         if not (state.coupled or self.pilot):
             self.frames(state, rng)
-        if not self.pilot:
+        if not self.settling:
             self.segments(state, rng)
         for _ in range(self.scheme.n_inner):
             self.dynamics(state, rng)

@@ -22,10 +22,12 @@ def before_sweep(sweep: Sweep, index: int, warmup: int) -> None:
     """Set what sweep `index` leaves alone.
 
     First the states find their bins under the varied dynamics of the start, then the dynamics are
-    free, then the labels.
+    free, then the labels; at last whole bouts, which would all fall to one state while the
+    trajectories fit badly.
     """
     sweep.pilot = index < PILOT * warmup and not sweep.scheme.frozen
     sweep.holding = index < HELD * warmup
+    sweep.settling = index < DIVIDED * warmup
 
 
 def after_sweep(
