@@ -129,14 +129,15 @@ def run_geweke(arguments: argparse.Namespace) -> None:
             began = time.process_time()
             problem = Problem.of(np.zeros((4, 12)), **shape)
             chains = arguments.draws // arguments.length
-            scores = geweke(
+            scores, exploded = geweke(
                 problem, priors, scheme, np.random.default_rng(arguments.seed), chains=chains,
                 sweeps=arguments.length, labels=labels, cap=10.0,
             )  # fmt: skip
             known = np.abs(scores[np.isfinite(scores)])
             every.append(known)
             print(f"{title}: largest {known.max():.1f}, {(known > 2).sum()} of {known.size} above "
-                  f"2, {time.process_time() - began:.0f} CPU s\n  {scores[0].round(1)}\n"
+                  f"2, {exploded} of {chains} chains exploded, "
+                  f"{time.process_time() - began:.0f} CPU s\n  {scores[0].round(1)}\n"
                   f"  {scores[1].round(1)}", flush=True)  # fmt: skip
     pooled = np.concatenate(every)
     print(f"all: largest {pooled.max():.1f}, {100 * (pooled > 2).mean():.1f} % above 2")

@@ -43,9 +43,10 @@ SMALL = Scheme(p=1, n_states_max=3, n_inner=1, sm_every=1)
 def test_getting_it_right(scheme, labels):
     """Geweke's joint test, short; the benchmark runs it with 20,000 draws and wider priors."""
     problem = Problem.of(np.zeros((4, 8)))
-    scores = geweke(
+    scores, exploded = geweke(
         problem, TAME, scheme, np.random.default_rng(3), chains=300, sweeps=4, labels=labels
     )
+    assert exploded == 0
     known = scores[np.isfinite(scores)]
     assert np.abs(known).max() < 4
     # Pairs of moments are nearly the same number twice: three of twelve quantities at most.

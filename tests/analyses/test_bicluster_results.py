@@ -213,7 +213,8 @@ def test_getting_it_right_with_sampled_strengths():
     priors = replace(TAME, hyper=(4.0, 0.5, 4.0, 1.0, 3.0, 2.0))
     problem = Problem.of(np.zeros((4, 8)))
     rng = np.random.default_rng(5)
-    scores = geweke(problem, priors, SMALL, rng, chains=300, sweeps=4)
+    scores, exploded = geweke(problem, priors, SMALL, rng, chains=300, sweeps=4)
+    assert exploded == 0
     known = scores[np.isfinite(scores)]
     assert np.abs(known).max() < 4
     assert np.mean(np.abs(known) > 2) <= 0.25

@@ -49,6 +49,25 @@ def quantities(state: ChainState, start: NDArray[np.bool_]) -> Floats:
     )
 
 
+def _drift(
+    problem: Problem, priors: Priors, scheme: Scheme, rng: np.random.Generator, sweeps: int,
+    labels: NDArray[np.int64] | None, cap: float,
+) -> Floats | None:  # fmt: skip
+    """Return how far one chain's mean and second moments lie from its start; None if exploded."""
+    drift = np.zeros((2, len(QUANTITIES)))
+    state = sample_prior(problem, priors, scheme, rng, labels)
+    first = np.clip(quantities(state, problem.start), -cap, cap)
+    for _ in range(sweeps):
+        counts = sample_counts(problem, state, scheme, rng)
+        try:
+            Sweep(replace(problem, counts=counts), priors, scheme)(state, rng)
+        except ComputationError:
+            return None
+        values = np.clip(quantities(state, problem.start), -cap, cap)
+        drift += np.stack([values - first, values**2 - first**2]) / sweeps
+    return drift
+
+
 def geweke(
     problem: Problem,
     priors: Priors,
@@ -59,7 +78,7 @@ def geweke(
     sweeps: int,
     labels: NDArray[np.int64] | None = None,
     cap: float = np.inf,
-) -> Floats:
+) -> tuple[Floats, int]:
     """Compare draws of the prior with chains that redraw counts given parameters at every sweep.
 
     Both have the joint law of parameters and counts if every conditional is right (Geweke 2004).
@@ -87,40 +106,28 @@ def geweke(
 
     Returns
     -------
-    ndarray, shape (2, n_quantities)
+    scores : ndarray, shape (2, n_quantities)
         z-scores of means and second moments; NaN where a quantity does not vary.
+    exploded : int
+        Chains left out: they met trajectories that covariances cannot hold.
 
     Raises
     ------
     ComputationError
-        If more than one chain in 200 meets trajectories that covariances cannot hold (unstable
-        dynamics of the prior); fewer are left out.
+        If more than one chain in 200 exploded.
     """
-    drift = np.zeros((2, chains, len(QUANTITIES)))
-    exploded = np.zeros(chains, dtype=bool)
-    for c in range(chains):
-        state = sample_prior(problem, priors, scheme, rng, labels)
-        first = np.clip(quantities(state, problem.start), -cap, cap)
-        for _ in range(sweeps):
-            counts = sample_counts(problem, state, scheme, rng)
-            try:
-                Sweep(replace(problem, counts=counts), priors, scheme)(state, rng)
-            except ComputationError:
-                exploded[c] = True
-                break
-            values = np.clip(quantities(state, problem.start), -cap, cap)
-            drift[0, c] += (values - first) / sweeps
-            drift[1, c] += (values**2 - first**2) / sweeps
-    if exploded.mean() > EXPLODED:
-        raise ComputationError(f"{exploded.sum()} of {chains} chains exploded; tighten the priors")
-    drift = drift[:, ~exploded]
+    found = [_drift(problem, priors, scheme, rng, sweeps, labels, cap) for _ in range(chains)]
+    drift = np.stack([one for one in found if one is not None], axis=1)
+    exploded = chains - drift.shape[1]
+    if exploded > EXPLODED * chains:
+        raise ComputationError(f"{exploded} of {chains} chains exploded; tighten the priors")
     error = drift.std(axis=1, ddof=1) / np.sqrt(drift.shape[1])
     moving = error > 0
     if scheme.poisson:
         moving[:, QUANTITIES.index("log r")] = False  # not in the model
     scores = np.full((2, len(QUANTITIES)), np.nan)
     scores[moving] = drift.mean(axis=1)[moving] / error[moving]
-    return scores
+    return scores, exploded
 
 
 def _model_draw(
